@@ -1,0 +1,23 @@
+//! Names without a parent: projects and what the platform operator owns.
+
+use crate::{
+    ids::{Id, NodeId},
+    name::macros::top_name,
+};
+
+top_name! {
+    /// A project: the owner of clusters, templates and its own catalogue.
+    ProjectName, "Project", "projects", project: Id, "projects/{project}"
+}
+top_name! {
+    /// A storage class that the operator offers to tenants.
+    StorageClassName, "StorageClass", "storageClasses", storage_class: Id, "storageClasses/{storage_class}"
+}
+top_name! {
+    /// A bare-metal node of the infra cluster.
+    InfraNodeName, "InfraNode", "infraNodes", infra_node: NodeId, "infraNodes/{infra_node}"
+}
+top_name! {
+    /// A maintenance of an infra node.
+    MaintenanceName, "Maintenance", "maintenances", maintenance: Id, "maintenances/{maintenance}"
+}
