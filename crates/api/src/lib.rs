@@ -16,6 +16,7 @@ mod generated {
     include!(concat!(env!("OUT_DIR"), "/steading.rs"));
 }
 
+pub mod convert;
 pub mod error;
 
 pub use generated::google;
