@@ -1,0 +1,208 @@
+//! The admin port: how a process is, for orchestrators and operators. Never the port that clients see.
+//!
+//! | path | answer |
+//! |---|---|
+//! | `GET /livez` | 200 while the process runs |
+//! | `GET /readyz` | 200 when every gate is ready, else 503 with the gates that are not |
+//! | `GET /metrics` | Prometheus text |
+//! | `PUT /log-level` | the body is a new filter such as `info,steading_storage=debug` |
+
+use std::{collections::BTreeMap, fmt::Write, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    extract::{DefaultBodyLimit, State},
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::{get, put},
+};
+use parking_lot::Mutex;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::{metrics::Metrics, telemetry::LogFilter};
+
+/// Longest filter that is taken.
+const MAX_FILTER: usize = 4096;
+/// Time for answers under way when the port closes.
+const DRAIN: Duration = Duration::from_secs(1);
+
+/// The named things that must be ready before a process is. Cheap to clone; nothing registered is ready.
+#[derive(Debug, Clone, Default)]
+pub struct Readiness(Arc<Mutex<BTreeMap<String, Result<(), String>>>>);
+
+/// One named thing; see [`Readiness::gate`].
+#[derive(Debug, Clone)]
+pub struct Gate {
+    name: String,
+    readiness: Readiness,
+}
+
+impl Readiness {
+    /// Without gates.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Registers a gate, closed. Taking the same name again gives the same gate as it is.
+    pub fn gate(&self, name: &str) -> Gate {
+        self.0
+            .lock()
+            .entry(name.to_owned())
+            .or_insert_with(|| Err("starting".to_owned()));
+        Gate {
+            name: name.to_owned(),
+            readiness: self.clone(),
+        }
+    }
+
+    /// Whether every gate is ready; not before there is one.
+    pub fn is_ready(&self) -> bool {
+        let gates = self.0.lock();
+        !gates.is_empty() && gates.values().all(Result::is_ok)
+    }
+
+    /// The gates with what they wait for.
+    pub fn gates(&self) -> BTreeMap<String, Result<(), String>> {
+        self.0.lock().clone()
+    }
+}
+
+impl Gate {
+    /// Opens the gate.
+    pub fn ready(&self) {
+        self.set(Ok(()));
+    }
+
+    /// Closes the gate and says why.
+    pub fn not_ready(&self, why: impl Into<String>) {
+        self.set(Err(why.into()));
+    }
+
+    fn set(&self, state: Result<(), String>) {
+        self.readiness.0.lock().insert(self.name.clone(), state);
+    }
+}
+
+/// What the admin port tells.
+#[derive(Debug, Clone)]
+pub struct Admin {
+    /// Behind `/readyz`.
+    pub readiness: Readiness,
+    /// Behind `/metrics`.
+    pub metrics: Metrics,
+    /// Behind `/log-level`; `None` where logging is not ours, as in tests.
+    pub log_filter: Option<LogFilter>,
+}
+
+impl Admin {
+    /// Serves until `cancel` is cancelled.
+    ///
+    /// # Errors
+    /// If the listener fails.
+    pub async fn run(
+        self,
+        listener: TcpListener,
+        cancel: CancellationToken,
+    ) -> std::io::Result<()> {
+        let routes = Router::new()
+            .route("/livez", get(|| async { "ok\n" }))
+            .route("/readyz", get(readyz))
+            .route("/metrics", get(metrics))
+            .route("/log-level", put(log_level))
+            .layer(DefaultBodyLimit::max(MAX_FILTER))
+            .with_state(self);
+        let serve =
+            axum::serve(listener, routes).with_graceful_shutdown(cancel.clone().cancelled_owned());
+        tokio::select! {
+            result = async { serve.await } => result,
+            () = async { cancel.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
+        }
+    }
+}
+
+async fn readyz(State(admin): State<Admin>) -> Response {
+    let mut text = String::new();
+    for (name, state) in admin.readiness.gates() {
+        let _ = match state {
+            Ok(()) => writeln!(text, "[+] {name}"),
+            Err(why) => writeln!(text, "[-] {name}: {why}"),
+        };
+    }
+    let code = if admin.readiness.is_ready() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, text).into_response()
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    const TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, TYPE)], admin.metrics.encode()).into_response()
+}
+
+async fn log_level(State(admin): State<Admin>, filter: String) -> Response {
+    let Some(log_filter) = admin.log_filter else {
+        return (
+            StatusCode::NOT_IMPLEMENTED,
+            "this process does not own its logging\n",
+        )
+            .into_response();
+    };
+    match log_filter.set(filter.trim()) {
+        Ok(()) => {
+            tracing::info!(filter = filter.trim(), "log filter changed");
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(error) => (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::to_bytes;
+
+    use super::*;
+
+    fn mk_admin() -> Admin {
+        Admin {
+            readiness: Readiness::new(),
+            metrics: Metrics::new(),
+            log_filter: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn ready_means_that_every_gate_is() {
+        let admin = mk_admin();
+        assert!(!admin.readiness.is_ready());
+        let (api, watch) = (admin.readiness.gate("api"), admin.readiness.gate("watch"));
+        api.ready();
+        let response = readyz(State(admin.clone())).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        let text = to_bytes(response.into_body(), 1024).await.expect("a body");
+        assert_eq!(text, "[+] api\n[-] watch: starting\n");
+        watch.ready();
+        assert_eq!(readyz(State(admin.clone())).await.status(), StatusCode::OK);
+        admin.readiness.gate("watch").not_ready("lost");
+        assert!(!admin.readiness.is_ready());
+    }
+
+    #[tokio::test]
+    async fn metrics_are_shown_as_text() {
+        let response = metrics(State(mk_admin())).await;
+        let text = to_bytes(response.into_body(), 1 << 20)
+            .await
+            .expect("a body");
+        assert!(text.ends_with(b"# EOF\n"));
+    }
+
+    #[tokio::test]
+    async fn the_port_closes_with_its_token() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let cancel = CancellationToken::new();
+        cancel.cancel();
+        assert!(mk_admin().run(listener, cancel).await.is_ok());
+    }
+}
