@@ -286,7 +286,8 @@ mod tests {
             .expect_err("denied");
         assert_eq!(error.reason(), ErrorReason::PermissionDenied);
         let headers = HeaderMap::new();
-        let who = Auth::default().authenticator.authenticate(Credentials {
+        let auth = Auth::default();
+        let who = auth.authenticator.authenticate(Credentials {
             headers: &headers,
             peer: None,
         });

@@ -47,7 +47,15 @@ impl Server {
 }
 
 fn failure(code: StatusCode) -> (StatusCode, Value) {
-    let body = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": "no", "reason": "No", "code": code.as_u16()});
+    let reason = match code {
+        StatusCode::NOT_FOUND => "NotFound",
+        StatusCode::CONFLICT => "Conflict",
+        _ => "ServiceUnavailable",
+    };
+    let body = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "message": reason, "reason": reason, "code": code.as_u16(),
+    });
     (code, body)
 }
 
@@ -243,6 +251,10 @@ async fn many_candidates_never_lead_together() {
             }
         }
     }
+    api.0.lock().down = false;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let leading = candidates.iter().filter(|c| *c.leading.borrow()).count();
+    assert_eq!(leading, 1);
     for candidate in candidates {
         candidate.stop().await;
     }
@@ -253,11 +265,10 @@ async fn work_that_fails_ends_the_election_and_releases() {
     let api = LeaseApi::default();
     let config = LeaseConfig::new("steading-system", "test").identity("me");
     let election = LeaderElection::new(api.client(), Clock::manual(Timestamp::UNIX_EPOCH), config);
-    let result = election
-        .run_while_leading(CancellationToken::new(), |_| async {
-            Err::<(), _>("broken")
-        })
-        .await;
-    assert_eq!(result, Err("broken"));
+    let run = election.run_while_leading(CancellationToken::new(), |_| async {
+        Err::<(), _>("broken")
+    });
+    let result = tokio::time::timeout(Duration::from_secs(60), run).await;
+    assert_eq!(result, Ok(Err("broken")));
     assert_eq!(api.holder(), "");
 }
