@@ -1,1 +1,4 @@
-//! Placeholder.
+//! scheduling.
+pub mod domain;
+pub mod snapshot;
+pub mod solve;

@@ -1,0 +1,10 @@
+//! What scheduling thinks in: placements in the types of the Kubernetes API, policies, and sizes of machines.
+
+pub mod amounts;
+pub mod footprint;
+pub mod placement;
+pub mod policy;
+pub mod resolve;
+
+pub use amounts::Amounts;
+pub use placement::Placement;
