@@ -1,2 +1,56 @@
-//! Placeholder.
-fn main() {}
+//! Chores that are longer than a command: `cargo xtask <task>`.
+//!
+//! | task | what it does |
+//! |---|---|
+//! | `check-layers` | holds the dependency rules of the design against `cargo metadata` |
+//! | `lint` | formatting, clippy, contracts, layers, documented errors |
+//! | `test` | all tests |
+//! | `tools` | fetches the tools that people and checks use into `target/tools` |
+
+#![allow(clippy::print_stdout, reason = "a tool for people talks on stdout")]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod errors;
+mod layers;
+mod lint;
+mod run;
+mod test;
+mod tools;
+
+#[derive(Parser)]
+#[command(about = "Steading's chores", bin_name = "cargo xtask")]
+struct Args {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Check that crates depend only on what their layer may.
+    CheckLayers,
+    /// Check formatting, lints, contracts, layers and the documentation of errors.
+    Lint,
+    /// Run all tests.
+    Test(test::Args),
+    /// Fetch buf, kubectl, openapi-spec-validator and grpcurl into target/tools.
+    Tools,
+}
+
+fn main() -> ExitCode {
+    let result = match Args::parse().task {
+        Task::CheckLayers => layers::run(),
+        Task::Lint => lint::run(),
+        Task::Test(args) => test::run(&args),
+        Task::Tools => tools::run(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            println!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

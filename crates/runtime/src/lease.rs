@@ -306,7 +306,7 @@ impl LeaderElection {
         match tokio::time::timeout(self.config.retry, released).await {
             Ok(Ok(())) => tracing::info!(lease = %self.config.name, "released"),
             Ok(Err(error)) => {
-                tracing::warn!(lease = %self.config.name, error = %Chain(&error), "not released")
+                tracing::warn!(lease = %self.config.name, error = %Chain(&error), "not released");
             }
             Err(_) => tracing::warn!(lease = %self.config.name, "not released in time"),
         }

@@ -128,13 +128,13 @@ impl Fixture {
     ) -> Self {
         let listener = crate::process::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (cancel, (began, begun), release) = (
+        let (cancel, (tell, began), release) = (
             CancellationToken::new(),
             mpsc::unbounded_channel(),
             Arc::default(),
         );
         let probe = Probe {
-            began,
+            began: tell,
             release: Arc::clone(&release),
             peer,
         };
@@ -148,7 +148,7 @@ impl Fixture {
             address,
             cancel,
             config,
-            began: begun,
+            began,
             release,
             group,
         }
