@@ -4,9 +4,17 @@ use std::{sync::Arc, time::Duration};
 
 use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::{ExporterBuildError, WithExportConfig};
-use opentelemetry_sdk::{Resource, metrics::SdkMeterProvider, trace::SdkTracerProvider};
+use opentelemetry_sdk::{
+    Resource,
+    metrics::SdkMeterProvider,
+    trace::{SdkTracer, SdkTracerProvider},
+};
+use tracing_opentelemetry::OpenTelemetryLayer;
 use tracing_subscriber::{
-    EnvFilter, Layer, Registry, filter::ParseError, layer::SubscriberExt, reload,
+    EnvFilter, Layer, Registry,
+    filter::{Filtered, LevelFilter, ParseError, Targets},
+    layer::{Layered, SubscriberExt},
+    reload,
     util::SubscriberInitExt,
 };
 
@@ -118,9 +126,10 @@ pub fn init(service: &str, config: &TelemetryConfig) -> Result<Telemetry, Teleme
         }
         None => (None, None),
     };
-    let spans = traces
-        .as_ref()
-        .map(|traces| tracing_opentelemetry::layer().with_tracer(traces.tracer("steading")));
+    let spans = traces.as_ref().map(|traces| {
+        let spans = tracing_opentelemetry::layer().with_tracer(traces.tracer("steading"));
+        spans.with_filter(exported())
+    });
     tracing_subscriber::registry()
         .with(spans)
         .with(lines(config.format).with_filter(filter))
@@ -132,12 +141,15 @@ pub fn init(service: &str, config: &TelemetryConfig) -> Result<Telemetry, Teleme
     })
 }
 
-type Spans = tracing_subscriber::layer::Layered<
-    Option<
-        tracing_opentelemetry::OpenTelemetryLayer<Registry, opentelemetry_sdk::trace::SdkTracer>,
-    >,
-    Registry,
->;
+/// The spans that are worth exporting: ours, and the requests to Kubernetes. HTTP/2's inner life is not.
+fn exported() -> Targets {
+    Targets::new()
+        .with_default(LevelFilter::INFO)
+        .with_target("kube_client", LevelFilter::DEBUG)
+}
+
+type Exporting = Filtered<OpenTelemetryLayer<Registry, SdkTracer>, Targets, Registry>;
+type Spans = Layered<Option<Exporting>, Registry>;
 
 fn lines(format: LogFormat) -> Box<dyn Layer<Spans> + Send + Sync> {
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
