@@ -14,7 +14,9 @@ use crate::{
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     steps.step("formatting", || {
-        passed(succeed(&mut cargo(&["fmt", "--all", "--check"])?))
+        passed(succeed(&mut cargo(&[
+            "fmt", "--all", "--check", "--", "-l",
+        ])?))
     });
     steps.step("layers", || passed(layers::run()));
     steps.step("documented errors", || passed(errors::check()));
