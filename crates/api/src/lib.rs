@@ -18,6 +18,7 @@ mod generated {
 
 pub mod convert;
 pub mod error;
+pub mod reflect;
 
 pub use generated::google;
 pub use generated::steading::r#type as types;

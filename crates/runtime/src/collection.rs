@@ -1,0 +1,156 @@
+//! The standard methods (AIP-131 to 135, and Watch) for resources that are one Kubernetes object each.
+//!
+//! A service says how its resource and the object relate ([`Collection`]); the functions of [`read`], [`write`] and
+//! [`watch`] do the rest in the same way everywhere: authorise, parse names, page, filter, masks, etags, request ids,
+//! `validate_only`, and errors with reasons.
+//!
+//! Promises: a list is one consistent read cut into pages; an update never overwrites a change that it has not
+//! seen; a repeated create with the same request id returns what the first one made.
+
+use std::{collections::BTreeMap, fmt::Debug, future::Future};
+
+use kube::{Api, Resource, ResourceExt, api::ObjectMeta};
+use prost::Message;
+use serde::{Serialize, de::DeserializeOwned};
+use steading_api::error::RpcError;
+
+mod fault;
+mod read;
+mod watch;
+mod write;
+
+pub use fault::kube_error;
+pub use read::{ListRequest, get, list};
+pub use watch::{Event, EventStream, WatchRequest, watch};
+pub use write::{CreateRequest, DeleteRequest, UpdateRequest, create, delete, update};
+
+/// Names of the annotations under which a create notes its request, and what users may not write.
+#[derive(Debug, Clone, Copy)]
+pub struct Keys {
+    /// Annotation with the `request_id`.
+    pub request_id: &'static str,
+    /// Annotation with a digest of the request's content.
+    pub request_hash: &'static str,
+    /// Prefixes of labels and annotations that do not belong to users.
+    pub reserved: &'static [&'static str],
+}
+
+impl Keys {
+    /// The user's part of labels or annotations.
+    pub fn of_user(&self, map: Option<&BTreeMap<String, String>>) -> std::collections::HashMap<String, String> {
+        let pairs = map.into_iter().flatten();
+        pairs.filter(|(key, _)| !self.is_reserved(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// `map` with the user's part replaced by `user`.
+    pub fn merge(
+        &self,
+        map: Option<&BTreeMap<String, String>>,
+        user: &std::collections::HashMap<String, String>,
+    ) -> BTreeMap<String, String> {
+        let own = map.into_iter().flatten().filter(|(key, _)| self.is_reserved(key));
+        let user = user.iter().filter(|(key, _)| !self.is_reserved(key));
+        own.chain(user).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// Whether a key does not belong to users.
+    pub fn is_reserved(&self, key: &str) -> bool {
+        self.reserved.iter().any(|prefix| key.starts_with(prefix))
+    }
+}
+
+/// Which objects a `parent` has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Scope {
+    /// Label selector that narrows the list; empty for all objects.
+    pub selector: String,
+}
+
+/// A kind of resource that is one Kubernetes object each.
+pub trait Collection: Clone + Send + Sync + 'static {
+    /// The object.
+    type Object: Resource<DynamicType = ()> + Clone + Debug + Serialize + DeserializeOwned + Send + Sync + 'static;
+    /// The resource on the wire.
+    type Message: Message + Default + Clone + PartialEq + Send + Sync + 'static;
+
+    /// The kind as clients read it, such as `MachinePool`.
+    const KIND: &'static str;
+    /// Full name of the message, such as `steading.lifecycle.v1.MachinePool`.
+    const MESSAGE: &'static str;
+    /// Name of the resource's field in requests, such as `machine_pool`.
+    const FIELD: &'static str;
+    /// Annotations and reserved prefixes.
+    const KEYS: Keys;
+
+    /// The objects below a name or parent that [`Self::scope`] or [`Self::object_name`] has accepted.
+    ///
+    /// # Errors
+    /// If the name does not say where.
+    fn api(&self, name_or_parent: &str) -> Result<Api<Self::Object>, RpcError>;
+
+    /// Which objects belong to `parent`.
+    ///
+    /// # Errors
+    /// If it is not a parent of this collection.
+    fn scope(&self, parent: &str) -> Result<Scope, RpcError>;
+
+    /// Name of the object of a resource.
+    ///
+    /// # Errors
+    /// If it is not a name of this collection.
+    fn object_name(&self, name: &str) -> Result<String, RpcError>;
+
+    /// Name of the resource `id` below `parent`.
+    ///
+    /// # Errors
+    /// If either is not valid.
+    fn name_in(&self, parent: &str, id: &str) -> Result<String, RpcError>;
+
+    /// Name and etag of a message.
+    fn identity<'a>(&self, message: &'a Self::Message) -> (&'a str, &'a str);
+
+    /// The resource that an object is; `None` if it is none of ours.
+    fn message(&self, object: &Self::Object) -> Option<Self::Message>;
+
+    /// The object that a resource wants to be: checked whole, references looked up. What the resource does not say is kept
+    /// from `current`. Name, request id and resource version are set by the caller.
+    fn object(
+        &self,
+        name: &str,
+        message: &Self::Message,
+        current: Option<&Self::Object>,
+    ) -> impl Future<Output = Result<Self::Object, RpcError>> + Send;
+
+    /// Whether the present object may be changed or deleted at all.
+    ///
+    /// # Errors
+    /// If not.
+    fn guard(&self, _current: &Self::Object) -> Result<(), RpcError> {
+        Ok(())
+    }
+
+    /// Looks whether others still use the object that is about to be deleted.
+    fn before_delete(&self, _current: &Self::Object) -> impl Future<Output = Result<(), RpcError>> + Send {
+        async { Ok(()) }
+    }
+
+    /// Finishes a write whose object has been stored.
+    fn after_write(&self, _stored: &Self::Object) -> impl Future<Output = Result<(), RpcError>> + Send {
+        async { Ok(()) }
+    }
+}
+
+/// The etag of an object.
+pub fn etag(meta: &ObjectMeta) -> String {
+    meta.resource_version.clone().unwrap_or_default()
+}
+
+/// A time of Kubernetes on the wire.
+pub fn time(time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>) -> Option<prost_types::Timestamp> {
+    time.map(|t| steading_api::convert::timestamp(t.0))
+}
+
+/// Name of an object for sorting.
+fn sort_key<K: Resource>(object: &K) -> String {
+    object.name_any()
+}

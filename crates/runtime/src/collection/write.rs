@@ -1,0 +1,268 @@
+//! Create, Update and Delete.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::{
+    Resource, ResourceExt,
+    api::{DeleteParams, PostParams, Preconditions},
+};
+use prost::Message;
+use sha2::{Digest, Sha256};
+use steading_api::{error::RpcError, reflect, types::v1::ErrorReason};
+
+use super::{Collection, kube_error, read::fetch};
+use crate::{
+    CallContext,
+    auth::{Action, Verb},
+    clock::Clock,
+};
+
+/// Attempts of an update without an etag: each lost race is somebody else's progress.
+const MAX_ATTEMPTS: usize = 5;
+
+/// What a create call asks for.
+#[derive(Debug, Clone, Default)]
+pub struct CreateRequest<M> {
+    /// The parent; empty for shared collections.
+    pub parent: String,
+    /// Last segment of the name.
+    pub id: String,
+    /// What is wanted.
+    pub message: Option<M>,
+    /// UUID of the attempt.
+    pub request_id: String,
+    /// Check only.
+    pub validate_only: bool,
+}
+
+/// What an update call asks for.
+#[derive(Debug, Clone, Default)]
+pub struct UpdateRequest<M> {
+    /// The new values.
+    pub message: Option<M>,
+    /// Fields to write.
+    pub mask: Option<prost_types::FieldMask>,
+    /// UUID of the attempt.
+    pub request_id: String,
+    /// Check only.
+    pub validate_only: bool,
+}
+
+/// What a delete call asks for.
+#[derive(Debug, Clone, Default)]
+pub struct DeleteRequest {
+    /// Which.
+    pub name: String,
+    /// Must be the present etag, if set.
+    pub etag: String,
+    /// Succeed if there is none.
+    pub allow_missing: bool,
+    /// UUID of the attempt.
+    pub request_id: String,
+    /// Check only.
+    pub validate_only: bool,
+}
+
+/// Creates a resource, or returns what the same request has created before.
+///
+/// # Errors
+/// If it exists already, something in it is wrong, or the caller may not.
+pub async fn create<C: Collection>(
+    collection: &C,
+    context: &CallContext,
+    request: &CreateRequest<C::Message>,
+) -> Result<C::Message, RpcError> {
+    let name = collection.name_in(&request.parent, &request.id)?;
+    let object_name = collection.object_name(&name)?;
+    check_request_id(&request.request_id)?;
+    let message = request.message.as_ref().ok_or_else(|| missing(C::FIELD))?;
+    context.authorize(Action::new(Verb::Create, C::KIND, &request.parent)).await?;
+
+    let api = collection.api(&name)?;
+    let hash = content_hash(&name, message);
+    let found = api.get_opt(&object_name).await.map_err(|e| kube_error(C::KIND, &name, &e))?;
+    if let Some(existing) = found {
+        return replay(collection, request, &hash, &name, &existing);
+    }
+    let mut object = collection.object(&name, message, None).await?;
+    let meta = object.meta_mut();
+    meta.name = Some(object_name.clone());
+    meta.resource_version = None;
+    meta.uid = None;
+    if !request.request_id.is_empty() {
+        let annotations = meta.annotations.get_or_insert_default();
+        annotations.insert(C::KEYS.request_id.to_owned(), request.request_id.clone());
+        annotations.insert(C::KEYS.request_hash.to_owned(), hash.clone());
+    }
+    let stored = if request.validate_only {
+        object
+    } else {
+        match api.create(&PostParams::default(), &object).await {
+            Ok(stored) => {
+                tracing::info!(kind = C::KIND, name, "created");
+                collection.after_write(&stored).await?;
+                stored
+            }
+            // Somebody was faster, possibly this very request on another replica.
+            Err(kube::Error::Api(status)) if status.is_already_exists() => {
+                let existing = fetch(collection, &name, &object_name).await?;
+                return replay(collection, request, &hash, &name, &existing);
+            }
+            Err(error) => return Err(kube_error(C::KIND, &name, &error)),
+        }
+    };
+    collection.message(&stored).ok_or_else(RpcError::internal)
+}
+
+fn replay<C: Collection>(
+    collection: &C,
+    request: &CreateRequest<C::Message>,
+    hash: &str,
+    name: &str,
+    existing: &C::Object,
+) -> Result<C::Message, RpcError> {
+    let annotation = |key: &str| existing.annotations().get(key).map_or("", String::as_str);
+    let same_request = !request.request_id.is_empty() && annotation(C::KEYS.request_id) == request.request_id;
+    if !same_request {
+        return Err(RpcError::already_exists(C::KIND, name));
+    }
+    if annotation(C::KEYS.request_hash) != hash {
+        return Err(RpcError::new(
+            ErrorReason::RequestIdReused,
+            format!("request id {} was used before with other content", request.request_id),
+        )
+        .with_resource(C::KIND, name));
+    }
+    collection.message(existing).ok_or_else(|| RpcError::already_exists(C::KIND, name))
+}
+
+/// Changes fields of a resource.
+///
+/// # Errors
+/// If it does not exist, changed meanwhile, something in it is wrong, or the caller may not.
+pub async fn update<C: Collection>(
+    collection: &C,
+    context: &CallContext,
+    request: &UpdateRequest<C::Message>,
+) -> Result<C::Message, RpcError> {
+    let wanted = request.message.as_ref().ok_or_else(|| missing(C::FIELD))?;
+    let (name, etag) = collection.identity(wanted);
+    let object_name = collection.object_name(name).map_err(|e| e.with_metadata("field", format!("{}.name", C::FIELD)))?;
+    check_request_id(&request.request_id)?;
+    context.authorize(Action::new(Verb::Update, C::KIND, name)).await?;
+    let api = collection.api(name)?;
+
+    for attempt in 1..=MAX_ATTEMPTS {
+        let current = fetch(collection, name, &object_name).await?;
+        let before = collection.message(&current).ok_or_else(|| RpcError::not_found(C::KIND, name))?;
+        check_etag::<C>(etag, name, &current)?;
+        if current.meta().deletion_timestamp.is_some() {
+            return Err(RpcError::new(ErrorReason::ResourceDeleting, format!("{name} is being deleted"))
+                .with_resource(C::KIND, name));
+        }
+        collection.guard(&current)?;
+        let after = reflect::update(C::MESSAGE, C::FIELD, &before, wanted, request.mask.as_ref())?;
+        if after == before {
+            return Ok(before);
+        }
+        let mut object = collection.object(name, &after, Some(&current)).await?;
+        let version = current.meta().resource_version.clone();
+        object.meta_mut().name = Some(object_name.clone());
+        object.meta_mut().resource_version = version;
+        if request.validate_only {
+            return collection.message(&object).ok_or_else(RpcError::internal);
+        }
+        match api.replace(&object_name, &PostParams::default(), &object).await {
+            Ok(stored) => {
+                tracing::info!(kind = C::KIND, name, "updated");
+                collection.after_write(&stored).await?;
+                return collection.message(&stored).ok_or_else(RpcError::internal);
+            }
+            Err(kube::Error::Api(status)) if status.is_conflict() && etag.is_empty() && attempt < MAX_ATTEMPTS => {}
+            Err(kube::Error::Api(status)) if status.is_conflict() && !etag.is_empty() => {
+                return Err(RpcError::etag_mismatch(C::KIND, name));
+            }
+            Err(error) => return Err(kube_error(C::KIND, name, &error)),
+        }
+    }
+    Err(RpcError::new(ErrorReason::Conflict, format!("{name} is being changed by others all the time")).with_resource(C::KIND, name))
+}
+
+/// Deletes a resource and returns it as it goes.
+///
+/// # Errors
+/// If it does not exist, is used by others, or the caller may not.
+pub async fn delete<C: Collection>(
+    collection: &C,
+    context: &CallContext,
+    clock: &Clock,
+    request: &DeleteRequest,
+) -> Result<C::Message, RpcError> {
+    let name = request.name.as_str();
+    let object_name = collection.object_name(name)?;
+    check_request_id(&request.request_id)?;
+    context.authorize(Action::new(Verb::Delete, C::KIND, name)).await?;
+    let current = match fetch(collection, name, &object_name).await {
+        Err(error) if request.allow_missing && error.reason() == ErrorReason::ResourceNotFound => {
+            return Ok(C::Message::default());
+        }
+        found => found?,
+    };
+    let mut last = collection.message(&current).ok_or_else(|| RpcError::not_found(C::KIND, name))?;
+    check_etag::<C>(&request.etag, name, &current)?;
+    collection.guard(&current)?;
+    if current.meta().deletion_timestamp.is_some() {
+        return Ok(last);
+    }
+    collection.before_delete(&current).await?;
+    let mut going = current.clone();
+    going.meta_mut().deletion_timestamp = Some(Time(clock.now()));
+    if let Some(message) = collection.message(&going) {
+        last = message;
+    }
+    if request.validate_only {
+        return Ok(last);
+    }
+    // What was looked at is what goes: not a namesake that was made since, nor a version that others now use.
+    let exact = Preconditions { uid: current.meta().uid.clone(), resource_version: current.meta().resource_version.clone() };
+    let params = DeleteParams { preconditions: Some(exact), ..DeleteParams::default() };
+    match collection.api(name)?.delete(&object_name, &params).await {
+        Ok(outcome) => {
+            tracing::info!(kind = C::KIND, name, "deletion begun");
+            let going = outcome.left().filter(|object| object.meta().deletion_timestamp.is_some());
+            Ok(going.and_then(|object| collection.message(&object)).unwrap_or(last))
+        }
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(last),
+        Err(kube::Error::Api(status)) if status.is_conflict() && !request.etag.is_empty() => {
+            Err(RpcError::etag_mismatch(C::KIND, name))
+        }
+        Err(error) => Err(kube_error(C::KIND, name, &error)),
+    }
+}
+
+fn check_etag<C: Collection>(etag: &str, name: &str, current: &C::Object) -> Result<(), RpcError> {
+    if etag.is_empty() || current.meta().resource_version.as_deref() == Some(etag) {
+        Ok(())
+    } else {
+        Err(RpcError::etag_mismatch(C::KIND, name))
+    }
+}
+
+fn check_request_id(id: &str) -> Result<(), RpcError> {
+    if id.is_empty() || uuid::Uuid::try_parse(id).is_ok() {
+        return Ok(());
+    }
+    Err(RpcError::new(ErrorReason::InvalidField, "request_id: must be a UUID").with_field("request_id", "must be a UUID"))
+}
+
+fn missing(field: &str) -> RpcError {
+    RpcError::new(ErrorReason::InvalidField, format!("{field}: must be set")).with_field(field, "must be set")
+}
+
+/// Digest of a create's content. Maps have no order on the wire, so it is made from the parts that have one.
+fn content_hash<M: Message>(name: &str, message: &M) -> String {
+    // Field by field sorted: prost writes maps in the order of their hash, which differs between processes.
+    let mut bytes = message.encode_to_vec();
+    bytes.sort_unstable();
+    let digest = Sha256::new().chain_update(name).chain_update([0]).chain_update(bytes).finalize();
+    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
