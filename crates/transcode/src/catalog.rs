@@ -1,0 +1,369 @@
+//! Descriptor sets compiled into methods, bindings and a routing table.
+
+mod merge;
+
+use ahash::AHashMap;
+use http::Method as HttpMethod;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
+
+use crate::codec::scalar;
+use crate::router::{Methods, RouteError, Router, Spans};
+use crate::rule::{self, HttpRule};
+use crate::schema::{Kind, MessageId, Schema, Shape, WellKnown};
+use crate::template::{Template, TemplateError, Variable};
+
+/// Why descriptor sets cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum CatalogError {
+    /// Bytes that are not a `FileDescriptorSet`.
+    #[error("not a file descriptor set")]
+    NotASet,
+    /// Two sets have different files of one name.
+    #[error("file {0} differs between two descriptor sets")]
+    ConflictingFile(String),
+    /// The files do not fit together.
+    #[error("descriptors cannot be linked")]
+    Link(#[source] Box<prost_reflect::DescriptorError>),
+    /// A rule's template cannot be served.
+    #[error("{method}: template {template:?} cannot be served")]
+    Template {
+        /// Full name of the method.
+        method: String,
+        /// The template.
+        template: String,
+        /// What is wrong with it.
+        #[source]
+        source: TemplateError,
+    },
+    /// A rule names a field that is not there or cannot be used so.
+    #[error("{method}: {template:?}: field {field:?} {problem}")]
+    Field {
+        /// Full name of the method.
+        method: String,
+        /// The template.
+        template: String,
+        /// The field path.
+        field: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// A rule's HTTP method is not one.
+    #[error("{method}: {kind:?} is not an HTTP method")]
+    HttpMethod {
+        /// Full name of the method.
+        method: String,
+        /// What stands in its place.
+        kind: String,
+    },
+    /// Two rules fit the same requests.
+    #[error("{method} and {other} both bind {template:?}")]
+    Ambiguous {
+        /// Full name of the later method.
+        method: String,
+        /// Full name of the earlier one.
+        other: String,
+        /// The later method's template.
+        template: String,
+    },
+}
+
+/// Index of a method in its [`Catalog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct MethodId(usize);
+
+/// An RPC.
+#[derive(Debug)]
+pub struct Method {
+    /// Full name of the service.
+    pub service: Box<str>,
+    /// Full name of the method.
+    pub full_name: Box<str>,
+    /// `/package.Service/Method`.
+    pub path: Box<str>,
+    /// Request type.
+    pub input: MessageId,
+    /// Reply type.
+    pub output: MessageId,
+    /// Takes a stream of requests.
+    pub client_streaming: bool,
+    /// Gives a stream of replies.
+    pub server_streaming: bool,
+    /// Marked `idempotency_level` `NO_SIDE_EFFECTS` or `IDEMPOTENT`.
+    pub idempotent: bool,
+    /// The descriptor it was made from.
+    pub descriptor: MethodDescriptor,
+}
+
+/// What the HTTP request's body is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BodyRule {
+    /// There is none.
+    None,
+    /// The whole request message.
+    Whole,
+    /// The field with this index.
+    Field(usize),
+}
+
+/// A variable of a template, resolved.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub(crate) variable: Variable,
+    /// Field numbers from the request message to the bound field.
+    pub(crate) numbers: Box<[u32]>,
+    pub(crate) kind: Kind,
+    pub(crate) presence: Shape,
+}
+
+/// One HTTP rule of a method, resolved.
+#[derive(Debug)]
+pub struct Binding {
+    /// The RPC.
+    pub method: MethodId,
+    /// The rule as declared.
+    pub rule: HttpRule,
+    /// What the body is.
+    pub body: BodyRule,
+    /// Index of the reply's field that is the response body.
+    pub response_body: Option<usize>,
+    pub(crate) variables: Box<[Bound]>,
+    /// Number of the update mask to fill from the body.
+    pub(crate) mask: Option<u32>,
+    /// Field numbers of the etag that `If-Match` sets.
+    pub(crate) etag: Option<Box<[u32]>>,
+}
+
+/// A request's binding and where in its path the variables are.
+#[derive(Debug)]
+pub struct Matched<'c> {
+    /// The binding.
+    pub binding: &'c Binding,
+    pub(crate) spans: Spans,
+}
+
+/// Everything a gateway knows about its services.
+#[derive(Debug)]
+pub struct Catalog {
+    pool: DescriptorPool,
+    schema: Schema,
+    methods: Vec<Method>,
+    bindings: Vec<Binding>,
+    router: Router,
+    by_path: AHashMap<Box<str>, MethodId>,
+}
+
+impl Catalog {
+    /// Compiles descriptor sets. `library` holds sets whose types are wanted but whose services are not served (for
+    /// instance error details); files of it that do not fit are left out. `serves` tells which services are.
+    ///
+    /// # Errors
+    /// The sets do not fit together, or a rule cannot be served; nothing is left out silently.
+    pub fn new(sets: &[&[u8]], library: &[&[u8]], serves: impl Fn(&str) -> bool) -> Result<Self, CatalogError> {
+        let pool = merge::pool(sets, library)?;
+        let schema = Schema::new(&pool);
+        let mut catalog =
+            Self { pool, schema, methods: Vec::new(), bindings: Vec::new(), router: Router::new(), by_path: AHashMap::new() };
+        let services: Vec<_> = catalog.pool.services().filter(|service| serves(service.full_name())).collect();
+        for service in services {
+            for method in service.methods() {
+                catalog.add_method(method)?;
+            }
+        }
+        Ok(catalog)
+    }
+
+    fn add_method(&mut self, descriptor: MethodDescriptor) -> Result<(), CatalogError> {
+        let service = descriptor.parent_service();
+        let id = MethodId(self.methods.len());
+        let path: Box<str> = format!("/{}/{}", service.full_name(), descriptor.name()).into();
+        let find = |name: &str| self.schema.find(name).ok_or(CatalogError::NotASet);
+        let (input, output) = (find(descriptor.input().full_name())?, find(descriptor.output().full_name())?);
+        let level = descriptor.method_descriptor_proto().options.as_ref().map(|options| options.idempotency_level());
+        self.methods.push(Method {
+            service: service.full_name().into(),
+            full_name: descriptor.full_name().into(),
+            path: path.clone(),
+            input,
+            output,
+            client_streaming: descriptor.is_client_streaming(),
+            server_streaming: descriptor.is_server_streaming(),
+            idempotent: level.is_some_and(|level| level as i32 != 0),
+            descriptor: descriptor.clone(),
+        });
+        self.by_path.insert(path, id);
+        for rule in rule::rules(&descriptor) {
+            self.add_rule(id, descriptor.full_name(), input, output, rule)?;
+        }
+        Ok(())
+    }
+
+    fn add_rule(&mut self, id: MethodId, name: &str, input: MessageId, output: MessageId, rule: HttpRule) -> Result<(), CatalogError> {
+        let template = Template::parse(&rule.template).map_err(|source| CatalogError::Template {
+            method: name.to_owned(),
+            template: rule.template.clone(),
+            source,
+        })?;
+        let fail = |field: &str, problem| CatalogError::Field {
+            method: name.to_owned(),
+            template: rule.template.clone(),
+            field: field.to_owned(),
+            problem,
+        };
+        let methods = match rule.method.as_str() {
+            "*" => Methods::Any,
+            kind => Methods::Only(
+                HttpMethod::from_bytes(kind.as_bytes())
+                    .map_err(|_| CatalogError::HttpMethod { method: name.to_owned(), kind: kind.to_owned() })?,
+            ),
+        };
+        let resolve = |variable: &Variable| {
+            resolve(&self.schema, input, variable).map_err(|problem| fail(&variable.field_path, problem))
+        };
+        let variables: Box<[Bound]> = template.variables.iter().map(resolve).collect::<Result<_, _>>()?;
+        let message = self.schema.message(input);
+        let body = match rule.body.as_str() {
+            "" => BodyRule::None,
+            "*" => BodyRule::Whole,
+            field => BodyRule::Field(message.index_by_name(field).ok_or_else(|| fail(field, "does not exist"))?),
+        };
+        let response_body = match rule.response_body.as_str() {
+            "" => None,
+            field => {
+                let found = self.schema.message(output).index_by_name(field);
+                Some(found.ok_or_else(|| fail(field, "does not exist in the reply"))?)
+            }
+        };
+        let binding = self.bindings.len();
+        self.router.insert(&template, methods, binding).map_err(|other| CatalogError::Ambiguous {
+            method: name.to_owned(),
+            other: self.bindings.get(other).and_then(|other| self.methods.get(other.method.0)).map_or_else(String::new, |m| m.full_name.to_string()),
+            template: rule.template.clone(),
+        })?;
+        let mask = if rule.method == "PATCH" { mask_field(&self.schema, input, body) } else { None };
+        let etag = etag_field(&self.schema, input, body);
+        self.bindings.push(Binding { method: id, rule, body, response_body, variables, mask, etag });
+        Ok(())
+    }
+
+    /// The binding of a request. `path` is the raw path, without the query.
+    ///
+    /// # Errors
+    /// No template fits, or none with this method.
+    pub fn route(&self, method: &HttpMethod, path: &str) -> Result<Matched<'_>, RouteError> {
+        let (index, spans) = self.router.find(method, path)?;
+        let binding = self.bindings.get(index).ok_or(RouteError::NotFound)?;
+        Ok(Matched { binding, spans })
+    }
+
+    /// The method of an id of this catalog.
+    #[allow(clippy::indexing_slicing, reason = "ids are only made by this catalog and never outlive it")]
+    pub fn method(&self, id: MethodId) -> &Method {
+        &self.methods[id.0]
+    }
+
+    /// The method that is called as `/package.Service/Method`.
+    pub fn method_by_path(&self, path: &str) -> Option<&Method> {
+        self.by_path.get(path).map(|id| self.method(*id))
+    }
+
+    /// All methods, in the order of their declaration.
+    pub fn methods(&self) -> &[Method] {
+        &self.methods
+    }
+
+    /// All bindings, in the order of their declaration.
+    pub fn bindings(&self) -> &[Binding] {
+        &self.bindings
+    }
+
+    /// The compiled types.
+    pub fn schema(&self) -> &Schema {
+        &self.schema
+    }
+
+    /// The descriptors, options and comments included.
+    pub fn pool(&self) -> &DescriptorPool {
+        &self.pool
+    }
+}
+
+/// The field that a variable is bound to.
+fn resolve(schema: &Schema, input: MessageId, variable: &Variable) -> Result<Bound, &'static str> {
+    let mut message = schema.message(input);
+    let mut numbers = Vec::new();
+    let mut parts = variable.field_path.split('.').peekable();
+    loop {
+        let part = parts.next().ok_or("is empty")?;
+        let field = message.field_by_name(part).ok_or("does not exist")?;
+        if !field.is_singular() {
+            return Err("is repeated");
+        }
+        numbers.push(field.number);
+        let inner = field.kind.message().map(|id| schema.message(id));
+        match (inner, parts.peek()) {
+            (Some(inner), Some(_)) => message = inner,
+            (None, Some(_)) => return Err("goes through a field that is not a message"),
+            (Some(inner), None) if !takes_text(inner.well_known) => return Err("is a message"),
+            (_, None) => {
+                let variable = variable.clone();
+                return Ok(Bound { variable, numbers: numbers.into(), kind: field.kind, presence: field.shape });
+            }
+        }
+    }
+}
+
+/// Messages that can be given as text, in a path or a query.
+pub(crate) fn takes_text(kind: WellKnown) -> bool {
+    matches!(kind, WellKnown::Timestamp | WellKnown::Duration | WellKnown::FieldMask | WellKnown::Wrapper)
+}
+
+/// The message type of a body field that is a single ordinary message.
+fn body_message(schema: &Schema, input: MessageId, body: BodyRule) -> Option<(u32, MessageId)> {
+    let BodyRule::Field(index) = body else { return None };
+    let field = schema.message(input).fields.get(index).filter(|field| field.is_singular())?;
+    let id = field.kind.message()?;
+    (schema.message(id).well_known == WellKnown::No).then_some((field.number, id))
+}
+
+fn mask_field(schema: &Schema, input: MessageId, body: BodyRule) -> Option<u32> {
+    body_message(schema, input, body)?;
+    let field = schema.message(input).field_by_name("update_mask").filter(|field| field.is_singular())?;
+    let is_mask = schema.message(field.kind.message()?).well_known == WellKnown::FieldMask;
+    is_mask.then_some(field.number)
+}
+
+fn etag_field(schema: &Schema, input: MessageId, body: BodyRule) -> Option<Box<[u32]>> {
+    let own = |id: MessageId| {
+        let field = schema.message(id).field_by_name("etag").filter(|field| field.is_singular())?;
+        (field.kind == Kind::String).then_some(field.number)
+    };
+    if let Some(number) = own(input) {
+        return Some([number].into());
+    }
+    let (outer, id) = body_message(schema, input, body)?;
+    own(id).map(|number| [outer, number].into())
+}
+
+/// The text of the reply's `etag`, if its type has one and it is set.
+pub(crate) fn etag_of<'w>(schema: &Schema, output: MessageId, response_body: Option<usize>, wire: &'w [u8]) -> Option<&'w str> {
+    let message = schema.message(output);
+    let path: Vec<u32> = match response_body.and_then(|index| message.fields.get(index)) {
+        Some(outer) => {
+            let inner = schema.message(outer.kind.message().filter(|_| outer.is_singular())?).field_by_name("etag")?;
+            (inner.kind == Kind::String).then(|| vec![outer.number, inner.number])?
+        }
+        None => {
+            let field = message.field_by_name("etag").filter(|field| field.is_singular() && field.kind == Kind::String)?;
+            vec![field.number]
+        }
+    };
+    match crate::wire::find(wire, &path) {
+        Ok(Some(crate::wire::Raw::Bytes(bytes))) if !bytes.is_empty() => std::str::from_utf8(bytes).ok(),
+        _ => None,
+    }
+}
+
+/// Whether a scalar is left out because its field cannot tell it from "unset".
+pub(crate) fn is_redundant(presence: Shape, value: &scalar::Scalar<'_>) -> bool {
+    presence == Shape::Implicit && value.is_default()
+}

@@ -1,0 +1,319 @@
+//! Wire → JSON.
+//!
+//! A message is scanned once; what was found is kept as a run of entries on a stack that all levels share. Fields
+//! mostly arrive in order and whole, and are then written straight away; else the run is sorted (stable, so that the
+//! last value of a scalar wins), displaced members of a oneof are dropped, and the pieces of a split message are
+//! joined, which on the wire is the same as merging them.
+
+use smallvec::SmallVec;
+
+use super::{EncodeError, EncodeOptions, MAX_DEPTH, Unset, scalar};
+use crate::schema::{Field, Kind, Message, MessageId, Schema, Shape, WellKnown};
+use crate::wire::{self, Raw, Reader};
+
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    pub(super) field: u16,
+    pub(super) raw: Raw<'a>,
+}
+
+/// Where one oneof's present member began to hold.
+struct Holder {
+    oneof: u16,
+    field: u16,
+    since: usize,
+}
+
+pub(crate) struct Encoder<'s, 'o, 'w> {
+    pub(super) schema: &'s Schema,
+    pub(super) options: EncodeOptions,
+    pub(super) out: &'o mut Vec<u8>,
+    pub(super) entries: Vec<Entry<'w>>,
+}
+
+impl<'s, 'w> Encoder<'s, '_, 'w> {
+    pub(crate) fn new<'o>(schema: &'s Schema, options: EncodeOptions, out: &'o mut Vec<u8>) -> Encoder<'s, 'o, 'w> {
+        Encoder { schema, options, out, entries: Vec::new() }
+    }
+
+    /// Writes a message in whatever JSON its type has.
+    pub(crate) fn message(&mut self, id: MessageId, bytes: &'w [u8], depth: usize) -> Result<(), EncodeError> {
+        if depth > MAX_DEPTH {
+            return Err(EncodeError::Depth);
+        }
+        let message = self.schema.message(id);
+        if message.well_known != WellKnown::No {
+            return self.special(message, bytes, depth);
+        }
+        self.out.push(b'{');
+        self.members(message, bytes, depth, true)?;
+        self.out.push(b'}');
+        Ok(())
+    }
+
+    /// Writes one field's value, or what stands for its absence.
+    pub(crate) fn only(&mut self, id: MessageId, field: usize, bytes: &'w [u8]) -> Result<(), EncodeError> {
+        let message = self.schema.message(id);
+        let base = self.scan(message, bytes)?;
+        let (start, end) = self.run(base, field);
+        let Some(field) = message.fields.get(field) else { return Ok(()) };
+        if start < end {
+            self.field(field, start, end, 0)
+        } else {
+            let absent: &[u8] = if field.default_json.is_empty() { b"null" } else { &field.default_json };
+            self.out.extend_from_slice(absent);
+            Ok(())
+        }
+    }
+
+    /// Writes the members of an ordinary message, without braces.
+    pub(super) fn members(
+        &mut self,
+        message: &'s Message,
+        bytes: &'w [u8],
+        depth: usize,
+        mut first: bool,
+    ) -> Result<(), EncodeError> {
+        let base = self.scan(message, bytes)?;
+        let end = self.entries.len();
+        let (mut at, mut next) = (base, 0usize);
+        while at < end {
+            let Some(index) = self.entries.get(at).map(|entry| entry.field) else { break };
+            let mut until = at + 1;
+            while until < end && self.entries.get(until).is_some_and(|entry| entry.field == index) {
+                until += 1;
+            }
+            let index = usize::from(index);
+            self.defaults(message.fields.get(next..index).unwrap_or_default(), &mut first);
+            if let Some(field) = message.fields.get(index)
+                && !self.is_omitted(field, until)
+            {
+                self.key(field, &mut first);
+                self.field(field, at, until, depth)?;
+            }
+            (at, next) = (until, index + 1);
+        }
+        self.defaults(message.fields.get(next..).unwrap_or_default(), &mut first);
+        self.entries.truncate(base);
+        Ok(())
+    }
+
+    /// A default that was put on the wire although its field has no presence.
+    fn is_omitted(&self, field: &Field, until: usize) -> bool {
+        self.options.unset == Unset::Omit
+            && field.shape == Shape::Implicit
+            && self.entries.get(until.wrapping_sub(1)).is_some_and(|entry| wire::is_default(&entry.raw))
+    }
+
+    fn key(&mut self, field: &Field, first: &mut bool) {
+        if !std::mem::take(first) {
+            self.out.push(b',');
+        }
+        self.out.extend_from_slice(&field.key);
+    }
+
+    fn defaults(&mut self, fields: &[Field], first: &mut bool) {
+        if self.options.unset == Unset::Omit {
+            return;
+        }
+        for field in fields.iter().filter(|field| !field.default_json.is_empty()) {
+            self.key(field, first);
+            if self.options.enums == super::EnumStyle::Numbers && matches!(field.kind, Kind::Enum(_)) && field.is_singular() {
+                self.out.push(b'0');
+            } else {
+                self.out.extend_from_slice(&field.default_json);
+            }
+        }
+    }
+
+    /// Puts the known fields of a message on the stack, sorted by field, and tells where they begin.
+    pub(super) fn scan(&mut self, message: &Message, bytes: &'w [u8]) -> Result<usize, EncodeError> {
+        let base = self.entries.len();
+        let (mut sorted, mut displaced, mut last) = (true, false, 0);
+        let mut holders: SmallVec<[Holder; 4]> = SmallVec::new();
+        let mut reader = Reader::new(bytes);
+        while let Some((number, raw)) = reader.next_field()? {
+            let Some(index) = message.index_of(number) else { continue };
+            let Some(field) = message.fields.get(index) else { continue };
+            if !fits(field, &raw) {
+                continue;
+            }
+            let slot = u16::try_from(index).unwrap_or(u16::MAX);
+            if let Some(oneof) = field.oneof {
+                let since = self.entries.len();
+                match holders.iter_mut().find(|holder| holder.oneof == oneof) {
+                    Some(holder) if holder.field != slot => {
+                        *holder = Holder { oneof, field: slot, since };
+                        displaced = true;
+                    }
+                    Some(_) => {}
+                    None => holders.push(Holder { oneof, field: slot, since }),
+                }
+            }
+            sorted &= slot >= last;
+            last = slot;
+            self.entries.push(Entry { field: slot, raw });
+        }
+        if displaced {
+            self.drop_displaced(message, base, &holders);
+        }
+        if !sorted && let Some(run) = self.entries.get_mut(base..) {
+            run.sort_by_key(|entry| entry.field);
+        }
+        Ok(base)
+    }
+
+    fn drop_displaced(&mut self, message: &Message, base: usize, holders: &[Holder]) {
+        let mut position = 0;
+        self.entries.retain(|entry| {
+            let index = position;
+            position += 1;
+            let oneof = message.fields.get(usize::from(entry.field)).and_then(|field| field.oneof);
+            index < base
+                || !holders.iter().any(|holder| Some(holder.oneof) == oneof && index < holder.since)
+        });
+    }
+
+    /// The entries of one field above `base`.
+    pub(super) fn run(&self, base: usize, field: usize) -> (usize, usize) {
+        let entries = self.entries.get(base..).unwrap_or_default();
+        let start = entries.partition_point(|entry| usize::from(entry.field) < field);
+        let end = entries.partition_point(|entry| usize::from(entry.field) <= field);
+        (base + start, base + end)
+    }
+
+    /// Writes one field's value from its entries.
+    pub(super) fn field(&mut self, field: &'s Field, start: usize, end: usize, depth: usize) -> Result<(), EncodeError> {
+        match field.shape {
+            Shape::Map { key, value } => self.map(key, value, start, end, depth),
+            Shape::Repeated { .. } => self.list(field.kind, start, end, depth),
+            Shape::Implicit | Shape::Explicit => {
+                let Some(Entry { raw, .. }) = self.entries.get(end.wrapping_sub(1)).copied() else { return Ok(()) };
+                match field.kind.message() {
+                    Some(id) if end - start > 1 => self.merged(id, start, end, depth),
+                    _ => self.value(field.kind, raw, depth),
+                }
+            }
+        }
+    }
+
+    /// Writes a message that came in pieces: joined, they are the merged message.
+    fn merged(&mut self, id: MessageId, start: usize, end: usize, depth: usize) -> Result<(), EncodeError> {
+        let mut joined = Vec::new();
+        for entry in self.entries.get(start..end).unwrap_or_default() {
+            if let Raw::Bytes(bytes) = entry.raw {
+                joined.extend_from_slice(bytes);
+            }
+        }
+        Encoder::new(self.schema, self.options, self.out).message(id, &joined, depth + 1)
+    }
+
+    /// Writes one value.
+    pub(super) fn value(&mut self, kind: Kind, raw: Raw<'w>, depth: usize) -> Result<(), EncodeError> {
+        match (kind, raw) {
+            (Kind::Message(id) | Kind::Group(id), Raw::Bytes(bytes)) => self.message(id, bytes, depth + 1),
+            _ => scalar::write(self.schema, &self.options, kind, raw, self.out),
+        }
+    }
+
+    pub(super) fn list(&mut self, kind: Kind, start: usize, end: usize, depth: usize) -> Result<(), EncodeError> {
+        self.out.push(b'[');
+        let mut first = true;
+        for at in start..end {
+            let Some(Entry { raw, .. }) = self.entries.get(at).copied() else { break };
+            match raw {
+                Raw::Bytes(block) if kind.packable() => self.packed(kind, block, &mut first)?,
+                raw => {
+                    if !std::mem::take(&mut first) {
+                        self.out.push(b',');
+                    }
+                    self.value(kind, raw, depth)?;
+                }
+            }
+        }
+        self.out.push(b']');
+        Ok(())
+    }
+
+    fn packed(&mut self, kind: Kind, block: &[u8], first: &mut bool) -> Result<(), EncodeError> {
+        let mut reader = Reader::new(block);
+        while !reader.is_empty() {
+            let raw = match kind.wire_type() {
+                1 => Raw::Fixed64(reader.fixed64()?),
+                5 => Raw::Fixed32(reader.fixed32()?),
+                _ => Raw::Varint(reader.varint()?),
+            };
+            if !std::mem::take(first) {
+                self.out.push(b',');
+            }
+            scalar::write(self.schema, &self.options, kind, raw, self.out)?;
+        }
+        Ok(())
+    }
+
+    /// Writes a map, sorted by key so that equal messages have equal text; the last of equal keys wins.
+    pub(super) fn map(&mut self, key: Kind, value: Kind, start: usize, end: usize, depth: usize) -> Result<(), EncodeError> {
+        let mut pairs: Vec<(Raw<'w>, Option<Raw<'w>>)> = Vec::with_capacity(end - start);
+        for entry in self.entries.get(start..end).unwrap_or_default() {
+            if let Raw::Bytes(bytes) = entry.raw {
+                pairs.push(map_entry(key, value, bytes)?);
+            }
+        }
+        if pairs.len() > 1 {
+            pairs.sort_by(|(a, _), (b, _)| compare(key, a, b));
+        }
+        self.out.push(b'{');
+        let mut first = true;
+        for (index, (raw_key, raw_value)) in pairs.iter().enumerate() {
+            let next = pairs.get(index + 1).map(|(next, _)| compare(key, raw_key, next));
+            if next == Some(std::cmp::Ordering::Equal) {
+                continue;
+            }
+            if !std::mem::take(&mut first) {
+                self.out.push(b',');
+            }
+            scalar::write_key(self.schema, &self.options, key, *raw_key, self.out)?;
+            self.out.push(b':');
+            self.value(value, raw_value.unwrap_or(scalar::default_raw(value)), depth)?;
+        }
+        self.out.push(b'}');
+        Ok(())
+    }
+}
+
+/// Whether a value on the wire can belong to a field; what cannot is treated as unknown, as protobuf's parsers do.
+fn fits(field: &Field, raw: &Raw<'_>) -> bool {
+    match field.shape {
+        Shape::Map { .. } => matches!(raw, Raw::Bytes(_)),
+        Shape::Repeated { .. } if field.kind.packable() && matches!(raw, Raw::Bytes(_)) => true,
+        _ => wire::fits(raw, field.kind),
+    }
+}
+
+fn map_entry<'w>(key: Kind, value: Kind, bytes: &'w [u8]) -> Result<(Raw<'w>, Option<Raw<'w>>), EncodeError> {
+    let (mut found_key, mut found_value) = (scalar::default_raw(key), None);
+    let mut reader = Reader::new(bytes);
+    while let Some((number, raw)) = reader.next_field()? {
+        match number {
+            1 if wire::fits(&raw, key) => found_key = raw,
+            2 if wire::fits(&raw, value) => found_value = Some(raw),
+            _ => {}
+        }
+    }
+    Ok((found_key, found_value))
+}
+
+#[allow(clippy::cast_possible_wrap, reason = "signed keys are ordered as the numbers they stand for")]
+fn compare(kind: Kind, a: &Raw<'_>, b: &Raw<'_>) -> std::cmp::Ordering {
+    match (a, b) {
+        (Raw::Bytes(a), Raw::Bytes(b)) => a.cmp(b),
+        (Raw::Varint(a), Raw::Varint(b)) | (Raw::Fixed64(a), Raw::Fixed64(b)) => match kind {
+            Kind::Int32 | Kind::Int64 | Kind::Sfixed64 => (*a as i64).cmp(&(*b as i64)),
+            Kind::Sint32 | Kind::Sint64 => wire::unzigzag(*a).cmp(&wire::unzigzag(*b)),
+            _ => a.cmp(b),
+        },
+        (Raw::Fixed32(a), Raw::Fixed32(b)) if kind == Kind::Sfixed32 => (*a as i32).cmp(&(*b as i32)),
+        (Raw::Fixed32(a), Raw::Fixed32(b)) => a.cmp(b),
+        _ => std::cmp::Ordering::Equal,
+    }
+}
