@@ -1,0 +1,134 @@
+//! The resources that a server knows without any CustomResourceDefinition.
+
+use super::{
+    Flavour,
+    resource::{Column, Origin, ResourceDef, ScalePaths, Scope},
+};
+
+/// Group, version, plural, kind, short names, categories, traits.
+///
+/// Traits: `n` namespaced, `s` status subresource, `c` scale subresource, `v` answered but never stored.
+type Row = (&'static str, &'static str, &'static str, &'static str, &'static str, &'static str, &'static str);
+
+const KUBERNETES: &[Row] = &[
+    ("", "v1", "namespaces", "Namespace", "ns", "", "s"),
+    ("", "v1", "nodes", "Node", "no", "", "s"),
+    ("", "v1", "pods", "Pod", "po", "all", "ns"),
+    ("", "v1", "services", "Service", "svc", "all", "ns"),
+    ("", "v1", "endpoints", "Endpoints", "ep", "", "n"),
+    ("", "v1", "secrets", "Secret", "", "", "n"),
+    ("", "v1", "configmaps", "ConfigMap", "cm", "", "n"),
+    ("", "v1", "events", "Event", "ev", "", "n"),
+    ("", "v1", "serviceaccounts", "ServiceAccount", "sa", "", "n"),
+    ("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim", "pvc", "", "ns"),
+    ("", "v1", "persistentvolumes", "PersistentVolume", "pv", "", "s"),
+    ("", "v1", "resourcequotas", "ResourceQuota", "quota", "", "ns"),
+    ("", "v1", "limitranges", "LimitRange", "limits", "", "n"),
+    ("", "v1", "replicationcontrollers", "ReplicationController", "rc", "all", "nsc"),
+    ("", "v1", "podtemplates", "PodTemplate", "", "", "n"),
+    ("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice", "", "", "n"),
+    ("coordination.k8s.io", "v1", "leases", "Lease", "", "", "n"),
+    ("apps", "v1", "deployments", "Deployment", "deploy", "all", "nsc"),
+    ("apps", "v1", "replicasets", "ReplicaSet", "rs", "all", "nsc"),
+    ("apps", "v1", "statefulsets", "StatefulSet", "sts", "all", "nsc"),
+    ("apps", "v1", "daemonsets", "DaemonSet", "ds", "all", "ns"),
+    ("apps", "v1", "controllerrevisions", "ControllerRevision", "", "", "n"),
+    ("batch", "v1", "jobs", "Job", "", "all", "ns"),
+    ("batch", "v1", "cronjobs", "CronJob", "cj", "all", "ns"),
+    ("policy", "v1", "poddisruptionbudgets", "PodDisruptionBudget", "pdb", "", "ns"),
+    ("networking.k8s.io", "v1", "networkpolicies", "NetworkPolicy", "netpol", "", "n"),
+    ("networking.k8s.io", "v1", "ingresses", "Ingress", "ing", "", "ns"),
+    ("networking.k8s.io", "v1", "ingressclasses", "IngressClass", "", "", ""),
+    ("storage.k8s.io", "v1", "storageclasses", "StorageClass", "sc", "", ""),
+    ("storage.k8s.io", "v1", "volumeattachments", "VolumeAttachment", "", "", "s"),
+    ("storage.k8s.io", "v1", "csidrivers", "CSIDriver", "", "", ""),
+    ("storage.k8s.io", "v1", "csinodes", "CSINode", "", "", ""),
+    ("storage.k8s.io", "v1", "csistoragecapacities", "CSIStorageCapacity", "", "", "n"),
+    ("rbac.authorization.k8s.io", "v1", "roles", "Role", "", "", "n"),
+    ("rbac.authorization.k8s.io", "v1", "rolebindings", "RoleBinding", "", "", "n"),
+    ("rbac.authorization.k8s.io", "v1", "clusterroles", "ClusterRole", "", "", ""),
+    ("rbac.authorization.k8s.io", "v1", "clusterrolebindings", "ClusterRoleBinding", "", "", ""),
+    ("scheduling.k8s.io", "v1", "priorityclasses", "PriorityClass", "pc", "", ""),
+    ("autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", "hpa", "all", "ns"),
+    ("apiextensions.k8s.io", "v1", "customresourcedefinitions", "CustomResourceDefinition", "crd,crds", "api-extensions", "s"),
+    ("apiregistration.k8s.io", "v1", "apiservices", "APIService", "", "api-extensions", "s"),
+    ("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations", "MutatingWebhookConfiguration", "", "api-extensions", ""),
+    ("admissionregistration.k8s.io", "v1", "validatingwebhookconfigurations", "ValidatingWebhookConfiguration", "", "api-extensions", ""),
+    ("certificates.k8s.io", "v1", "certificatesigningrequests", "CertificateSigningRequest", "csr", "", "s"),
+    ("authentication.k8s.io", "v1", "tokenreviews", "TokenReview", "", "", "v"),
+    ("authentication.k8s.io", "v1", "selfsubjectreviews", "SelfSubjectReview", "", "", "v"),
+    ("authorization.k8s.io", "v1", "subjectaccessreviews", "SubjectAccessReview", "", "", "v"),
+    ("authorization.k8s.io", "v1", "selfsubjectaccessreviews", "SelfSubjectAccessReview", "", "", "v"),
+    ("authorization.k8s.io", "v1", "selfsubjectrulesreviews", "SelfSubjectRulesReview", "", "", "v"),
+    ("authorization.k8s.io", "v1", "localsubjectaccessreviews", "LocalSubjectAccessReview", "", "", "nv"),
+];
+
+/// What snapshots bring, in tenant clusters too.
+const SNAPSHOTS: &[Row] = &[
+    ("snapshot.storage.k8s.io", "v1", "volumesnapshots", "VolumeSnapshot", "vs", "", "ns"),
+    ("snapshot.storage.k8s.io", "v1", "volumesnapshotcontents", "VolumeSnapshotContent", "vsc,vscs", "", "s"),
+    ("snapshot.storage.k8s.io", "v1", "volumesnapshotclasses", "VolumeSnapshotClass", "vsclass,vsclasses", "", ""),
+];
+
+const KUBEVIRT: &[Row] = &[
+    ("kubevirt.io", "v1", "virtualmachines", "VirtualMachine", "vm,vms", "all", "ns"),
+    ("kubevirt.io", "v1", "virtualmachineinstances", "VirtualMachineInstance", "vmi,vmis", "all", "ns"),
+    ("kubevirt.io", "v1", "virtualmachineinstancemigrations", "VirtualMachineInstanceMigration", "vmim,vmims", "all", "ns"),
+    ("kubevirt.io", "v1", "virtualmachineinstancereplicasets", "VirtualMachineInstanceReplicaSet", "vmirs,vmirss", "all", "nsc"),
+    ("kubevirt.io", "v1", "virtualmachineinstancepresets", "VirtualMachineInstancePreset", "vmipreset,vmipresets", "all", "n"),
+    ("kubevirt.io", "v1", "kubevirts", "KubeVirt", "kv,kvs", "all", "ns"),
+    ("instancetype.kubevirt.io", "v1beta1", "virtualmachineinstancetypes", "VirtualMachineInstancetype", "vminstancetype,vminstancetypes,vmf,vmfs", "all", "n"),
+    ("instancetype.kubevirt.io", "v1beta1", "virtualmachineclusterinstancetypes", "VirtualMachineClusterInstancetype", "vmclusterinstancetype,vmclusterinstancetypes,vmcf,vmcfs", "", ""),
+    ("instancetype.kubevirt.io", "v1beta1", "virtualmachinepreferences", "VirtualMachinePreference", "vmpref,vmprefs,vmp,vmps", "all", "n"),
+    ("instancetype.kubevirt.io", "v1beta1", "virtualmachineclusterpreferences", "VirtualMachineClusterPreference", "vmcp,vmcps", "", ""),
+    ("snapshot.kubevirt.io", "v1beta1", "virtualmachinesnapshots", "VirtualMachineSnapshot", "vmsnapshot,vmsnapshots", "all", "ns"),
+    ("snapshot.kubevirt.io", "v1beta1", "virtualmachinerestores", "VirtualMachineRestore", "vmrestore,vmrestores", "all", "ns"),
+    ("cdi.kubevirt.io", "v1beta1", "datavolumes", "DataVolume", "dv,dvs", "all", "ns"),
+    ("cdi.kubevirt.io", "v1beta1", "datasources", "DataSource", "das", "all", "ns"),
+    ("cdi.kubevirt.io", "v1beta1", "dataimportcrons", "DataImportCron", "dic,dics", "all", "ns"),
+    ("cdi.kubevirt.io", "v1beta1", "storageprofiles", "StorageProfile", "", "", "s"),
+    ("cdi.kubevirt.io", "v1beta1", "cdis", "CDI", "cdi,cdis", "", "s"),
+    ("cdi.kubevirt.io", "v1beta1", "cdiconfigs", "CDIConfig", "", "", "s"),
+    ("cdi.kubevirt.io", "v1beta1", "volumeimportsources", "VolumeImportSource", "", "", "ns"),
+    ("cdi.kubevirt.io", "v1beta1", "volumeclonesources", "VolumeCloneSource", "", "", "n"),
+    ("cdi.kubevirt.io", "v1beta1", "objecttransfers", "ObjectTransfer", "ot,ots", "", "s"),
+];
+
+/// All resources of a flavour.
+pub(crate) fn resources(flavour: Flavour) -> Vec<ResourceDef> {
+    let kubernetes = KUBERNETES.iter().map(|row| def(row, Origin::BuiltIn));
+    let snapshots = SNAPSHOTS.iter().map(|row| def(row, Origin::Preset));
+    let kubevirt = KUBEVIRT.iter().filter(|_| flavour == Flavour::Infra).map(|row| def(row, Origin::Preset));
+    kubernetes.chain(snapshots).chain(kubevirt).collect()
+}
+
+/// Resources that show the objects of another: the definition, and group and plural of the other.
+pub(crate) fn aliases() -> Vec<(ResourceDef, (&'static str, &'static str))> {
+    let events = def(&("events.k8s.io", "v1", "events", "Event", "ev", "", "n"), Origin::BuiltIn);
+    vec![(events, ("", "events"))]
+}
+
+fn def(row: &Row, origin: Origin) -> ResourceDef {
+    let (group, version, plural, kind, short_names, categories, traits) = *row;
+    let scope = if traits.contains('n') { Scope::Namespaced } else { Scope::Cluster };
+    let mut def = ResourceDef::built_in(group, version, plural, kind, scope);
+    let words = |text: &str| text.split(',').filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    def.short_names = words(short_names);
+    def.categories = words(categories);
+    def.origin = origin;
+    def.virtual_only = traits.contains('v');
+    if let Some(version) = def.versions.first_mut() {
+        version.status = traits.contains('s');
+        version.scale = traits.contains('c').then(|| ScalePaths {
+            spec: ".spec.replicas".to_owned(),
+            status: ".status.replicas".to_owned(),
+            selector: ".status.labelSelector".to_owned(),
+        });
+        version.columns = columns(group, plural);
+    }
+    def
+}
+
+fn columns(_group: &str, _plural: &str) -> Vec<Column> {
+    Vec::new()
+}

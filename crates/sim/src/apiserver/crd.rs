@@ -1,0 +1,125 @@
+//! CustomResourceDefinitions: what they make the server serve.
+
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+use super::{
+    ApiServer, dig,
+    resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
+    server::Target,
+    status::ApiError,
+    store::Key,
+};
+
+const GROUP: &str = "apiextensions.k8s.io";
+const PLURAL: &str = "customresourcedefinitions";
+
+fn is_crd(def: &ResourceDef) -> bool {
+    def.group == GROUP && def.plural == PLURAL
+}
+
+/// Defaults, prunes and validates by the schema; returns warnings.
+pub(crate) fn admit_schema(target: &Target<'_>, _old: Option<&Value>, object: &mut Value) -> Result<Vec<String>, ApiError> {
+    if is_crd(target.def) {
+        establish(target.server, object);
+    }
+    Ok(Vec::new())
+}
+
+/// Conditions and accepted names: this server establishes a definition at once.
+fn establish(server: &ApiServer, crd: &mut Value) {
+    let kind = dig::text(crd, &["spec", "names", "kind"]).to_owned();
+    let names = dig::object_at(crd, &["spec", "names"]);
+    names.entry("singular").or_insert_with(|| json!(kind.to_ascii_lowercase()));
+    names.entry("listKind").or_insert_with(|| json!(format!("{kind}List")));
+    let names = Value::Object(names.clone());
+    dig::object_at(crd, &["spec"]).entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+    let stored: Vec<Value> = dig::items(crd, &["spec", "versions"])
+        .iter()
+        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
+        .filter_map(|version| version.get("name").cloned())
+        .collect();
+    let now = server.timestamp();
+    let status = dig::object_at(crd, &["status"]);
+    status.insert("acceptedNames".to_owned(), names);
+    status.insert("storedVersions".to_owned(), Value::Array(stored));
+    status.entry("conditions").or_insert_with(|| {
+        json!([
+            {"type": "NamesAccepted", "status": "True", "reason": "NoConflicts", "message": "no conflicts found", "lastTransitionTime": now},
+            {"type": "Established", "status": "True", "reason": "InitialNamesAccepted", "message": "the initial names have been accepted", "lastTransitionTime": now},
+        ])
+    });
+}
+
+/// After an object was written: serves what a definition says.
+pub(crate) fn object_written(server: &ApiServer, def: &ResourceDef, object: &Value) {
+    if is_crd(def)
+        && let Some(custom) = definition(object)
+    {
+        server.store().register(custom);
+    }
+}
+
+/// After an object was removed: a definition takes its objects with it.
+pub(crate) fn object_removed(server: &ApiServer, def: &ResourceDef, object: &Value) {
+    if !is_crd(def) {
+        return;
+    }
+    let group = dig::text(object, &["spec", "group"]);
+    let plural = dig::text(object, &["spec", "names", "plural"]);
+    if let Some(collection) = server.store().collection(group, plural) {
+        for stored in collection.list("").0 {
+            let key = Key::new(dig::meta(&stored.value, "namespace"), dig::meta(&stored.value, "name"));
+            let _ = collection.remove(&key, stored.revision, stored.value.clone());
+        }
+    }
+    server.store().unregister(group, plural);
+}
+
+/// The resource that a definition describes.
+pub(crate) fn definition(crd: &Value) -> Option<ResourceDef> {
+    let names = dig::at(crd, &["spec", "names"])?;
+    let kind = names.get("kind")?.as_str()?.to_owned();
+    let plural = names.get("plural")?.as_str()?.to_owned();
+    let texts = |key: &str| dig::items(names, &[key]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let all = dig::items(crd, &["spec", "versions"]);
+    let storage = all.iter().find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
+    let served = all.iter().filter(|version| version.get("served") != Some(&Value::Bool(false)));
+    let scope = if dig::text(crd, &["spec", "scope"]) == "Cluster" { Scope::Cluster } else { Scope::Namespaced };
+    Some(ResourceDef {
+        group: dig::text(crd, &["spec", "group"]).to_owned(),
+        versions: served.map(version).collect(),
+        storage: dig::text(storage, &["name"]).to_owned(),
+        singular: names.get("singular").and_then(Value::as_str).map_or_else(|| kind.to_ascii_lowercase(), str::to_owned),
+        list_kind: names.get("listKind").and_then(Value::as_str).map_or_else(|| format!("{kind}List"), str::to_owned),
+        short_names: texts("shortNames"),
+        categories: texts("categories"),
+        plural,
+        kind,
+        scope,
+        origin: Origin::Custom,
+        virtual_only: false,
+    })
+}
+
+fn version(version: &Value) -> VersionDef {
+    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let columns = dig::items(version, &["additionalPrinterColumns"]).iter().map(|column| Column {
+        name: text(column, "name"),
+        kind: text(column, "type"),
+        path: text(column, "jsonPath"),
+        priority: column.get("priority").and_then(Value::as_i64).unwrap_or(0),
+    });
+    VersionDef {
+        name: text(version, "name"),
+        schema: dig::at(version, &["schema", "openAPIV3Schema"]).cloned().map(Arc::new),
+        status: dig::at(version, &["subresources", "status"]).is_some(),
+        scale: dig::at(version, &["subresources", "scale"]).map(|scale| ScalePaths {
+            spec: text(scale, "specReplicasPath"),
+            status: text(scale, "statusReplicasPath"),
+            selector: text(scale, "labelSelectorPath"),
+        }),
+        columns: columns.collect(),
+        selectable: dig::items(version, &["selectableFields"]).iter().map(|field| text(field, "jsonPath")).collect(),
+    }
+}

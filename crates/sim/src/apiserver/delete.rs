@@ -1,0 +1,185 @@
+//! Deletion: preconditions, grace, finalizers, propagation.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{
+    PodDeletion, admission, crd, dig,
+    output::Writer,
+    read,
+    resource::ResourceDef,
+    server::{Answer, Target},
+    status::{self, ApiError},
+    store::{Key, Object},
+    write,
+};
+
+const ATTEMPTS: usize = 32;
+
+struct Options {
+    uid: Option<String>,
+    revision: Option<String>,
+    grace: Option<i64>,
+    propagation: Option<String>,
+}
+
+impl Options {
+    fn parse(target: &Target<'_>, body: &Bytes) -> Result<Self, ApiError> {
+        let body = write::decode(body, &target.info.content_type)?;
+        let text = |path: &[&str]| Some(dig::text(&body, path).to_owned()).filter(|text| !text.is_empty());
+        let query = &target.info.query;
+        let grace = dig::at(&body, &["gracePeriodSeconds"]).and_then(Value::as_i64);
+        let grace = grace.or_else(|| query.get("gracePeriodSeconds").and_then(|text| text.parse().ok()));
+        let propagation = text(&["propagationPolicy"]).or_else(|| query.get("propagationPolicy").map(str::to_owned)).or_else(|| {
+            let orphan = dig::at(&body, &["orphanDependents"]).and_then(Value::as_bool)?;
+            Some(if orphan { "Orphan" } else { "Background" }.to_owned())
+        });
+        if let Some(policy) = propagation.as_deref()
+            && !matches!(policy, "Background" | "Foreground" | "Orphan")
+        {
+            return Err(ApiError::bad_request(format!("invalid propagationPolicy {policy:?}")));
+        }
+        Ok(Self { uid: text(&["preconditions", "uid"]), revision: text(&["preconditions", "resourceVersion"]), grace, propagation })
+    }
+}
+
+/// DELETE of one object.
+pub(crate) async fn one(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+    let key = target.key()?;
+    let options = Options::parse(target, body)?;
+    let dry_run = target.info.dry_run() || dig::items(&write::decode(body, &target.info.content_type)?, &["dryRun"]).iter().any(|v| v == "All");
+    delete(target, &key, &options, dry_run).await
+}
+
+/// DELETE of all objects that match.
+pub(crate) async fn collection(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+    let options = Options::parse(target, body)?;
+    let selection = read::selection(target)?;
+    let (objects, revision) = target.collection.list(target.info.ns());
+    let mut gone = Vec::new();
+    for object in objects.into_iter().filter(|object| selection.matches(&object.value)) {
+        let key = Key::new(dig::meta(&object.value, "namespace"), dig::meta(&object.value, "name"));
+        match delete(target, &key, &options, target.info.dry_run()).await {
+            Ok(_) => gone.push(object),
+            Err(error) if error.reason == "NotFound" => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Writer::new(target)?.list(&gone, &json!({"resourceVersion": revision.to_string()})))
+}
+
+async fn delete(target: &Target<'_>, key: &Key, options: &Options, dry_run: bool) -> Result<Answer, ApiError> {
+    for _ in 0..ATTEMPTS {
+        let current = target.collection.get(key).ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
+        check(target, &current, options)?;
+        let mut seen = current.value.clone();
+        admission::admit(target, Some(&current.value), &mut seen).await?;
+        let mut next = current.value.clone();
+        let stays = mark(target, &mut next, options);
+        let writer = Writer::new(target)?;
+        if dry_run || (stays && next == current.value) {
+            return Ok(Answer::bytes(200, writer.value(&next)));
+        }
+        if stays {
+            if let Ok(stored) = target.collection.commit(key, Some(current.revision), next) {
+                crd::object_written(target.server, target.def, &stored.value);
+                return Ok(Answer::bytes(200, writer.object(&stored)));
+            }
+        } else if let Ok(stored) = target.collection.remove(key, current.revision, next) {
+            crd::object_removed(target.server, target.def, &stored.value);
+            let returns_object = matches!(target.def.plural.as_str(), "pods" | "services" | "persistentvolumeclaims" | "serviceaccounts");
+            return Ok(if returns_object && target.def.group.is_empty() {
+                Answer::bytes(200, writer.object(&stored))
+            } else {
+                Answer::json(200, &status::deleted(target.def, &key.name, dig::meta(&stored.value, "uid")))
+            });
+        }
+        if options.revision.is_some() {
+            return Err(ApiError::modified(target.def, &key.name));
+        }
+    }
+    Err(ApiError::modified(target.def, &key.name))
+}
+
+fn check(target: &Target<'_>, current: &Object, options: &Options) -> Result<(), ApiError> {
+    let name = dig::meta(&current.value, "name");
+    let own = dig::meta(&current.value, "uid");
+    if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != own) {
+        let why = format!("the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated");
+        return Err(ApiError::conflict(target.def, name, &why));
+    }
+    if let Some(revision) = options.revision.as_deref().filter(|revision| *revision != current.revision.to_string()) {
+        let why = format!("the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). The object might have been modified", current.revision);
+        return Err(ApiError::conflict(target.def, name, &why));
+    }
+    Ok(())
+}
+
+/// Marks an object that cannot go at once and says whether that is so.
+fn mark(target: &Target<'_>, next: &mut Value, options: &Options) -> bool {
+    set_propagation(next, options.propagation.as_deref());
+    let grace = grace_period(target, next, options);
+    let namespace = is_namespace(target.def) && !dig::items(next, &["spec", "finalizers"]).is_empty();
+    let stays = dig::finalizers(next).next().is_some() || grace > 0 || namespace;
+    if !stays {
+        return false;
+    }
+    let had = dig::is_terminating(next);
+    let timestamp = target.server.deletion_timestamp(grace);
+    let old_grace = dig::at(next, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64);
+    if !had || old_grace.is_some_and(|old| grace < old) {
+        dig::set_meta(next, "deletionTimestamp", timestamp);
+        dig::set_meta(next, "deletionGracePeriodSeconds", grace);
+    }
+    if !had && let Some(generation) = dig::at(next, &["metadata", "generation"]).and_then(Value::as_i64) {
+        dig::set_meta(next, "generation", generation + 1);
+    }
+    if namespace {
+        dig::object_at(next, &["status"]).insert("phase".to_owned(), json!("Terminating"));
+    }
+    true
+}
+
+fn set_propagation(next: &mut Value, policy: Option<&str>) {
+    let wanted = match policy {
+        Some("Orphan") => Some("orphan"),
+        Some("Foreground") => Some("foregroundDeletion"),
+        Some(_) => None,
+        None => return,
+    };
+    let mut finalizers: Vec<Value> =
+        dig::finalizers(next).filter(|finalizer| !matches!(*finalizer, "orphan" | "foregroundDeletion")).map(|finalizer| json!(finalizer)).collect();
+    finalizers.extend(wanted.map(|finalizer| json!(finalizer)));
+    if finalizers.is_empty() {
+        dig::metadata(next).remove("finalizers");
+    } else {
+        dig::set_meta(next, "finalizers", finalizers);
+    }
+}
+
+/// Seconds that a pod has left; 0 for all else.
+fn grace_period(target: &Target<'_>, object: &Value, options: &Options) -> i64 {
+    let is_pod = target.def.group.is_empty() && target.def.plural == "pods";
+    let finished = matches!(dig::text(object, &["status", "phase"]), "Succeeded" | "Failed");
+    let unscheduled = dig::text(object, &["spec", "nodeName"]).is_empty();
+    if !is_pod || finished || unscheduled || target.server.config().pod_deletion == PodDeletion::Immediate {
+        return 0;
+    }
+    let own = dig::at(object, &["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(30);
+    let asked = options.grace.unwrap_or(own).max(0);
+    match dig::at(object, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64) {
+        Some(left) if dig::is_terminating(object) => asked.min(left),
+        _ => asked,
+    }
+}
+
+/// Whether a terminating object without finalizers may go: not while its grace period or its namespace's content is left.
+pub(crate) fn may_go(def: &ResourceDef, object: &Value) -> bool {
+    let graceful = dig::at(object, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0) > 0;
+    let namespace = is_namespace(def) && !dig::items(object, &["spec", "finalizers"]).is_empty();
+    !graceful && !namespace
+}
+
+fn is_namespace(def: &ResourceDef) -> bool {
+    def.group.is_empty() && def.plural == "namespaces"
+}

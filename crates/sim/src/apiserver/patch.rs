@@ -1,0 +1,129 @@
+//! The four patch formats.
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{
+    convert, dig,
+    server::Target,
+    status::{ApiError, Cause},
+    strategic, write,
+};
+
+/// How many operations a JSON patch may have, as in Kubernetes.
+const MAX_OPERATIONS: usize = 10_000;
+
+/// A parsed patch.
+pub(crate) enum Patch {
+    Json(json_patch::Patch),
+    Merge(Value),
+    Strategic(Value),
+    Apply { config: Value, force: bool },
+}
+
+impl Patch {
+    /// Parses a body by its content type.
+    pub(crate) fn parse(target: &Target<'_>, body: &Bytes) -> Result<Self, ApiError> {
+        let value = write::decode(body, &target.info.content_type)?;
+        match target.info.content_type.as_str() {
+            "application/json-patch+json" => {
+                let patch: json_patch::Patch = serde_json::from_value(value)
+                    .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+                if patch.0.len() > MAX_OPERATIONS {
+                    return Err(ApiError::new(413, "RequestEntityTooLarge", format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.0.len())));
+                }
+                Ok(Self::Json(patch))
+            }
+            "application/merge-patch+json" => Ok(Self::Merge(value)),
+            "application/strategic-merge-patch+json" => match target.def.origin {
+                super::Origin::BuiltIn => Ok(Self::Strategic(value)),
+                _ => Err(ApiError::unsupported_media_type(
+                    "accepted media types include: application/json-patch+json, application/merge-patch+json, application/apply-patch+yaml",
+                )),
+            },
+            "application/apply-patch+yaml" => Self::parse_apply(target, value),
+            other => Err(ApiError::unsupported_media_type(other)),
+        }
+    }
+
+    fn parse_apply(target: &Target<'_>, mut config: Value) -> Result<Self, ApiError> {
+        let def = target.def;
+        let name = target.info.name.as_deref().unwrap_or_default();
+        if target.info.query.get("fieldManager").is_none() {
+            let cause = Cause::new("FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
+            return Err(ApiError::invalid(def, name, vec![cause]));
+        }
+        if !config.is_object() {
+            return Err(ApiError::bad_request("the applied configuration must be an object"));
+        }
+        let expected = def.api_version(&target.version.name);
+        for (key, wanted) in [("apiVersion", expected.as_str()), ("kind", def.kind.as_str())] {
+            let got = dig::text(&config, &[key]);
+            if got != wanted {
+                return Err(ApiError::bad_request(format!("{key} of the applied configuration is {got:?}, expected {wanted:?}")));
+            }
+        }
+        if config.pointer("/metadata/managedFields").is_some_and(|fields| !dig::is_void(fields)) {
+            return Err(ApiError::bad_request("metadata.managedFields must be nil"));
+        }
+        dig::metadata(&mut config).remove("managedFields");
+        for (key, wanted) in [("name", name), ("namespace", target.info.ns())] {
+            let got = dig::meta(&config, key);
+            if !got.is_empty() && got != wanted {
+                return Err(ApiError::bad_request(format!("metadata.{key} of the applied configuration ({got}) does not match the URL ({wanted})")));
+            }
+            if !wanted.is_empty() {
+                dig::set_meta(&mut config, key, wanted);
+            }
+        }
+        convert::to_storage(def, &mut config);
+        Ok(Self::Apply { config, force: target.info.query.flag("force") })
+    }
+
+    /// The patched object.
+    pub(crate) fn apply(&self, target: &Target<'_>, name: &str, mut object: Value) -> Result<Value, ApiError> {
+        match self {
+            Self::Json(patch) => {
+                json_patch::patch(&mut object, patch).map_err(|error| {
+                    let message = format!("the server rejected our request due to an error in our request: {error}");
+                    let mut refused = ApiError::new(422, "Invalid", message);
+                    refused.kind.clone_from(&target.def.kind);
+                    name.clone_into(&mut refused.name);
+                    refused
+                })?;
+            }
+            Self::Merge(patch) | Self::Apply { config: patch, .. } => merge(&mut object, patch),
+            Self::Strategic(patch) => strategic::merge(&mut object, patch)?,
+        }
+        if !object.is_object() {
+            return Err(ApiError::bad_request("the patch does not leave an object"));
+        }
+        let own = json!({"apiVersion": target.def.api_version(&target.version.name), "kind": target.def.kind});
+        for key in ["apiVersion", "kind"] {
+            if object.get(key) != own.get(key) {
+                return Err(ApiError::bad_request(format!("the patch must not change {key}")));
+            }
+        }
+        if dig::meta(&object, "name") != name {
+            let cause = Cause::new("FieldValueInvalid", "metadata.name", "Invalid value: field is immutable");
+            return Err(ApiError::invalid(target.def, name, vec![cause]));
+        }
+        Ok(object)
+    }
+}
+
+/// RFC 7386.
+pub(crate) fn merge(object: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        object.clone_from(patch);
+        return;
+    };
+    let map = dig::object(object);
+    for (key, value) in patch {
+        if value.is_null() {
+            map.remove(key);
+        } else {
+            merge(map.entry(key.clone()).or_insert(Value::Null), value);
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Strategic merge patches: lists of built-in types merge by key, with the directives that `kubectl apply` sends.
+
+use serde_json::{Map, Value};
+
+use super::{dig, lists, status::ApiError};
+
+/// Merges `patch` into `object`.
+///
+/// # Errors
+///
+/// 400 for a directive that makes no sense.
+pub(crate) fn merge(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
+    let Value::Object(patch) = patch else {
+        return Err(ApiError::bad_request("a strategic merge patch must be an object"));
+    };
+    merge_map(dig::object(object), patch, &mut Vec::new())
+}
+
+fn merge_map(object: &mut Map<String, Value>, patch: &Map<String, Value>, path: &mut Vec<String>) -> Result<(), ApiError> {
+    match patch.get("$patch").and_then(Value::as_str) {
+        Some("replace") => {
+            *object = patch.iter().filter(|(key, _)| !key.starts_with('$')).map(|(key, value)| (key.clone(), value.clone())).collect();
+            return Ok(());
+        }
+        Some("delete") => {
+            object.clear();
+            return Ok(());
+        }
+        Some("merge") | None => {}
+        Some(other) => return Err(ApiError::bad_request(format!("unknown patch type found: {other}"))),
+    }
+    for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
+        path.push(key.clone());
+        merge_field(object, key, value, path)?;
+        path.pop();
+    }
+    for (directive, value) in patch {
+        if let Some(key) = directive.strip_prefix("$deleteFromPrimitiveList/") {
+            let gone = value.as_array().cloned().unwrap_or_default();
+            if let Some(list) = object.get_mut(key).and_then(Value::as_array_mut) {
+                list.retain(|item| !gone.contains(item));
+            }
+        } else if let Some(key) = directive.strip_prefix("$setElementOrder/") {
+            path.push(key.to_owned());
+            if let Some(list) = object.get_mut(key).and_then(Value::as_array_mut) {
+                reorder(list, value.as_array().map(Vec::as_slice).unwrap_or_default(), merge_key(path));
+            }
+            path.pop();
+        } else if directive == "$retainKeys" {
+            let keep: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            object.retain(|key, _| keep.contains(&key.as_str()));
+        }
+    }
+    Ok(())
+}
+
+fn merge_field(object: &mut Map<String, Value>, key: &str, value: &Value, path: &mut Vec<String>) -> Result<(), ApiError> {
+    match value {
+        Value::Null => {
+            object.remove(key);
+        }
+        Value::Object(patch) => {
+            if patch.get("$patch").and_then(Value::as_str) == Some("delete") {
+                object.remove(key);
+            } else {
+                let slot = object.entry(key.to_owned()).or_insert(Value::Null);
+                merge_map(dig::object(slot), patch, path)?;
+            }
+        }
+        Value::Array(patch) => {
+            let slot = object.entry(key.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
+            merge_list(slot, patch, path)?;
+        }
+        scalar => {
+            object.insert(key.to_owned(), scalar.clone());
+        }
+    }
+    Ok(())
+}
+
+fn merge_list(slot: &mut Value, patch: &[Value], path: &mut Vec<String>) -> Result<(), ApiError> {
+    let key = merge_key(path);
+    let replaces = patch.iter().any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
+    let Some(key) = key.filter(|_| !replaces) else {
+        if lists::is_primitive_merge(path) && !replaces {
+            let list = as_list(slot);
+            for item in patch {
+                if !list.contains(item) {
+                    list.push(item.clone());
+                }
+            }
+        } else {
+            *slot = Value::Array(patch.iter().filter(|item| item.get("$patch").is_none()).cloned().collect());
+        }
+        return Ok(());
+    };
+    let list = as_list(slot);
+    for item in patch {
+        let Value::Object(fields) = item else {
+            return Err(ApiError::bad_request(format!("{}: a list of objects is expected", path.join("."))));
+        };
+        let wanted = fields.get(key);
+        let position = list.iter().position(|have| have.get(key) == wanted);
+        match (fields.get("$patch").and_then(Value::as_str), position) {
+            (Some("delete"), Some(index)) => {
+                list.remove(index);
+            }
+            (Some("delete"), None) => {}
+            (_, Some(index)) => {
+                if let Some(have) = list.get_mut(index) {
+                    merge_map(dig::object(have), fields, path)?;
+                }
+            }
+            (_, None) => {
+                let mut fresh = Map::new();
+                merge_map(&mut fresh, fields, path)?;
+                list.push(Value::Object(fresh));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn as_list(slot: &mut Value) -> &mut Vec<Value> {
+    if !slot.is_array() {
+        *slot = Value::Array(Vec::new());
+    }
+    match slot {
+        Value::Array(list) => list,
+        _ => unreachable!("made a list just above"),
+    }
+}
+
+/// The field by which a strategic merge finds the element, for the list at `path`.
+fn merge_key(path: &[String]) -> Option<&'static str> {
+    lists::strategic_key(path)
+}
+
+fn reorder(list: &mut [Value], order: &[Value], key: Option<&str>) {
+    let rank = |item: &Value| {
+        order.iter().position(|wanted| match key {
+            Some(key) => wanted.get(key) == item.get(key),
+            None => wanted == item,
+        })
+    };
+    // Elements that the order does not name stay behind the ones before which they stood.
+    let mut last = 0;
+    let mut ranked: Vec<(usize, usize, Value)> = list
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            last = rank(item).unwrap_or(last);
+            (last, index, item.clone())
+        })
+        .collect();
+    ranked.sort_by_key(|(rank, index, _)| (*rank, *index));
+    for (slot, (_, _, item)) in list.iter_mut().zip(ranked) {
+        *slot = item;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn merged(mut object: Value, patch: &Value) -> Value {
+        merge(&mut object, patch).unwrap();
+        object
+    }
+
+    #[test]
+    fn containers_merge_by_name_and_keep_the_order_that_kubectl_sends() {
+        let pod = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b", "image": "1", "env": [{"name": "X", "value": "1"}]}]}});
+        let patch = json!({"spec": {
+            "$setElementOrder/containers": [{"name": "c"}, {"name": "b"}],
+            "containers": [{"name": "b", "image": "2", "env": [{"name": "Y", "value": "2"}]}, {"name": "a", "$patch": "delete"}, {"name": "c", "image": "3"}],
+        }});
+        assert_eq!(
+            merged(pod, &patch),
+            json!({"spec": {"containers": [
+                {"name": "c", "image": "3"},
+                {"name": "b", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
+            ]}})
+        );
+    }
+
+    #[test]
+    fn null_removes_and_directives_replace() {
+        let object = json!({"metadata": {"labels": {"a": "1", "b": "2"}, "finalizers": ["x"]}, "spec": {"strategy": {"type": "A", "rolling": {}}}});
+        let patch = json!({
+            "metadata": {"labels": {"a": null}, "finalizers": ["y"]},
+            "spec": {"strategy": {"$retainKeys": ["type"], "type": "B"}},
+        });
+        assert_eq!(
+            merged(object, &patch),
+            json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["x", "y"]}, "spec": {"strategy": {"type": "B"}}})
+        );
+    }
+
+    #[test]
+    fn primitive_lists_lose_what_the_directive_names() {
+        let object = json!({"metadata": {"finalizers": ["x", "y"]}});
+        assert_eq!(merged(object, &json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"]}})), json!({"metadata": {"finalizers": ["y"]}}));
+    }
+}

@@ -1,0 +1,361 @@
+//! Create, update and patch: from a received object to a committed one.
+//!
+//! Updates and patches are optimistic, as against etcd: read, build the next state, commit against what was read, again if somebody was faster
+//! (unless the client named the resourceVersion that it had in mind; then it loses with 409).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use serde_json::{Value, json};
+
+use super::{
+    admission, convert, crd, dig,
+    output::Writer,
+    patch, prepare,
+    server::{Answer, Target},
+    status::{ApiError, Cause},
+    store::{Key, Object},
+};
+
+/// How often a write without a resourceVersion is tried again when others are faster.
+const ATTEMPTS: usize = 32;
+
+/// What a write does to fields, for the managers' records.
+pub(crate) enum Intent {
+    /// The object as a whole was sent.
+    Update,
+    /// Fields are declared by a manager; `force` takes them from others.
+    Apply { config: Value, force: bool },
+}
+
+/// Parses a body as JSON, or as YAML where the content type allows it.
+pub(crate) fn decode(body: &Bytes, content_type: &str) -> Result<Value, ApiError> {
+    if body.is_empty() {
+        return Ok(Value::Null);
+    }
+    let yaml = content_type.contains("yaml");
+    if content_type.contains("protobuf") || content_type.contains("cbor") {
+        return Err(ApiError::unsupported_media_type("accepted media types include: application/json, application/yaml"));
+    }
+    match serde_json::from_slice(body) {
+        Ok(value) => Ok(value),
+        Err(error) if !yaml => Err(ApiError::bad_request(format!("error decoding the body: {error}"))),
+        Err(_) => {
+            let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
+            serde_saphyr::from_str(text).map_err(|error| ApiError::bad_request(format!("error decoding the body: {error}")))
+        }
+    }
+}
+
+fn decode_object(target: &Target<'_>, body: &Bytes) -> Result<Value, ApiError> {
+    let mut object = decode(body, &target.info.content_type)?;
+    if !object.is_object() {
+        return Err(ApiError::bad_request("the body must be an object"));
+    }
+    let (kind, api_version) = (target.def.kind.as_str(), target.def.api_version(&target.version.name));
+    for (key, expected) in [("kind", kind), ("apiVersion", api_version.as_str())] {
+        let got = dig::text(&object, &[key]);
+        if !got.is_empty() && got != expected {
+            return Err(ApiError::bad_request(format!("the {key} in the data ({got}) does not match the expected {key} ({expected})")));
+        }
+    }
+    dig::object(&mut object).insert("kind".to_owned(), json!(kind));
+    convert::to_storage(target.def, &mut object);
+    Ok(object)
+}
+
+/// POST to a collection.
+pub(crate) async fn create(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+    if target.info.name.is_some() {
+        return Err(ApiError::method_not_allowed());
+    }
+    let mut object = decode_object(target, body)?;
+    let generate = dig::meta(&object, "generateName").to_owned();
+    let generated = dig::meta(&object, "name").is_empty() && !generate.is_empty();
+    let mut last = None;
+    for _ in 0..8 {
+        if generated {
+            let prefix: String = generate.chars().take(58).collect();
+            dig::set_meta(&mut object, "name", format!("{prefix}{}", target.server.name_suffix()));
+        }
+        match create_object(target, object.clone(), Intent::Update).await {
+            Err(error) if generated && error.reason == "AlreadyExists" => last = Some(error),
+            other => {
+                let mut answer = other?;
+                answer.0.status = 201;
+                return Ok(answer.0);
+            }
+        }
+    }
+    Err(last.unwrap_or_else(|| ApiError::internal("could not generate a name")))
+}
+
+/// An answer, and whether the object is new.
+pub(crate) struct Written(pub(crate) Answer, pub(crate) bool);
+
+pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent: Intent) -> Result<Written, ApiError> {
+    let def = target.def;
+    if dig::meta(&object, "name").is_empty() {
+        let cause = Cause::new("FieldValueRequired", "metadata.name", "Required value: name or generateName is required");
+        return Err(ApiError::invalid(def, "", vec![cause]));
+    }
+    if !dig::meta(&object, "resourceVersion").is_empty() {
+        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+    }
+    check_namespace(target, &mut object)?;
+    let key = Key::new(target.info.ns(), dig::meta(&object, "name"));
+    let gone_status = dig::object(&mut object).get("status").is_some() && !prepare::keeps_new_status(def, target.version.status);
+    if gone_status {
+        dig::object(&mut object).remove("status");
+    }
+    if target.collection.get(&key).is_some() {
+        return Err(ApiError::already_exists(def, &key.name));
+    }
+    prepare::stamp_new(target.server, def, &mut object);
+    prepare::defaults(target.server, def, &mut object);
+    admission::admit(target, None, &mut object).await?;
+    let warnings = crd::admit_schema(target, None, &mut object)?;
+    prepare::check_metadata(def, &object)?;
+    super::managed::record(target, None, &mut object, &intent)?;
+    let writer = Writer::new(target)?;
+    if target.info.dry_run() {
+        let mut answer = Answer::bytes(201, writer.value(&object));
+        answer.warnings = warnings;
+        return Ok(Written(answer, true));
+    }
+    let stored = target.collection.commit(&key, None, object).map_err(|_| ApiError::already_exists(def, &key.name))?;
+    crd::object_written(target.server, def, &stored.value);
+    let mut answer = Answer::bytes(201, writer.object(&stored));
+    answer.warnings = warnings;
+    Ok(Written(answer, true))
+}
+
+fn check_namespace(target: &Target<'_>, object: &mut Value) -> Result<(), ApiError> {
+    if !target.def.namespaced() {
+        return Ok(());
+    }
+    let namespace = target.info.ns();
+    let said = dig::meta(object, "namespace");
+    if !said.is_empty() && said != namespace {
+        return Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+    }
+    dig::set_meta(object, "namespace", namespace);
+    let Some(namespaces) = target.server.store().collection("", "namespaces") else {
+        return Ok(());
+    };
+    let Some(found) = namespaces.get(&Key::new("", namespace)) else {
+        return Err(ApiError::not_found(&namespaces.def(), namespace));
+    };
+    if dig::is_terminating(&found.value) {
+        let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
+        let cause = Cause::new("NamespaceTerminating", "metadata.namespace", format!("namespace {namespace} is being terminated"));
+        return Err(ApiError::forbidden(target.def, dig::meta(object, "name"), &why).with_cause(cause));
+    }
+    Ok(())
+}
+
+/// PUT of one object.
+pub(crate) async fn update(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+    let sent = decode_object(target, body)?;
+    let key = target.key()?;
+    if dig::meta(&sent, "name") != key.name {
+        let message = format!("the name of the object ({}) does not match the name on the URL ({})", dig::meta(&sent, "name"), key.name);
+        return Err(ApiError::bad_request(message));
+    }
+    if dig::meta(&sent, "resourceVersion").is_empty() && target.def.origin == super::Origin::Custom {
+        let cause = Cause::new("FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update");
+        return Err(ApiError::invalid(target.def, &key.name, vec![cause]));
+    }
+    modify(target, &key, Intent::Update, |_| Ok(sent.clone())).await
+}
+
+/// PATCH of one object.
+pub(crate) async fn patch(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+    let key = target.key()?;
+    let patch = patch::Patch::parse(target, body)?;
+    if let patch::Patch::Apply { config, force } = patch {
+        return super::apply::answer(target, &key, config, force).await;
+    }
+    modify(target, &key, Intent::Update, |current| {
+        let shown = convert::from_storage(target.def, &target.version.name, current);
+        let mut next = patch.apply(target, &key.name, shown)?;
+        convert::to_storage(target.def, &mut next);
+        Ok(next)
+    })
+    .await
+}
+
+/// Reads, builds the next state by `build`, checks and commits it.
+pub(crate) async fn modify(
+    target: &Target<'_>,
+    key: &Key,
+    intent: Intent,
+    build: impl Fn(&Value) -> Result<Value, ApiError>,
+) -> Result<Answer, ApiError> {
+    for _ in 0..ATTEMPTS {
+        let current = target.collection.get(key).ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
+        let sent = build(&current.value)?;
+        check_preconditions(target, &current, &sent)?;
+        let pinned = dig::meta(&sent, "resourceVersion") == current.revision.to_string() && matches!(target.info.verb, super::Verb::Update);
+        let mut next = compose(target, &current.value, sent);
+        match advance(target, key, &current, &mut next, &intent).await? {
+            Some(answer) => return Ok(answer),
+            None if pinned => return Err(ApiError::modified(target.def, &key.name)),
+            None => {}
+        }
+    }
+    Err(ApiError::modified(target.def, &key.name))
+}
+
+fn check_preconditions(target: &Target<'_>, current: &Object, sent: &Value) -> Result<(), ApiError> {
+    let name = dig::meta(&current.value, "name");
+    let version = dig::meta(sent, "resourceVersion");
+    if !version.is_empty() && version != current.revision.to_string() {
+        return Err(ApiError::modified(target.def, name));
+    }
+    let (uid, own) = (dig::meta(sent, "uid"), dig::meta(&current.value, "uid"));
+    if !uid.is_empty() && uid != own {
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
+        return Err(ApiError::conflict(target.def, name, &why));
+    }
+    Ok(())
+}
+
+/// The next state: what was sent, less what this (sub)resource may not change.
+fn compose(target: &Target<'_>, current: &Value, mut sent: Value) -> Value {
+    const SERVER_SAYS: [&str; 8] =
+        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"];
+    let is_status = target.info.subresource.as_deref() == Some("status");
+    let mut next = if is_status {
+        let mut next = current.clone();
+        let from = dig::object(&mut sent);
+        let built_in = target.def.origin == super::Origin::BuiltIn;
+        match from.get("status") {
+            Some(status) => dig::object(&mut next).insert("status".to_owned(), status.clone()),
+            None => dig::object(&mut next).remove("status"),
+        };
+        if let Some(metadata) = from.get("metadata").filter(|_| built_in) {
+            for key in ["labels", "annotations", "finalizers", "managedFields"] {
+                match metadata.get(key) {
+                    Some(value) => dig::metadata(&mut next).insert(key.to_owned(), value.clone()),
+                    None => dig::metadata(&mut next).remove(key),
+                };
+            }
+        }
+        next
+    } else {
+        sent
+    };
+    if !is_status && target.version.status {
+        match current.get("status") {
+            Some(status) => dig::object(&mut next).insert("status".to_owned(), status.clone()),
+            None => dig::object(&mut next).remove("status"),
+        };
+    }
+    let metadata = dig::metadata(&mut next);
+    for key in SERVER_SAYS {
+        match dig::at(current, &["metadata", key]) {
+            Some(value) => metadata.insert(key.to_owned(), value.clone()),
+            None => metadata.remove(key),
+        };
+    }
+    for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        if metadata.get(key).is_some_and(super::dig::is_void) {
+            metadata.remove(key);
+        }
+    }
+    next
+}
+
+/// Checks the next state and commits it; none if somebody was faster.
+async fn advance(target: &Target<'_>, key: &Key, current: &Arc<Object>, next: &mut Value, intent: &Intent) -> Result<Option<Answer>, ApiError> {
+    let def = target.def;
+    prepare::defaults(target.server, def, next);
+    admission::admit(target, Some(&current.value), next).await?;
+    let warnings = crd::admit_schema(target, Some(&current.value), next)?;
+    prepare::check_metadata(def, next)?;
+    check_terminating(target, &current.value, next)?;
+    if def.has_generation() && spec_changed(def, &current.value, next) {
+        let generation = dig::at(&current.value, &["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0);
+        dig::set_meta(next, "generation", generation + 1);
+    }
+    super::managed::record(target, Some(&current.value), next, intent)?;
+    let writer = Writer::new(target)?;
+    let finish = |mut answer: Answer| {
+        answer.warnings.clone_from(&warnings);
+        Ok(Some(answer))
+    };
+    if same(&current.value, next) {
+        return finish(Answer::bytes(200, writer.object(current)));
+    }
+    if target.info.dry_run() {
+        return finish(Answer::bytes(200, writer.value(next)));
+    }
+    let last_finalizer = dig::is_terminating(next) && dig::finalizers(next).next().is_none() && super::delete::may_go(def, next);
+    let committed = if last_finalizer {
+        target.collection.remove(key, current.revision, next.clone())
+    } else {
+        target.collection.commit(key, Some(current.revision), next.clone())
+    };
+    let Ok(stored) = committed else {
+        return Ok(None);
+    };
+    if last_finalizer {
+        crd::object_removed(target.server, def, &stored.value);
+    } else {
+        crd::object_written(target.server, def, &stored.value);
+    }
+    finish(Answer::bytes(200, writer.object(&stored)))
+}
+
+fn check_terminating(target: &Target<'_>, current: &Value, next: &Value) -> Result<(), ApiError> {
+    if !dig::is_terminating(current) {
+        return Ok(());
+    }
+    let added: Vec<&str> = dig::finalizers(next).filter(|finalizer| dig::finalizers(current).all(|old| old != *finalizer)).collect();
+    if added.is_empty() {
+        return Ok(());
+    }
+    let message = format!("Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
+    let cause = Cause::new("FieldValueForbidden", "metadata.finalizers", message);
+    Err(ApiError::invalid(target.def, dig::meta(current, "name"), vec![cause]))
+}
+
+fn spec_changed(def: &super::ResourceDef, current: &Value, next: &Value) -> bool {
+    let counts = |key: &str| key != "metadata" && (key != "status" || !def.has_status());
+    let (Some(old), Some(new)) = (current.as_object(), next.as_object()) else {
+        return true;
+    };
+    old.iter().filter(|(key, _)| counts(key)).any(|(key, value)| new.get(key) != Some(value))
+        || new.keys().filter(|key| counts(key)).any(|key| !old.contains_key(key))
+}
+
+/// Whether nothing changes but the times in the managers' records.
+fn same(current: &Value, next: &Value) -> bool {
+    fn timeless(fields: Option<&Value>) -> Vec<Value> {
+        let entries = fields.and_then(Value::as_array).into_iter().flatten().cloned();
+        entries
+            .map(|mut entry| {
+                dig::object(&mut entry).remove("time");
+                entry
+            })
+            .collect()
+    }
+    let (Some(old), Some(new)) = (current.as_object(), next.as_object()) else {
+        return false;
+    };
+    let plain = |map: &serde_json::Map<String, Value>, other: &serde_json::Map<String, Value>| {
+        map.iter().all(|(key, value)| key == "metadata" || other.get(key) == Some(value))
+    };
+    let empty = serde_json::Map::new();
+    let meta = |map: &serde_json::Map<String, Value>| map.get("metadata").and_then(Value::as_object).unwrap_or(&empty).clone();
+    let (old_meta, new_meta) = (meta(old), meta(new));
+    let plain_meta = |map: &serde_json::Map<String, Value>, other: &serde_json::Map<String, Value>| {
+        map.iter().all(|(key, value)| key == "managedFields" || other.get(key) == Some(value))
+    };
+    plain(old, new)
+        && plain(new, old)
+        && plain_meta(&old_meta, &new_meta)
+        && plain_meta(&new_meta, &old_meta)
+        && timeless(old_meta.get("managedFields")) == timeless(new_meta.get("managedFields"))
+}

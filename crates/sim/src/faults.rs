@@ -1,0 +1,303 @@
+//! Faults on demand: what an API server does wrong, when, and to whom.
+//!
+//! A [`Rule`] says which requests it strikes and what happens to them. Rules are tried in the order in which they were added; delays add
+//! up, the first other effect decides. Open watches are cut with [`Faults::cut_watches`]; [`Faults::go_away`] makes the whole server unreachable.
+
+use std::{sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use tokio::sync::watch;
+
+use crate::apiserver::{ApiError, RequestInfo, Verb};
+
+/// What happens to a request that a rule strikes.
+#[derive(Clone, Debug)]
+pub enum Effect {
+    /// Refused with this status.
+    Refuse(ApiError),
+    /// 409, as if somebody else had written first.
+    Conflict,
+    /// 429 with `Retry-After`.
+    TooManyRequests {
+        /// Seconds until the client may come back.
+        retry_after: u64,
+    },
+    /// 500.
+    InternalError,
+    /// 503.
+    Unavailable,
+    /// Answered only after this much simulated time.
+    Delay(Duration),
+    /// The connection breaks before the request is carried out.
+    DropConnection,
+    /// The request is carried out, then the connection breaks before the answer.
+    DropAnswer,
+}
+
+/// How an open watch ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// The connection breaks.
+    Drop,
+    /// An event says that the resourceVersion has expired (410).
+    Expire,
+}
+
+/// Which requests are meant; an empty matcher means all.
+#[derive(Clone, Debug, Default)]
+pub struct Matcher {
+    /// Only these verbs; empty for any.
+    pub verbs: Vec<Verb>,
+    /// Only this plural.
+    pub resource: Option<String>,
+    /// Only this group.
+    pub group: Option<String>,
+    /// Only this subresource.
+    pub subresource: Option<String>,
+    /// Only this namespace.
+    pub namespace: Option<String>,
+    /// Only this object.
+    pub name: Option<String>,
+    /// Only user agents that begin so.
+    pub user_agent: Option<String>,
+}
+
+impl Matcher {
+    /// All requests.
+    pub fn any() -> Self {
+        Self::default()
+    }
+
+    /// Requests with one of these verbs on a plural.
+    pub fn on(resource: &str, verbs: &[Verb]) -> Self {
+        Self { verbs: verbs.to_vec(), resource: Some(resource.to_owned()), ..Self::default() }
+    }
+
+    /// Only on one object.
+    #[must_use]
+    pub fn named(mut self, name: &str) -> Self {
+        self.name = Some(name.to_owned());
+        self
+    }
+
+    /// Only in one namespace.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: &str) -> Self {
+        self.namespace = Some(namespace.to_owned());
+        self
+    }
+
+    /// Only from user agents that begin with this.
+    #[must_use]
+    pub fn from_agent(mut self, user_agent: &str) -> Self {
+        self.user_agent = Some(user_agent.to_owned());
+        self
+    }
+
+    /// Whether the request is meant.
+    pub fn matches(&self, info: &RequestInfo) -> bool {
+        let same = |wanted: &Option<String>, got: Option<&str>| wanted.as_deref().is_none_or(|wanted| got == Some(wanted));
+        (self.verbs.is_empty() || self.verbs.contains(&info.verb))
+            && same(&self.resource, Some(&info.resource))
+            && same(&self.group, Some(&info.group))
+            && same(&self.subresource, info.subresource.as_deref())
+            && same(&self.namespace, info.namespace.as_deref())
+            && same(&self.name, info.name.as_deref())
+            && self.user_agent.as_deref().is_none_or(|agent| info.user_agent.starts_with(agent))
+    }
+}
+
+/// When a rule strikes, and with what.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Whom.
+    pub matcher: Matcher,
+    /// With what.
+    pub effect: Effect,
+    /// How often at most; `None` for ever.
+    pub times: Option<u64>,
+    /// How many matching requests go free first.
+    pub skip: u64,
+    /// How likely each time, 0 to 1.
+    pub probability: f64,
+}
+
+impl Rule {
+    /// Strikes every matching request, for ever.
+    pub fn always(matcher: Matcher, effect: Effect) -> Self {
+        Self { matcher, effect, times: None, skip: 0, probability: 1.0 }
+    }
+
+    /// Strikes the next `times` matching requests.
+    pub fn times(times: u64, matcher: Matcher, effect: Effect) -> Self {
+        Self { times: Some(times), ..Self::always(matcher, effect) }
+    }
+
+    /// Strikes the one matching request that comes after `skip` others.
+    pub fn nth(skip: u64, matcher: Matcher, effect: Effect) -> Self {
+        Self { skip, times: Some(1), ..Self::always(matcher, effect) }
+    }
+
+    /// Strikes each matching request with this likelihood.
+    pub fn sometimes(probability: f64, matcher: Matcher, effect: Effect) -> Self {
+        Self { probability: probability.clamp(0.0, 1.0), ..Self::always(matcher, effect) }
+    }
+}
+
+/// Names a rule, to take it back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RuleId(u64);
+
+/// What was decided about one request.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Verdict {
+    pub(crate) delay: Duration,
+    pub(crate) effect: Option<Effect>,
+}
+
+struct OpenWatch {
+    id: u64,
+    info: RequestInfo,
+    cut: watch::Sender<Option<Cut>>,
+}
+
+struct State {
+    rng: StdRng,
+    next_id: u64,
+    rules: Vec<(RuleId, Rule)>,
+    struck: u64,
+    away: bool,
+    watches: Vec<OpenWatch>,
+}
+
+/// The faults of one API server; clones share them.
+#[derive(Clone)]
+pub struct Faults {
+    state: Arc<Mutex<State>>,
+}
+
+impl std::fmt::Debug for Faults {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let state = self.state.lock();
+        f.debug_struct("Faults").field("rules", &state.rules).field("away", &state.away).finish_non_exhaustive()
+    }
+}
+
+impl Faults {
+    /// No faults; probabilities will be drawn from `seed`.
+    pub fn new(seed: u64) -> Self {
+        let state = State { rng: StdRng::seed_from_u64(seed), next_id: 0, rules: Vec::new(), struck: 0, away: false, watches: Vec::new() };
+        Self { state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// Adds a rule.
+    pub fn add(&self, rule: Rule) -> RuleId {
+        let mut state = self.state.lock();
+        state.next_id += 1;
+        let id = RuleId(state.next_id);
+        state.rules.push((id, rule));
+        id
+    }
+
+    /// Takes a rule back.
+    pub fn remove(&self, id: RuleId) {
+        self.state.lock().rules.retain(|(other, _)| *other != id);
+    }
+
+    /// Takes all rules back and makes the server reachable.
+    pub fn clear(&self) {
+        let mut state = self.state.lock();
+        state.rules.clear();
+        state.away = false;
+    }
+
+    /// How many requests have been struck.
+    pub fn struck(&self) -> u64 {
+        self.state.lock().struck
+    }
+
+    /// Makes the server unreachable: open watches break, no request gets an answer until [`Faults::come_back`].
+    pub fn go_away(&self) {
+        self.state.lock().away = true;
+        self.cut_watches(&Matcher::any(), Cut::Drop);
+    }
+
+    /// Ends [`Faults::go_away`].
+    pub fn come_back(&self) {
+        self.state.lock().away = false;
+    }
+
+    /// Whether the server is unreachable now.
+    pub fn is_away(&self) -> bool {
+        self.state.lock().away
+    }
+
+    /// Ends the open watches that match; says how many.
+    pub fn cut_watches(&self, matcher: &Matcher, cut: Cut) -> usize {
+        let state = self.state.lock();
+        let meant = state.watches.iter().filter(|open| matcher.matches(&open.info));
+        meant.map(|open| open.cut.send_replace(Some(cut))).count()
+    }
+
+    /// The number of open watches that match.
+    pub fn open_watches(&self, matcher: &Matcher) -> usize {
+        self.state.lock().watches.iter().filter(|open| matcher.matches(&open.info)).count()
+    }
+
+    pub(crate) fn judge(&self, info: &RequestInfo) -> Verdict {
+        let mut state = self.state.lock();
+        if state.away {
+            return Verdict { delay: Duration::ZERO, effect: Some(Effect::DropConnection) };
+        }
+        let State { rng, rules, struck, .. } = &mut *state;
+        let mut verdict = Verdict::default();
+        for (_, rule) in rules.iter_mut() {
+            if rule.times == Some(0) || !rule.matcher.matches(info) {
+                continue;
+            }
+            if rule.skip > 0 {
+                rule.skip -= 1;
+                continue;
+            }
+            if rule.probability < 1.0 && !rng.random_bool(rule.probability.max(0.0)) {
+                continue;
+            }
+            if let Some(times) = rule.times.as_mut() {
+                *times -= 1;
+            }
+            *struck += 1;
+            match &rule.effect {
+                Effect::Delay(delay) => verdict.delay += *delay,
+                effect => {
+                    verdict.effect = Some(effect.clone());
+                    break;
+                }
+            }
+        }
+        rules.retain(|(_, rule)| rule.times != Some(0));
+        verdict
+    }
+
+    pub(crate) fn opened(&self, info: &RequestInfo) -> WatchGuard {
+        let (cut, signal) = watch::channel(None);
+        let mut state = self.state.lock();
+        state.next_id += 1;
+        let id = state.next_id;
+        state.watches.push(OpenWatch { id, info: info.clone(), cut });
+        WatchGuard { faults: self.clone(), id, signal }
+    }
+}
+
+/// An open watch; dropping it takes it off the list.
+pub(crate) struct WatchGuard {
+    faults: Faults,
+    id: u64,
+    pub(crate) signal: watch::Receiver<Option<Cut>>,
+}
+
+impl Drop for WatchGuard {
+    fn drop(&mut self) {
+        self.faults.state.lock().watches.retain(|open| open.id != self.id);
+    }
+}
