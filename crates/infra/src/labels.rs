@@ -55,6 +55,14 @@ pub const LOAD_BALANCER_FINALIZER: &str = "steading.dev/load-balancer";
 
 /// Annotation of a DataVolume: id of the machine it is wanted attached to.
 pub const ATTACH_TO: &str = "steading.dev/attach-to";
+/// Annotation of a DataVolume: the wanted size, once it differs from the one it was made with.
+pub const VOLUME_SIZE: &str = "steading.dev/size";
+/// Annotation of a DataVolume: bus of its disk, `scsi` or `virtio`.
+pub const VOLUME_BUS: &str = "steading.dev/bus";
+/// Annotation of a DataVolume: zones that reach it, separated by commas.
+pub const VOLUME_ZONES: &str = "steading.dev/zones";
+/// Annotation of a DataVolume: what becomes of its bytes, `Delete` or `Retain`.
+pub const RECLAIM_POLICY: &str = "steading.dev/reclaim-policy";
 /// Annotation of a VirtualMachine: a replacement is wanted; the value is the reason.
 pub const REPLACE_REQUESTED: &str = "steading.dev/replace-requested";
 /// Annotation of a VirtualMachine: a drain is wanted; the value is the reason.
