@@ -150,6 +150,13 @@ pub fn time(time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>)
     time.map(|t| steading_api::convert::timestamp(t.0))
 }
 
+/// When somebody last wrote the wanted side of an object.
+pub fn update_time(meta: &ObjectMeta) -> Option<prost_types::Timestamp> {
+    let writes = meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let latest = writes.filter_map(|entry| entry.time.as_ref()).max_by_key(|t| t.0);
+    time(latest.or(meta.creation_timestamp.as_ref()))
+}
+
 /// Name of an object for sorting.
 fn sort_key<K: Resource>(object: &K) -> String {
     object.name_any()

@@ -1,2 +1,23 @@
-//! Placeholder.
-fn main() {}
+//! The scheduling service as a process of its own.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use steading_runtime::{args::CommonArgs, process};
+use steading_scheduling::{Config, Deps, Service};
+
+/// Steading's scheduling: placement policies, explanations, capacity.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+fn main() -> ExitCode {
+    process::run("steading-scheduling", Args::parse().common, |process| async move {
+        let deps = Deps { kube: process.kube().await?, clock: process.clock() };
+        let config = Config { server: process.server };
+        Ok(Service::new(config, deps).run(process.listener, process.cancel).await?)
+    })
+}

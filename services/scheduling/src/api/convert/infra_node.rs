@@ -1,0 +1,104 @@
+//! Infra nodes: Node and what runs on it → message.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::api::core::v1::Node;
+use steading_api::{
+    convert,
+    scheduling::v1::{self as proto, infra_node::State},
+    types::v1::{Condition, ConditionStatus},
+};
+use steading_infra::labels;
+use steading_model::quantity::Quantity;
+use steading_runtime::collection::{etag, time};
+
+use super::placement::taint_effect;
+use crate::{
+    domain::Amounts,
+    snapshot::{Readiness, Snapshot},
+};
+
+/// A node as a message. What runs on it comes from the snapshot, which may be of another moment.
+pub fn infra_node(node: &Node, snapshot: &Snapshot, evacuating: i32) -> Option<proto::InfraNode> {
+    let meta = &node.metadata;
+    let name = meta.name.as_deref()?;
+    let fresh = Snapshot::build(std::slice::from_ref(node), &[]);
+    let (_, seen) = fresh.nodes().next()?;
+    let ord = snapshot.find(name);
+    let allocated = ord.and_then(|ord| snapshot.node(ord)).map(|n| n.allocated.clone()).unwrap_or_default();
+    let machines: BTreeSet<String> = ord
+        .into_iter()
+        .flat_map(|ord| snapshot.machines_on(ord))
+        .filter_map(|pod| Some(pod.machine.as_ref()?.name.to_string()))
+        .collect();
+    let status = node.status.clone().unwrap_or_default();
+    let info = status.node_info.unwrap_or_default();
+    let node_labels = meta.labels.clone().unwrap_or_default();
+    let addresses = status.addresses.iter().flatten().filter(|a| a.type_ == "InternalIP").map(|a| a.address.clone());
+    let state = match (meta.deletion_timestamp.is_some(), seen.readiness, seen.cordoned) {
+        (true, _, _) => State::Deleting,
+        (_, Readiness::NotReady, _) => State::NotReady,
+        (_, Readiness::Unknown, _) => State::Unknown,
+        (_, Readiness::Ready, true) => State::Cordoned,
+        (_, Readiness::Ready, false) => State::Ready,
+    };
+    let taint = |t: &k8s_openapi::api::core::v1::Taint| proto::Taint {
+        key: t.key.clone(),
+        value: t.value.clone().unwrap_or_default(),
+        effect: taint_effect(&t.effect).into(),
+    };
+    Some(proto::InfraNode {
+        name: format!("infraNodes/{name}"),
+        uid: meta.uid.clone().unwrap_or_default(),
+        etag: etag(meta),
+        create_time: time(meta.creation_timestamp.as_ref()),
+        update_time: None,
+        delete_time: time(meta.deletion_timestamp.as_ref()),
+        annotations: meta.annotations.clone().unwrap_or_default().into_iter().collect(),
+        state: state.into(),
+        conditions: status.conditions.iter().flatten().map(condition).collect(),
+        reconciling: false,
+        zone: seen.zone().to_owned(),
+        region: node_labels.get(labels::REGION).cloned().unwrap_or_default(),
+        labels: node_labels.into_iter().collect(),
+        allocatable: Some(resources(&seen.allocatable)),
+        allocated: Some(resources(&allocated)),
+        schedulable: seen.schedulable(),
+        taints: node.spec.iter().flat_map(|s| s.taints.iter().flatten()).map(taint).collect(),
+        machine_count: i32::try_from(machines.len()).unwrap_or(i32::MAX),
+        machines: machines.into_iter().collect(),
+        evacuating_machine_count: evacuating,
+        addresses: addresses.collect(),
+        architecture: info.architecture,
+        kubelet_version: info.kubelet_version,
+        kernel_version: info.kernel_version,
+        os_image: info.os_image,
+    })
+}
+
+/// Amounts as quantities.
+pub fn resources(amounts: &Amounts) -> proto::NodeResources {
+    let unsigned = |n: i64| u64::try_from(n).unwrap_or_default();
+    proto::NodeResources {
+        cpu: Quantity::from_millis(unsigned(amounts.cpu_millis)).to_string(),
+        memory: Quantity::from_bytes(unsigned(amounts.memory)).to_string(),
+        pods: amounts.pods,
+        extended: amounts.extended.iter().map(|(name, n)| (name.clone(), n.to_string())).collect(),
+    }
+}
+
+fn condition(condition: &k8s_openapi::api::core::v1::NodeCondition) -> Condition {
+    let status = match condition.status.as_str() {
+        "True" => ConditionStatus::True,
+        "False" => ConditionStatus::False,
+        _ => ConditionStatus::Unknown,
+    };
+    Condition {
+        r#type: condition.type_.clone(),
+        status: status.into(),
+        reason: condition.reason.clone().unwrap_or_default(),
+        message: condition.message.clone().unwrap_or_default(),
+        last_transition_time: condition.last_transition_time.as_ref().map(|t| convert::timestamp(t.0)),
+        observed_generation: 0,
+    }
+}

@@ -1,0 +1,67 @@
+//! What clients see of the domain's errors: one row for each.
+
+use steading_api::{error::RpcError, types::v1::ErrorReason};
+
+use crate::error::Error;
+
+impl From<Error> for RpcError {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::InvalidPolicy(violations) => {
+                let mut nested = steading_model::violation::Violations::new();
+                nested.nest("placement_policy", violations);
+                Self::from(nested)
+            }
+            Error::InvalidSelector(source) => {
+                Self::new(ErrorReason::InvalidField, format!("{text}: {source}")).with_field("placement_policy", text)
+            }
+            Error::UnknownInfraNode(name) => Self::not_found("InfraNode", name),
+            Error::UnknownPolicy(name) => {
+                Self::new(ErrorReason::ReferenceNotFound, text).with_resource("PlacementPolicy", name)
+            }
+            Error::OtherProject { name, .. } => {
+                // Whether it exists is none of the other project's business.
+                Self::new(ErrorReason::ReferenceNotFound, format!("{name} does not exist for this project"))
+                    .with_resource("PlacementPolicy", name)
+            }
+            Error::UnknownInstanceType(name) => {
+                Self::new(ErrorReason::ReferenceNotFound, text).with_resource("InstanceType", name)
+            }
+            Error::DefaultPolicy => {
+                Self::new(ErrorReason::InvalidState, text).with_resource("PlacementPolicy", "placementPolicies/default")
+            }
+            Error::PolicyInUse { policy, pools } => {
+                let mut error = Self::new(ErrorReason::ResourceInUse, text).with_resource("PlacementPolicy", policy);
+                for pool in pools {
+                    error = error.with_precondition("USED_BY", pool, "the pool uses the policy");
+                }
+                error
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use steading_model::violation::Violations;
+
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_reason() {
+        let other = Error::OtherProject { name: "projects/a/placementPolicies/x".into(), project: "b".into() };
+        let used = Error::PolicyInUse { policy: "placementPolicies/x".into(), pools: vec!["p".into()] };
+        for (error, reason) in [
+            (Error::InvalidPolicy(Violations::one("a", "b")), ErrorReason::InvalidField),
+            (Error::UnknownInfraNode("n".into()), ErrorReason::ResourceNotFound),
+            (Error::UnknownPolicy("n".into()), ErrorReason::ReferenceNotFound),
+            (other, ErrorReason::ReferenceNotFound),
+            (Error::UnknownInstanceType("n".into()), ErrorReason::ReferenceNotFound),
+            (Error::DefaultPolicy, ErrorReason::InvalidState),
+            (used, ErrorReason::ResourceInUse),
+        ] {
+            assert_eq!(RpcError::from(error).reason(), reason);
+        }
+    }
+}

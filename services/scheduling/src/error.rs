@@ -1,0 +1,53 @@
+//! What can go wrong in scheduling.
+
+use steading_model::violation::Violations;
+
+/// An error of the domain; `api/status.rs` says what clients see of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A policy breaks rules.
+    #[error("the policy is not valid")]
+    InvalidPolicy(#[source] Violations),
+    /// A label selector is not valid.
+    #[error("a label selector is not valid")]
+    InvalidSelector(#[from] crate::domain::placement::SelectorError),
+    /// The infra node does not exist.
+    #[error("infra node {0} does not exist")]
+    UnknownInfraNode(String),
+    /// The named policy does not exist.
+    #[error("placement policy {0} does not exist")]
+    UnknownPolicy(String),
+    /// A project's own policy or instance type is asked for by another project.
+    #[error("{name} belongs to another project than {project}")]
+    OtherProject {
+        /// The resource.
+        name: String,
+        /// The project that asks.
+        project: String,
+    },
+    /// The named instance type does not exist or has no size.
+    #[error("instance type {0} does not exist")]
+    UnknownInstanceType(String),
+    /// The policy `default` cannot be deleted.
+    #[error("the policy default is used wherever none is named and cannot be deleted")]
+    DefaultPolicy,
+    /// Pools still use the policy.
+    #[error("placement policy {policy} is used by {pools:?}")]
+    PolicyInUse {
+        /// The policy.
+        policy: String,
+        /// Some of the pools.
+        pools: Vec<String>,
+    },
+}
+
+/// What ends the service.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The server cannot serve.
+    #[error("grpc server failed")]
+    Server(#[from] steading_runtime::server::ServerError),
+    /// A background task died.
+    #[error("a task of the service ended")]
+    Task(#[from] steading_runtime::tasks::TaskError),
+}
