@@ -1,0 +1,7 @@
+//! Storage in its own words: what is offered, what a volume is, when it counts as attached. No protobuf, no
+//! Kubernetes types.
+
+pub mod attachment;
+pub mod class;
+pub mod mark;
+pub mod volume;
