@@ -90,8 +90,7 @@ pub fn request(
     }
     for bound in &binding.variables {
         let text = router::capture(parts.path, &matched.spans, &bound.variable);
-        let before = out.get(start..body_end).unwrap_or_default().to_vec();
-        path_variable(catalog, bound, text, &before, out)?;
+        path_variable(catalog, bound, text, start..body_end, out)?;
     }
     if let Some(etag) = parts.if_match {
         if_match(binding, message, etag, start, out)?;
@@ -144,7 +143,7 @@ fn path_variable(
     catalog: &Catalog,
     bound: &catalog::Bound,
     text: Cow<'_, str>,
-    body: &[u8],
+    body: std::ops::Range<usize>,
     out: &mut Vec<u8>,
 ) -> Result<(), InvalidRequest> {
     let schema = catalog.schema();
@@ -157,7 +156,7 @@ fn path_variable(
         return Ok(());
     }
     let value = codec::scalar::from_text(schema, bound.kind, text).map_err(|reason| InvalidRequest::new(path.as_str(), reason))?;
-    let in_body = wire::find(body, &bound.numbers).ok().flatten();
+    let in_body = out.get(body).and_then(|body| wire::find(body, &bound.numbers).ok().flatten());
     if in_body.is_some_and(|raw| !wire::is_default(&raw) && !value.equals(&raw)) {
         return Err(InvalidRequest::new(path.as_str(), "differs between path and body"));
     }

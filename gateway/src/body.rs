@@ -1,0 +1,122 @@
+//! Bodies of both sides of the gateway.
+
+use std::error::Error;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use http_body::{Body as HttpBody, Frame, SizeHint};
+use http_body_util::BodyExt as _;
+use hyper::body::Incoming;
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+/// A body that is sent.
+#[derive(Default)]
+pub(crate) enum Body {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Known at once.
+    Full(Bytes),
+    /// Passed on as it comes.
+    Incoming(Incoming),
+    /// Made as it goes.
+    Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
+}
+
+impl Body {
+    /// A body that is made as it goes.
+    pub(crate) fn stream<S>(frames: S) -> Self
+    where
+        S: futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send + 'static,
+    {
+        Self::Stream(Box::pin(http_body_util::StreamBody::new(frames)))
+    }
+
+    /// Somebody else's body.
+    pub(crate) fn boxed<B>(body: B) -> Self
+    where
+        B: HttpBody<Data = Bytes> + Send + 'static,
+        B::Error: Into<BoxError>,
+    {
+        Self::Stream(Box::pin(body.map_err(Into::into)))
+    }
+}
+
+impl HttpBody for Body {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let this = self.get_mut();
+        match this {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => {
+                let bytes = std::mem::take(bytes);
+                *this = Self::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
+            Self::Stream(body) => body.as_mut().poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_empty(),
+            Self::Incoming(body) => body.is_end_stream(),
+            Self::Stream(body) => body.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Incoming(body) => body.size_hint(),
+            Self::Stream(body) => body.size_hint(),
+        }
+    }
+}
+
+/// Why a body could not be taken whole.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CollectError {
+    /// More than the limit.
+    #[error("body is larger than the limit")]
+    TooLarge,
+    /// The sender went away or broke the protocol.
+    #[error("body ended early")]
+    Broken,
+}
+
+/// Takes a whole body of at most `limit` bytes, and its trailers.
+pub(crate) async fn collect<B>(mut body: B, limit: usize) -> Result<(Bytes, Option<http::HeaderMap>), CollectError>
+where
+    B: HttpBody<Data = Bytes> + Unpin,
+{
+    if body.size_hint().lower() > limit as u64 {
+        return Err(CollectError::TooLarge);
+    }
+    let (mut first, mut rest, mut trailers) = (Bytes::new(), Vec::new(), None);
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|_| CollectError::Broken)?;
+        match frame.into_data() {
+            Ok(data) => {
+                if first.len() + rest.len() + data.len() > limit {
+                    return Err(CollectError::TooLarge);
+                }
+                if first.is_empty() && rest.is_empty() {
+                    first = data;
+                } else {
+                    rest.extend_from_slice(&std::mem::take(&mut first));
+                    rest.extend_from_slice(&data);
+                }
+            }
+            Err(frame) => trailers = frame.into_trailers().ok().or(trailers),
+        }
+    }
+    Ok((if rest.is_empty() { first } else { Bytes::from(rest) }, trailers))
+}

@@ -1,0 +1,180 @@
+//! gRPC services that the gateway answers itself: reflection from its descriptors, health over all upstreams.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http_body::Frame;
+use hyper::body::Incoming;
+use prost_reflect::DescriptorPool;
+use steading_transcode::wire::{self, Raw};
+use tonic::body::Body as TonicBody;
+use tower::ServiceExt as _;
+use tower::util::BoxCloneSyncService;
+
+use crate::body::{Body, BoxError, collect};
+use crate::code::Code;
+use crate::frame;
+use crate::grpc::{Dialect, trailers_only};
+use crate::headers;
+use crate::stack::{Shared, State};
+use crate::upstream::Upstream;
+
+/// A service's own health answer must not take longer.
+const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
+/// How often a watch of the overall health looks again.
+const HEALTH_PERIOD: Duration = Duration::from_secs(5);
+/// A health request holds one service name.
+const HEALTH_REQUEST: usize = 4096;
+
+const SERVING: u8 = 1;
+const NOT_SERVING: u8 = 2;
+
+type Reflection = BoxCloneSyncService<Request<TonicBody>, Response<TonicBody>, std::convert::Infallible>;
+
+/// The services.
+pub(crate) struct Builtins {
+    v1: Reflection,
+    v1alpha: Reflection,
+}
+
+/// One of them.
+pub(crate) enum Builtin<'b> {
+    Reflection(&'b Reflection),
+    HealthCheck,
+    HealthWatch,
+}
+
+impl Builtins {
+    pub(crate) fn new(pool: &DescriptorPool) -> Result<Self, tonic_reflection::server::Error> {
+        let set = pool.encode_to_vec();
+        let builder = || {
+            tonic_reflection::server::Builder::configure()
+                .register_encoded_file_descriptor_set(&set)
+                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        };
+        let v1 = BoxCloneSyncService::new(builder().build_v1()?);
+        let v1alpha = BoxCloneSyncService::new(builder().build_v1alpha()?);
+        Ok(Self { v1, v1alpha })
+    }
+
+    /// The service of a path.
+    pub(crate) fn of(&self, path: &str) -> Option<Builtin<'_>> {
+        match path {
+            "/grpc.health.v1.Health/Check" => Some(Builtin::HealthCheck),
+            "/grpc.health.v1.Health/Watch" => Some(Builtin::HealthWatch),
+            _ if path.starts_with("/grpc.reflection.v1.ServerReflection/") => Some(Builtin::Reflection(&self.v1)),
+            _ if path.starts_with("/grpc.reflection.v1alpha.ServerReflection/") => Some(Builtin::Reflection(&self.v1alpha)),
+            _ => None,
+        }
+    }
+}
+
+impl Builtin<'_> {
+    pub(crate) async fn serve(self, state: &State, dialect: Dialect, request: Request<Incoming>) -> Response<Body> {
+        if dialect != Dialect::Native {
+            return trailers_only(dialect, Code::Unimplemented, "served to native gRPC clients only");
+        }
+        match self {
+            Self::Reflection(service) => match service.clone().oneshot(request.map(TonicBody::new)).await {
+                Ok(response) => response.map(Body::boxed),
+                Err(never) => match never {},
+            },
+            Self::HealthCheck | Self::HealthWatch => health(state, matches!(self, Self::HealthWatch), request).await,
+        }
+    }
+}
+
+async fn health(state: &State, watch: bool, request: Request<Incoming>) -> Response<Body> {
+    let (parts, body) = request.into_parts();
+    let collected = tokio::time::timeout(state.config.limits.receive, collect(body, HEALTH_REQUEST)).await;
+    let Ok(Ok((body, _))) = collected else {
+        return trailers_only(Dialect::Native, Code::InvalidArgument, "not a health request");
+    };
+    let Ok(message) = frame::single(body.clone()) else {
+        return trailers_only(Dialect::Native, Code::InvalidArgument, "not a health request");
+    };
+    let service = match wire::find(&message, &[1]) {
+        Ok(Some(Raw::Bytes(name))) => String::from_utf8_lossy(name).into_owned(),
+        _ => String::new(),
+    };
+    if !service.is_empty() {
+        let Some(upstream) = state.upstreams.of(&service) else {
+            return trailers_only(Dialect::Native, Code::NotFound, "unknown service");
+        };
+        let sent = upstream.send(call(upstream, parts.uri.path(), parts.headers, body)).await;
+        return sent.map_or_else(
+            |_| trailers_only(Dialect::Native, Code::Unavailable, "service cannot be reached"),
+            |response| response.map(Body::Incoming),
+        );
+    }
+    let frames = overall_frames(state.clone(), watch);
+    let mut response = Response::new(Body::stream(frames));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+/// The overall state: once, or at every change until the gateway drains.
+fn overall_frames(state: State, watch: bool) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
+    async_stream::stream! {
+        let mut last = None;
+        loop {
+            let now = overall(&state).await;
+            if last.replace(now) != Some(now) {
+                let mut message = frame::open(2);
+                message.extend_from_slice(&[8, now]);
+                yield Ok(Frame::data(frame::seal(message)));
+            }
+            if !watch || state.drain.is_cancelled() {
+                break;
+            }
+            tokio::select! {
+                () = state.drain.cancelled() => {}
+                () = tokio::time::sleep(HEALTH_PERIOD) => {}
+            }
+        }
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("0"));
+        yield Ok(Frame::trailers(trailers));
+    }
+}
+
+/// Serving if every upstream answers and none says that it is not.
+async fn overall(state: &Shared) -> u8 {
+    if state.drain.is_cancelled() {
+        return NOT_SERVING;
+    }
+    let checks = state.upstreams.all.iter().map(|upstream| async {
+        tokio::time::timeout(HEALTH_TIMEOUT, is_serving(upstream)).await.unwrap_or(false)
+    });
+    if futures::future::join_all(checks).await.into_iter().all(|ok| ok) { SERVING } else { NOT_SERVING }
+}
+
+/// A service without health checks counts as serving: it answered.
+async fn is_serving(upstream: &Upstream) -> bool {
+    let message = frame::seal(frame::open(0));
+    let request = call(upstream, "/grpc.health.v1.Health/Check", HeaderMap::new(), message);
+    let Ok(response) = upstream.send(request).await else { return false };
+    if let Some(status) = response.headers().get("grpc-status") {
+        return status == "12";
+    }
+    match collect(response.into_body(), HEALTH_REQUEST).await {
+        Ok((body, _)) => frame::single(body).is_ok_and(|message| message.as_ref() == [8, SERVING]),
+        Err(_) => false,
+    }
+}
+
+fn call(upstream: &Upstream, path: &str, mut headers: HeaderMap, message: Bytes) -> Request<Body> {
+    headers::strip_hop_by_hop(&mut headers);
+    headers.remove(http::header::CONTENT_LENGTH);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    headers.insert("te", HeaderValue::from_static("trailers"));
+    let uri = Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query(path);
+    let mut request = Request::new(Body::Full(message));
+    *request.method_mut() = Method::POST;
+    *request.version_mut() = Version::HTTP_2;
+    *request.uri_mut() = uri.build().unwrap_or_default();
+    *request.headers_mut() = headers;
+    request
+}

@@ -1,0 +1,101 @@
+//! What a gateway needs to know: descriptors, upstreams, limits.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Uri};
+use steading_transcode::codec::EncodeOptions;
+
+/// Where the calls of some services go.
+#[derive(Debug, Clone)]
+pub struct Route {
+    /// Full name of a service, a package that holds services, or empty for everything else.
+    pub service: String,
+    /// `http://host:port`; HTTP/2 with prior knowledge.
+    pub uri: Uri,
+}
+
+/// Bounds on what one client can use up.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Bytes of a request body, after decompression. 4 MiB is what gRPC servers take by default.
+    pub request_bytes: usize,
+    /// Bytes of one reply message. Lists of 500 big resources stay well below.
+    pub reply_bytes: usize,
+    /// Bytes of a request's header section.
+    pub header_bytes: u32,
+    /// Time for a client to send its headers, and again for its body.
+    pub receive: Duration,
+    /// Deadline of a unary call that asks for none.
+    pub default_deadline: Duration,
+    /// Longest deadline that a unary call may ask for.
+    pub max_deadline: Duration,
+    /// Longest life of a stream; clients resume.
+    pub max_stream: Duration,
+    /// Silence after which an event stream gets a comment, so that proxies keep it open.
+    pub heartbeat: Duration,
+    /// Connections at once; more wait in the kernel's backlog.
+    pub connections: usize,
+    /// Calls at once on one HTTP/2 connection.
+    pub concurrent_streams: u32,
+    /// HTTP/2 connections to one upstream.
+    pub upstream_connections: usize,
+    /// Time to connect to an upstream.
+    pub connect: Duration,
+    /// Time for what is in flight after the gateway was told to end.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            request_bytes: 4 << 20,
+            reply_bytes: 64 << 20,
+            header_bytes: 64 << 10,
+            receive: Duration::from_secs(30),
+            default_deadline: Duration::from_secs(60),
+            max_deadline: Duration::from_secs(300),
+            max_stream: Duration::from_secs(3600),
+            heartbeat: Duration::from_secs(15),
+            connections: 10_000,
+            concurrent_streams: 1_000,
+            upstream_connections: 2,
+            connect: Duration::from_secs(5),
+            drain: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Everything that a [`Gateway`](crate::Gateway) is made of.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Encoded `FileDescriptorSet`s, imports included.
+    pub descriptor_sets: Vec<Bytes>,
+    /// Where calls go; the longest service name that fits wins.
+    pub upstreams: Vec<Route>,
+    /// Bounds.
+    pub limits: Limits,
+    /// Origins that browsers may call from; `*` is all. None are, unless they are named.
+    pub cors_origins: Vec<HeaderValue>,
+    /// Headers that are forwarded besides authorization, trace context, baggage and request id.
+    pub forward_headers: Vec<HeaderName>,
+    /// How replies look.
+    pub encode: EncodeOptions,
+    /// `ErrorInfo.domain` of the gateway's own errors.
+    pub error_domain: String,
+}
+
+impl Config {
+    /// A configuration with default limits.
+    pub fn new(descriptor_sets: Vec<Bytes>, upstreams: Vec<Route>) -> Self {
+        Self {
+            descriptor_sets,
+            upstreams,
+            limits: Limits::default(),
+            cors_origins: Vec::new(),
+            forward_headers: Vec::new(),
+            encode: EncodeOptions::default(),
+            error_domain: "steading.dev".to_owned(),
+        }
+    }
+}

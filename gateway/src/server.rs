@@ -1,0 +1,92 @@
+//! The listening side: connections, their bounds, and their end.
+
+use std::pin::pin;
+use std::sync::Arc;
+
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::config::Limits;
+use crate::stack::{self, State};
+
+/// A failing accept (no file descriptors left, say) is tried again after this.
+const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+/// Window of a call and a connection; uploads are small, so this is about fairness between calls.
+const WINDOW: u32 = 1 << 20;
+
+/// Serves connections until `cancel` is cancelled, then lets them finish.
+pub(crate) async fn run(listener: TcpListener, state: State, cancel: CancellationToken) {
+    let limits = &state.config.limits;
+    let builder = Arc::new(builder(limits));
+    let room = Arc::new(Semaphore::new(limits.connections.min(Semaphore::MAX_PERMITS)));
+    let mut connections = JoinSet::new();
+    loop {
+        let permit = tokio::select! {
+            permit = room.clone().acquire_owned() => permit,
+            () = cancel.cancelled() => break,
+        };
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = cancel.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (builder, state, cancel) = (builder.clone(), state.clone(), cancel.clone());
+                connections.spawn(async move {
+                    connection(stream, &builder, state, cancel).await;
+                    drop(permit);
+                });
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    drop(listener);
+    state.drain.cancel();
+    let left = tokio::time::timeout(limits.drain, async { while connections.join_next().await.is_some() {} }).await;
+    if left.is_err() {
+        tracing::warn!(connections = connections.len(), "connections cut off at the end of the drain");
+    }
+}
+
+fn builder(limits: &Limits) -> Builder<TokioExecutor> {
+    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(8192);
+    let mut builder = Builder::new(TokioExecutor::new());
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.receive).max_buf_size(header_bytes).half_close(false);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_header_list_size(limits.header_bytes)
+        .max_concurrent_streams(limits.concurrent_streams)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW * 4)
+        .keep_alive_interval(Some(limits.receive))
+        .keep_alive_timeout(limits.receive);
+    builder
+}
+
+async fn connection(stream: TcpStream, builder: &Builder<TokioExecutor>, state: State, cancel: CancellationToken) {
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set nodelay");
+    }
+    let service = service_fn(move |request| stack::serve(state.clone(), request));
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = cancel.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended early");
+    }
+}
