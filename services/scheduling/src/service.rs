@@ -4,11 +4,10 @@ use kube::Client;
 use steading_api::scheduling::v1::{
     capacity_service_server::CapacityServiceServer, placement_service_server::PlacementServiceServer,
 };
-use steading_infra::labels;
 use steading_runtime::{
     CancellationToken,
     clock::Clock,
-    lease::{LeaderElection, LeaseConfig},
+    lease::LeaderElection,
     server::GrpcServer,
     tasks::TaskGroup,
 };
@@ -65,7 +64,7 @@ impl Service {
             .add_service(CapacityServiceServer::new(self.capacity()));
         group.spawn("grpc", server.run(listener, cancel.clone()));
         let Deps { kube, clock } = self.deps;
-        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::SCHEDULING_MANAGER);
+        let lease = self.config.lease;
         group.spawn("reconcile", async move {
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
             election
