@@ -18,6 +18,7 @@ mod delete;
 mod dig;
 mod discovery;
 mod eviction;
+mod fieldset;
 mod lists;
 mod managed;
 mod openapi;
@@ -27,6 +28,8 @@ mod prepare;
 mod read;
 mod request;
 mod resource;
+mod rules;
+mod schema;
 mod selector;
 mod server;
 mod status;
@@ -34,6 +37,8 @@ mod store;
 mod strategic;
 mod subresource;
 mod table;
+mod types;
+mod validate;
 mod watch;
 mod write;
 
@@ -56,6 +61,7 @@ pub use self::{
     admission::{Admission, AdmissionHook, SubresourceHandler, SubresourceRequest},
     request::{Query, RequestInfo, Verb},
     resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
+    rules::Rules,
     selector::Selection,
     server::{Body, Disconnected},
     status::{ApiError, Cause},

@@ -1,28 +1,207 @@
-//! Server-side apply.
+//! Server-side apply: merge what a manager declares, let go of what it no longer declares, refuse to take what others declared.
 
 use serde_json::Value;
 
 use super::{
-    patch,
+    dig,
+    fieldset::{Difference, FieldSet, element_step},
+    managed::{self, Manager},
     server::{Answer, Target},
-    status::ApiError,
+    status::{ApiError, Cause},
     store::Key,
+    types::{Cursor, ListType},
     write::{self, Intent},
 };
 
-pub(crate) async fn answer(target: &Target<'_>, key: &Key, config: Value, force: bool) -> Result<Answer, ApiError> {
-    let intent = Intent::Apply { config: config.clone(), force };
-    if target.collection.get(key).is_none() {
-        match write::create_object(target, config.clone(), intent).await {
+/// Applies a configuration to one object, which is made if it is not there.
+pub(crate) async fn answer(target: &Target<'_>, key: &Key, mut config: Value, force: bool) -> Result<Answer, ApiError> {
+    drop_nulls(&mut config);
+    let is_status = target.info.subresource.is_some();
+    if target.version.status && !is_status {
+        dig::object(&mut config).remove("status");
+    } else if is_status {
+        dig::object(&mut config).retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
+    }
+    let intent = || Intent::Apply { config: config.clone() };
+    if target.collection.get(key).is_none() && !is_status {
+        let mut fresh = config.clone();
+        if !dig::meta(&fresh, "uid").is_empty() || !dig::meta(&fresh, "resourceVersion").is_empty() {
+            return Err(ApiError::conflict(target.def, &key.name, "uid or resourceVersion set, but the object does not exist"));
+        }
+        dig::metadata(&mut fresh).remove("managedFields");
+        match write::create_object(target, fresh, intent()).await {
             Err(error) if error.reason == "AlreadyExists" => {}
-            other => return other.map(|written| written.0),
+            other => return other,
         }
     }
-    let intent = Intent::Apply { config: config.clone(), force };
-    write::modify(target, key, intent, |current| {
-        let mut next = current.clone();
-        patch::merge(&mut next, &config);
-        Ok(next)
-    })
-    .await
+    write::modify(target, key, intent(), |live| merged(target, live, &config, force)).await
+}
+
+/// The object after the configuration; refuses on conflicts unless forced.
+fn merged(target: &Target<'_>, live: &Value, config: &Value, force: bool) -> Result<Value, ApiError> {
+    let at = Cursor::root(target.def, target.version);
+    let me = managed::writer(target, true);
+    let mut next = live.clone();
+    merge(&mut next, config, &at);
+    let (own, others): (Vec<Manager>, Vec<Manager>) = managed::read(live)
+        .into_iter()
+        .partition(|manager| manager.applies && manager.name == me.name && manager.subresource == me.subresource);
+    let declared = FieldSet::of(&managed::manageable(config), &at);
+    let mut kept = declared.clone();
+    for manager in &others {
+        kept.add(&manager.fields);
+    }
+    for manager in own {
+        prune(&mut next, &manager.fields, &kept, &at);
+    }
+    if !force {
+        let changed = Difference::between(Some(&managed::manageable(live)), Some(&managed::manageable(&next)), &at).changed;
+        check_conflicts(target, &changed, &others)?;
+    }
+    Ok(next)
+}
+
+fn check_conflicts(target: &Target<'_>, changed: &FieldSet, others: &[Manager]) -> Result<(), ApiError> {
+    let mut causes = Vec::new();
+    for manager in others {
+        for path in changed.common(&manager.fields).paths() {
+            let how = if manager.applies { String::new() } else { format!(" using {} at {}", manager.api_version, manager.time) };
+            causes.push(Cause::new("FieldManagerConflict", path, format!("conflict with \"{}\"{how}", manager.name)));
+        }
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    let count = causes.len();
+    let plural = if count == 1 { "conflict" } else { "conflicts" };
+    let list: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.message, cause.field)).collect();
+    let mut error = ApiError::new(409, "Conflict", format!("Apply failed with {count} {plural}: {}", list.join(", ")));
+    error.group.clone_from(&target.def.group);
+    error.kind.clone_from(&target.def.plural);
+    error.causes = causes;
+    Err(error)
+}
+
+/// A declared null is as good as a field left out.
+fn drop_nulls(value: &mut Value) {
+    match value {
+        Value::Object(map) => {
+            map.retain(|_, value| !value.is_null());
+            map.values_mut().for_each(drop_nulls);
+        }
+        Value::Array(list) => list.iter_mut().for_each(drop_nulls),
+        _ => {}
+    }
+}
+
+fn merge(live: &mut Value, config: &Value, at: &Cursor<'_>) {
+    match config {
+        Value::Object(fields) if live.is_object() && !at.is_atomic_map() => {
+            let map = dig::object(live);
+            for (key, value) in fields {
+                match map.get_mut(key) {
+                    Some(slot) => merge(slot, value, &at.field(key)),
+                    None => {
+                        map.insert(key.clone(), value.clone());
+                    }
+                }
+            }
+        }
+        Value::Array(items) => match (at.list_type(), live) {
+            (kind @ (ListType::Map(_) | ListType::Set), Value::Array(list)) => merge_list(list, items, &kind, at),
+            (_, live) => live.clone_from(config),
+        },
+        _ => live.clone_from(config),
+    }
+}
+
+fn merge_list(list: &mut Vec<Value>, items: &[Value], kind: &ListType, at: &Cursor<'_>) {
+    for item in items {
+        let step = element_step(item, kind);
+        match list.iter_mut().find(|have| element_step(have, kind) == step) {
+            Some(have) => merge(have, item, &at.element()),
+            None => list.push(item.clone()),
+        }
+    }
+}
+
+/// Takes out what is in `had` but in nobody's `kept`; containers that it empties go too.
+fn prune(value: &mut Value, had: &FieldSet, kept: &FieldSet, at: &Cursor<'_>) {
+    let none = FieldSet::default();
+    match value {
+        Value::Object(map) => {
+            for (step, set) in &had.below {
+                let Some(key) = step.strip_prefix("f:") else {
+                    continue;
+                };
+                let keeps = kept.below.get(step).unwrap_or(&none);
+                let gone = map.get_mut(key).is_some_and(|slot| {
+                    if set.here && set.below.is_empty() {
+                        return keeps.is_empty();
+                    }
+                    let was_void = dig::is_void(slot);
+                    prune(slot, set, keeps, &at.field(key));
+                    dig::is_void(slot) && !was_void && keeps.is_empty()
+                });
+                if gone {
+                    map.remove(key);
+                }
+            }
+        }
+        Value::Array(list) => {
+            let kind = at.list_type();
+            list.retain_mut(|item| {
+                let step = element_step(item, &kind);
+                let Some(set) = had.below.get(&step) else {
+                    return true;
+                };
+                let keeps = kept.below.get(&step).unwrap_or(&none);
+                if keeps.is_empty() {
+                    return false;
+                }
+                prune(item, set, keeps, &at.element());
+                true
+            });
+        }
+        _ => {}
+    }
+}
+
+/// An object without its record, as a test compares it.
+#[cfg(test)]
+fn bare(value: &Value) -> Value {
+    let mut value = value.clone();
+    dig::metadata(&mut value).remove("managedFields");
+    value
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn merging_keeps_other_elements_and_replaces_atomic_ones() {
+        let at = Cursor::built_in();
+        let mut live = json!({"metadata": {}, "spec": {"containers": [{"name": "a", "image": "1"}], "nodeSelector": {"x": "1"}, "tolerations": [{"key": "a"}]}});
+        let config = json!({"spec": {"containers": [{"name": "b"}, {"name": "a", "image": "2"}], "nodeSelector": {"y": "1"}, "tolerations": [{"key": "b"}]}});
+        merge(&mut live, &config, &at);
+        assert_eq!(
+            bare(&live),
+            json!({"metadata": {}, "spec": {
+                "containers": [{"name": "a", "image": "2"}, {"name": "b"}], "nodeSelector": {"y": "1"}, "tolerations": [{"key": "b"}],
+            }})
+        );
+    }
+
+    #[test]
+    fn pruning_takes_what_nobody_else_keeps() {
+        let at = Cursor::built_in();
+        let mut value = json!({"metadata": {"labels": {"a": "1"}, "annotations": {"b": "1", "c": "1"}}});
+        let had = FieldSet::of(&json!({"metadata": {"labels": {"a": "1"}, "annotations": {"b": "1", "c": "1"}}}), &at);
+        let kept = FieldSet::of(&json!({"metadata": {"annotations": {"c": "1"}}}), &at);
+        prune(&mut value, &had, &kept, &at);
+        assert_eq!(value, json!({"metadata": {"annotations": {"c": "1"}}}));
+    }
 }

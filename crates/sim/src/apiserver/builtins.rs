@@ -2,7 +2,8 @@
 
 use super::{
     Flavour,
-    resource::{Column, Origin, ResourceDef, ScalePaths, Scope},
+    resource::{Origin, ResourceDef, ScalePaths, Scope},
+    table,
 };
 
 /// Group, version, plural, kind, short names, categories, traits.
@@ -124,11 +125,7 @@ fn def(row: &Row, origin: Origin) -> ResourceDef {
             status: ".status.replicas".to_owned(),
             selector: ".status.labelSelector".to_owned(),
         });
-        version.columns = columns(group, plural);
+        version.columns = table::built_in(group, plural);
     }
     def
-}
-
-fn columns(_group: &str, _plural: &str) -> Vec<Column> {
-    Vec::new()
 }

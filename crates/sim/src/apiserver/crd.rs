@@ -6,9 +6,12 @@ use std::sync::Arc;
 use super::{
     ApiServer, dig,
     resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
+    rules::Rules,
+    schema,
     server::Target,
-    status::ApiError,
+    status::{ApiError, Cause},
     store::Key,
+    validate,
 };
 
 const GROUP: &str = "apiextensions.k8s.io";
@@ -18,12 +21,75 @@ fn is_crd(def: &ResourceDef) -> bool {
     def.group == GROUP && def.plural == PLURAL
 }
 
-/// Defaults, prunes and validates by the schema; returns warnings.
-pub(crate) fn admit_schema(target: &Target<'_>, _old: Option<&Value>, object: &mut Value) -> Result<Vec<String>, ApiError> {
+/// Prunes, defaults and validates by the schema; returns warnings.
+///
+/// # Errors
+///
+/// 422 with every cause; 400 for unknown fields when the client asked for strictness.
+pub(crate) fn admit_schema(target: &Target<'_>, old: Option<&Value>, object: &mut Value) -> Result<Vec<String>, ApiError> {
     if is_crd(target.def) {
+        check_definition(target.def, object)?;
         establish(target.server, object);
     }
-    Ok(Vec::new())
+    let Some(version) = target.def.stored().filter(|_| target.def.origin == Origin::Custom) else {
+        return Ok(Vec::new());
+    };
+    let Some(schema) = version.schema.as_deref() else {
+        return Ok(Vec::new());
+    };
+    let mut unknown = Vec::new();
+    schema::prune(object, schema, "", &mut unknown);
+    let directive = target.info.query.get("fieldValidation").unwrap_or("Warn");
+    let unknown: Vec<String> = unknown.into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
+    if directive == "Strict" && !unknown.is_empty() {
+        return Err(ApiError::bad_request(format!("strict decoding error: {}", unknown.join(", "))));
+    }
+    schema::default(object, schema);
+    let mut causes = Vec::new();
+    validate::validate(object, schema, "", &mut causes);
+    if let Some(rules) = version.rules.as_ref().filter(|_| causes.is_empty()) {
+        causes.extend(rules.check(object, old));
+    }
+    if !causes.is_empty() {
+        return Err(ApiError::invalid(target.def, dig::meta(object, "name"), causes));
+    }
+    Ok(if directive == "Ignore" { Vec::new() } else { unknown })
+}
+
+fn check_definition(def: &ResourceDef, crd: &Value) -> Result<(), ApiError> {
+    let name = dig::meta(crd, "name");
+    let mut causes = Vec::new();
+    let mut required = |field: &str, present: bool| {
+        if !present {
+            causes.push(Cause::new("FieldValueRequired", field, "Required value"));
+        }
+    };
+    let text = |path: &[&str]| dig::text(crd, path).to_owned();
+    let (group, plural) = (text(&["spec", "group"]), text(&["spec", "names", "plural"]));
+    required("spec.group", !group.is_empty());
+    required("spec.names.plural", !plural.is_empty());
+    required("spec.names.kind", !text(&["spec", "names", "kind"]).is_empty());
+    required("spec.scope", matches!(text(&["spec", "scope"]).as_str(), "Namespaced" | "Cluster"));
+    let versions = dig::items(crd, &["spec", "versions"]);
+    required("spec.versions", !versions.is_empty());
+    if name != format!("{plural}.{group}") {
+        let message = format!("Invalid value: \"{name}\": must be spec.names.plural+\".\"+spec.group");
+        causes.push(Cause::new("FieldValueInvalid", "metadata.name", message));
+    }
+    if versions.iter().filter(|version| version.get("storage") == Some(&Value::Bool(true))).count() != 1 {
+        causes.push(Cause::new("FieldValueInvalid", "spec.versions", "Invalid value: must have exactly one version marked as storage version"));
+    }
+    for (index, version) in versions.iter().enumerate() {
+        let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
+        match dig::at(version, &["schema", "openAPIV3Schema"]) {
+            None => causes.push(Cause::new("FieldValueRequired", field, "Required value: schemas are required")),
+            Some(schema) => {
+                let errors = Rules::compile(schema).map(|rules| rules.errors()).unwrap_or_default();
+                causes.extend(errors.into_iter().map(|error| Cause::new("FieldValueInvalid", field.clone(), format!("Invalid value: {error}"))));
+            }
+        }
+    }
+    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(def, name, causes)) }
 }
 
 /// Conditions and accepted names: this server establishes a definition at once.
@@ -112,6 +178,7 @@ fn version(version: &Value) -> VersionDef {
     });
     VersionDef {
         name: text(version, "name"),
+        rules: dig::at(version, &["schema", "openAPIV3Schema"]).and_then(Rules::compile),
         schema: dig::at(version, &["schema", "openAPIV3Schema"]).cloned().map(Arc::new),
         status: dig::at(version, &["subresources", "status"]).is_some(),
         scale: dig::at(version, &["subresources", "scale"]).map(|scale| ScalePaths {

@@ -54,6 +54,7 @@ pub(crate) struct Writer {
     version: String,
     shape: Shape,
     include: Include,
+    now: jiff::Timestamp,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,7 +71,7 @@ impl Writer {
             Some("Object") => Include::Object,
             _ => Include::Metadata,
         };
-        Ok(Self { def: target.def.clone(), version: target.version.name.clone(), shape: Shape::of(target.info)?, include })
+        Ok(Self { def: target.def.clone(), version: target.version.name.clone(), shape: Shape::of(target.info)?, include, now: target.server.time().now() })
     }
 
     fn version(&self) -> Option<&VersionDef> {
@@ -167,7 +168,7 @@ impl Writer {
         let columns = table::columns(&self.def, self.version());
         let rows: Vec<Value> = values
             .map(|value| {
-                let mut row = json!({"cells": table::cells(&columns, &self.def, value)});
+                let mut row = json!({"cells": table::cells(&columns, self.now, value)});
                 let object = match self.include {
                     Include::Nothing => None,
                     Include::Metadata => Some(partial(value)),

@@ -84,7 +84,7 @@ impl Patch {
     pub(crate) fn apply(&self, target: &Target<'_>, name: &str, mut object: Value) -> Result<Value, ApiError> {
         match self {
             Self::Json(patch) => {
-                json_patch::patch(&mut object, patch).map_err(|error| {
+                operate(&mut object, patch).map_err(|error| {
                     let message = format!("the server rejected our request due to an error in our request: {error}");
                     let mut refused = ApiError::new(422, "Invalid", message);
                     refused.kind.clone_from(&target.def.kind);
@@ -110,6 +110,20 @@ impl Patch {
         }
         Ok(object)
     }
+}
+
+/// RFC 6902, with the one licence of Kubernetes' implementation: testing for null holds where there is nothing.
+pub(crate) fn operate(object: &mut Value, patch: &json_patch::Patch) -> Result<(), json_patch::PatchError> {
+    for operation in &patch.0 {
+        if let json_patch::PatchOperation::Test(test) = operation
+            && test.value.is_null()
+            && object.pointer(test.path.as_str()).is_none()
+        {
+            continue;
+        }
+        json_patch::patch(object, std::slice::from_ref(operation))?;
+    }
+    Ok(())
 }
 
 /// RFC 7386.

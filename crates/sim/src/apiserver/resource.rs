@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
+use super::rules::Rules;
+
 /// Whether objects live in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -55,6 +57,8 @@ pub struct VersionDef {
     pub name: String,
     /// OpenAPI v3 structural schema, where known.
     pub schema: Option<Arc<Value>>,
+    /// The schema's CEL rules.
+    pub rules: Option<Rules>,
     /// Has the status subresource.
     pub status: bool,
     /// Has the scale subresource.
@@ -102,6 +106,7 @@ impl ResourceDef {
             versions: vec![VersionDef {
                 name: version.to_owned(),
                 schema: None,
+                rules: None,
                 status: false,
                 scale: None,
                 columns: Vec::new(),

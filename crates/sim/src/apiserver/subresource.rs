@@ -150,7 +150,7 @@ async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<
         match target.info.content_type.as_str() {
             "application/json-patch+json" => {
                 let patch: json_patch::Patch = serde_json::from_value(sent.clone()).map_err(|error| ApiError::bad_request(error.to_string()))?;
-                json_patch::patch(&mut scaled, &patch).map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
+                super::patch::operate(&mut scaled, &patch).map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
             }
             _ => super::patch::merge(&mut scaled, &sent),
         }

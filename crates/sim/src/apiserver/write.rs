@@ -24,8 +24,8 @@ const ATTEMPTS: usize = 32;
 pub(crate) enum Intent {
     /// The object as a whole was sent.
     Update,
-    /// Fields are declared by a manager; `force` takes them from others.
-    Apply { config: Value, force: bool },
+    /// Fields are declared by a manager.
+    Apply { config: Value },
 }
 
 /// Parses a body as JSON, or as YAML where the content type allows it.
@@ -81,19 +81,15 @@ pub(crate) async fn create(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
         match create_object(target, object.clone(), Intent::Update).await {
             Err(error) if generated && error.reason == "AlreadyExists" => last = Some(error),
             other => {
-                let mut answer = other?;
-                answer.0.status = 201;
-                return Ok(answer.0);
+                return other;
             }
         }
     }
     Err(last.unwrap_or_else(|| ApiError::internal("could not generate a name")))
 }
 
-/// An answer, and whether the object is new.
-pub(crate) struct Written(pub(crate) Answer, pub(crate) bool);
-
-pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent: Intent) -> Result<Written, ApiError> {
+/// Checks and commits a new object.
+pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent: Intent) -> Result<Answer, ApiError> {
     let def = target.def;
     if dig::meta(&object, "name").is_empty() {
         let cause = Cause::new("FieldValueRequired", "metadata.name", "Required value: name or generateName is required");
@@ -121,13 +117,13 @@ pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent
     if target.info.dry_run() {
         let mut answer = Answer::bytes(201, writer.value(&object));
         answer.warnings = warnings;
-        return Ok(Written(answer, true));
+        return Ok(answer);
     }
     let stored = target.collection.commit(&key, None, object).map_err(|_| ApiError::already_exists(def, &key.name))?;
     crd::object_written(target.server, def, &stored.value);
     let mut answer = Answer::bytes(201, writer.object(&stored));
     answer.warnings = warnings;
-    Ok(Written(answer, true))
+    Ok(answer)
 }
 
 fn check_namespace(target: &Target<'_>, object: &mut Value) -> Result<(), ApiError> {
