@@ -44,6 +44,7 @@ pub struct Report {
 enum Form {
     Json,
     Human { bar: ProgressBar },
+    Silent { on_step: Box<dyn Fn(&str) + Send + Sync> },
 }
 
 impl Report {
@@ -54,6 +55,13 @@ impl Report {
         Self { form, started: now, step: Mutex::new((String::new(), now)) }
     }
 
+    /// For a program that wants to act at certain steps: prints nothing, and calls `on_step` with each step's id.
+    pub fn silent(on_step: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        let now = Instant::now();
+        let form = Form::Silent { on_step: Box::new(on_step) };
+        Self { form, started: now, step: Mutex::new((String::new(), now)) }
+    }
+
     /// A step begins.
     pub fn step(&self, id: &str, title: &str) {
         if let Ok(mut step) = self.step.lock() {
@@ -61,6 +69,7 @@ impl Report {
         }
         match &self.form {
             Form::Json => self.event("started", json!({ "title": title })),
+            Form::Silent { on_step } => on_step(id),
             Form::Human { bar } => {
                 self.print(bar, &format!("● {title}"));
                 bar.set_message("…");
@@ -72,6 +81,7 @@ impl Report {
     pub fn progress(&self, text: &str) {
         match &self.form {
             Form::Json => self.event("progress", json!({ "text": text })),
+            Form::Silent { .. } => tracing::debug!(text, "progress"),
             Form::Human { bar } if bar.is_hidden() => println!("  … {text}"),
             Form::Human { bar } => bar.set_message(text.to_owned()),
         }
@@ -82,6 +92,7 @@ impl Report {
         let elapsed = self.step.lock().map(|s| s.1.elapsed()).unwrap_or_default();
         match &self.form {
             Form::Json => self.event("done", json!({ "text": text, "seconds": elapsed.as_secs_f64() })),
+            Form::Silent { .. } => {}
             Form::Human { bar } => self.print(bar, &format!("  ✓ {text}  ({:.1}s)", elapsed.as_secs_f64())),
         }
     }
@@ -90,6 +101,7 @@ impl Report {
     pub fn block(&self, name: &str, data: &Value, text: &str) {
         match &self.form {
             Form::Json => self.event(name, data.clone()),
+            Form::Silent { .. } => {}
             Form::Human { bar } => text.lines().for_each(|line| self.print(bar, &format!("    {line}"))),
         }
     }
@@ -98,6 +110,7 @@ impl Report {
     pub fn note(&self, text: &str) {
         match &self.form {
             Form::Json => self.event("note", json!({ "text": text })),
+            Form::Silent { .. } => {}
             Form::Human { bar } => self.print(bar, text),
         }
     }
@@ -115,6 +128,7 @@ impl Report {
     pub fn summary(&self, summary: &Summary) -> bool {
         match &self.form {
             Form::Json => self.print_summary(summary),
+            Form::Silent { .. } => {}
             Form::Human { bar } => {
                 bar.finish_and_clear();
                 println!();
@@ -135,6 +149,7 @@ impl Report {
                 let step = self.step.lock().map(|s| s.0.clone()).unwrap_or_default();
                 println!("{}", json!({ "summary": { "ok": false, "step": step, "error": format!("{error:#}") } }));
             }
+            Form::Silent { .. } => {}
             Form::Human { bar } => {
                 bar.finish_and_clear();
                 println!("✗ {error:#}");

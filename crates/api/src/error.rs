@@ -15,8 +15,13 @@ use crate::types::v1::ErrorReason;
 pub const ERROR_DOMAIN: &str = "steading.dev";
 
 /// An error on its way to a client.
+///
+/// It is one pointer wide: results carry it through every layer, and errors are rare.
 #[derive(Debug, Clone)]
-pub struct RpcError {
+pub struct RpcError(Box<Parts>);
+
+#[derive(Debug, Clone)]
+struct Parts {
     code: Code,
     reason: ErrorReason,
     message: String,
@@ -31,7 +36,7 @@ pub struct RpcError {
 impl RpcError {
     /// An error with its canonical code (see [`code_of`]), reason and a message for people.
     pub fn new(reason: ErrorReason, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Parts {
             code: code_of(reason),
             reason,
             message: message.into(),
@@ -41,7 +46,7 @@ impl RpcError {
             quotas: Vec::new(),
             resource: None,
             retry_after: None,
-        }
+        }))
     }
 
     /// The method is in the contract but not served yet; `docs/status.md` lists it.
@@ -52,25 +57,25 @@ impl RpcError {
 
     /// The canonical code.
     pub fn code(&self) -> Code {
-        self.code
+        self.0.code
     }
 
     /// The machine-readable cause.
     pub fn reason(&self) -> ErrorReason {
-        self.reason
+        self.0.reason
     }
 
     /// Adds a key to `ErrorInfo.metadata`.
     #[must_use]
     pub fn with_metadata(mut self, key: impl Into<String>, value: impl Into<String>) -> Self {
-        self.metadata.insert(key.into(), value.into());
+        self.0.metadata.insert(key.into(), value.into());
         self
     }
 
     /// Adds a field violation; `path` is the proto field path from the request, such as `machine_pool.replicas`.
     #[must_use]
     pub fn with_field(mut self, path: impl Into<String>, description: impl Into<String>) -> Self {
-        self.fields.push((path.into(), description.into()));
+        self.0.fields.push((path.into(), description.into()));
         self
     }
 
@@ -82,28 +87,28 @@ impl RpcError {
         subject: impl Into<String>,
         description: impl Into<String>,
     ) -> Self {
-        self.preconditions.push((kind.into(), subject.into(), description.into()));
+        self.0.preconditions.push((kind.into(), subject.into(), description.into()));
         self
     }
 
     /// Adds a quota violation: whose quota, and which limit.
     #[must_use]
     pub fn with_quota(mut self, subject: impl Into<String>, description: impl Into<String>) -> Self {
-        self.quotas.push((subject.into(), description.into()));
+        self.0.quotas.push((subject.into(), description.into()));
         self
     }
 
     /// Names the resource that the error is about: its type (`MachinePool`) and resource name.
     #[must_use]
     pub fn with_resource(mut self, kind: impl Into<String>, name: impl Into<String>) -> Self {
-        self.resource = Some((kind.into(), name.into()));
+        self.0.resource = Some((kind.into(), name.into()));
         self
     }
 
     /// Says when a retry is worth it.
     #[must_use]
     pub fn with_retry_after(mut self, after: Duration) -> Self {
-        self.retry_after = Some(after);
+        self.0.retry_after = Some(after);
         self
     }
 }
@@ -149,7 +154,8 @@ pub fn reason_name(reason: ErrorReason) -> &'static str {
 }
 
 impl From<RpcError> for Status {
-    fn from(error: RpcError) -> Self {
+    fn from(RpcError(error): RpcError) -> Self {
+        let error = *error;
         let mut details = ErrorDetails::with_error_info(reason_name(error.reason), ERROR_DOMAIN, error.metadata);
         for (path, description) in error.fields {
             details.add_bad_request_violation(path, description);

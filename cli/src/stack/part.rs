@@ -1,0 +1,195 @@
+//! The parts of a stack: how each is started, watched and ended.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, anyhow};
+use kube::Client;
+use bytes::Bytes;
+use steading_gateway::{Gateway, Route};
+use steading_infra::labels;
+use steading_runtime::{CancellationToken, admin::Readiness, clock::Clock, lease::LeaseConfig, server::ServerConfig};
+use steading_sim::Sim;
+use tokio::{net::TcpListener, task::JoinSet};
+
+/// A part of the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Part {
+    /// Templates and images.
+    Templating,
+    /// Placement and capacity.
+    Scheduling,
+    /// Volumes.
+    Storage,
+    /// Clusters, pools, machines, maintenances, load balancers.
+    Lifecycle,
+    /// REST and gRPC for everybody.
+    Gateway,
+}
+
+impl Part {
+    /// All parts, each after those that it calls.
+    pub const ALL: [Self; 5] = [Self::Templating, Self::Scheduling, Self::Storage, Self::Lifecycle, Self::Gateway];
+
+    /// Its name, as in `steading-storage`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Templating => "templating",
+            Self::Scheduling => "scheduling",
+            Self::Storage => "storage",
+            Self::Lifecycle => "lifecycle",
+            Self::Gateway => "gateway",
+        }
+    }
+
+    /// The lease that its reconcilers hold; the gateway has none.
+    fn lease(self) -> &'static str {
+        match self {
+            Self::Templating => labels::TEMPLATING_MANAGER,
+            Self::Scheduling => labels::SCHEDULING_MANAGER,
+            Self::Storage => labels::STORAGE_MANAGER,
+            Self::Lifecycle => labels::LIFECYCLE_MANAGER,
+            Self::Gateway => "",
+        }
+    }
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Starts parts.
+pub(super) struct Launch {
+    server: Option<steading_sim::apiserver::ApiServer>,
+    kubeconfig: PathBuf,
+    addresses: BTreeMap<Part, SocketAddr>,
+}
+
+impl Launch {
+    pub(super) fn new(sim: &Option<Sim>, kubeconfig: &Path) -> Self {
+        let server = sim.as_ref().map(|s| s.api().clone());
+        Self { server, kubeconfig: kubeconfig.to_owned(), addresses: BTreeMap::new() }
+    }
+
+    pub(super) fn with_addresses(self, addresses: BTreeMap<Part, SocketAddr>) -> Self {
+        Self { addresses, ..self }
+    }
+
+    pub(super) fn address(&self, part: Part) -> SocketAddr {
+        self.addresses.get(&part).copied().unwrap_or_else(|| super::loopback(0))
+    }
+
+    fn url(&self, part: Part) -> String {
+        format!("http://{}", self.address(part))
+    }
+
+    /// A client of the infra cluster: in this process where it is simulated, as the kubeconfig says where it is not.
+    pub(super) async fn client(&self, user_agent: &str) -> anyhow::Result<Client> {
+        match &self.server {
+            Some(server) => Ok(server.client_named(user_agent)),
+            None => Ok(steading_runtime::kube::client(Some(&self.kubeconfig), user_agent).await?),
+        }
+    }
+
+    /// Starts a part on its listener.
+    pub(super) async fn launch(&self, part: Part, listener: TcpListener) -> anyhow::Result<Running> {
+        let kube = self.client(&format!("steading-{part}")).await?;
+        let clock = Clock::system();
+        let readiness = Readiness::new();
+        let server = ServerConfig { readiness: readiness.clone(), ..ServerConfig::dev_mode() };
+        // The same holder after a crash leads again at once instead of waiting for its own lease to expire.
+        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, part.lease()).identity(format!("stack-{}", std::process::id()));
+        let cancel = CancellationToken::new();
+        let stop = cancel.clone();
+        let mut tasks = JoinSet::new();
+        match part {
+            Part::Templating => {
+                use steading_templating::{Config, Deps, Service};
+                let service = Service::new(Config { server, lease }, Deps { kube, clock });
+                tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
+            }
+            Part::Scheduling => {
+                use steading_scheduling::{Config, Deps, Service};
+                let service = Service::new(Config { server, lease }, Deps { kube, clock });
+                tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
+            }
+            Part::Storage => {
+                use steading_storage::{Config, Deps, Service};
+                let service = Service::new(Config { server, lease, ..Config::default() }, Deps { kube, clock });
+                tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
+            }
+            Part::Lifecycle => {
+                use steading_lifecycle::{Config, Deps, PeerArgs, Peers, Service};
+                let peers = Peers::connect(&PeerArgs {
+                    templating: self.url(Part::Templating),
+                    scheduling: self.url(Part::Scheduling),
+                    storage: self.url(Part::Storage),
+                })?;
+                let service = Service::new(Config { server, lease, ..Config::default() }, Deps::new(kube, clock, peers));
+                tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
+            }
+            Part::Gateway => {
+                let routes = Part::ALL.into_iter().filter(|p| *p != Part::Gateway).map(|p| {
+                    let service = format!("steading.{p}.v1");
+                    Ok(Route { service, uri: self.url(p).parse().context("an upstream's address")? })
+                });
+                let contracts = Bytes::from_static(steading_api::FILE_DESCRIPTOR_SET);
+                let config = steading_gateway::Config::new(vec![contracts], routes.collect::<anyhow::Result<_>>()?);
+                let gateway = Gateway::new(config).context("the gateway's configuration")?;
+                readiness.gate("gateway").ready();
+                tasks.spawn(async move {
+                    gateway.run(listener, stop).await;
+                    Ok(())
+                });
+            }
+        }
+        Ok(Running { cancel, tasks, readiness })
+    }
+}
+
+/// A part that runs. Dropping it kills it.
+pub(super) struct Running {
+    cancel: CancellationToken,
+    tasks: JoinSet<anyhow::Result<()>>,
+    readiness: Readiness,
+}
+
+impl Running {
+    pub(super) fn is_ready(&self) -> bool {
+        self.readiness.is_ready()
+    }
+
+    /// What it still waits for.
+    pub(super) fn waits_for(&self) -> String {
+        let waits = self.readiness.gates().into_iter().filter_map(|(name, state)| Some(format!("{name}: {}", state.err()?)));
+        waits.collect::<Vec<_>>().join(", ")
+    }
+
+    /// Why it has ended, if it has.
+    pub(super) fn failure(&mut self) -> Option<anyhow::Error> {
+        match self.tasks.try_join_next()? {
+            Ok(Ok(())) => Some(anyhow!("it returned without being told to")),
+            Ok(Err(error)) => Some(error),
+            Err(error) => Some(error.into()),
+        }
+    }
+
+    pub(super) async fn kill(mut self) {
+        self.tasks.shutdown().await;
+    }
+
+    pub(super) async fn drain(mut self) {
+        self.cancel.cancel();
+        while let Some(ended) = self.tasks.join_next().await {
+            if let Ok(Err(error)) = ended {
+                tracing::warn!(%error, "did not end well");
+            }
+        }
+    }
+}
