@@ -24,10 +24,10 @@ impl Content {
         }
     }
 
-    fn schema(&self, schemas: &Schemas<'_>) -> Value {
+    fn schema(&self) -> Value {
         match self {
-            Self::Message(message) => schemas.reference(message),
-            Self::Field(field) => schemas.value_of(field),
+            Self::Message(message) => schemas::reference(message),
+            Self::Field(field) => schemas::value_of(field),
         }
     }
 }
@@ -50,7 +50,7 @@ pub(super) fn request(operation: &Operation, schemas: &Schemas<'_>) -> Option<Va
     let (schema, anything_wanted) = match (&operation.body, &content) {
         (Body::Whole, Content::Message(message)) => whole(operation, message, schemas),
         (Body::Field(field), _) => part(operation, field, schemas),
-        _ => (content.schema(schemas), false),
+        _ => (content.schema(), false),
     };
     let mut body = Map::new();
     if let Content::Field(field) = &content
@@ -83,7 +83,7 @@ fn whole(operation: &Operation, message: &MessageDescriptor, schemas: &Schemas<'
 
 /// One field of the request; and whether anything must be in it.
 fn part(operation: &Operation, field: &FieldDescriptor, schemas: &Schemas<'_>) -> (Value, bool) {
-    let schema = schemas.value_of(field);
+    let schema = schemas::value_of(field);
     let Kind::Message(message) = field.kind() else {
         return (schema, false);
     };
@@ -100,7 +100,7 @@ fn part(operation: &Operation, field: &FieldDescriptor, schemas: &Schemas<'_>) -
 
 /// A reference, and what must be there besides what the component itself demands.
 fn with_required(schemas: &Schemas<'_>, message: &MessageDescriptor, wanted: &[String]) -> Value {
-    let reference = schemas.reference(message);
+    let reference = schemas::reference(message);
     let demanded = schemas.required(message);
     let missing: Vec<&String> = wanted.iter().filter(|name| !demanded.contains(name)).collect();
     if missing.is_empty() {
@@ -129,7 +129,7 @@ pub(super) fn has_etag(operation: &Operation) -> bool {
 }
 
 /// The response of status 200.
-pub(super) fn success(operation: &Operation, schemas: &Schemas<'_>) -> Value {
+pub(super) fn success(operation: &Operation) -> Value {
     let reply = reply(operation);
     let streaming = operation.method.is_server_streaming();
     let mut response = json!({"description": if streaming { "A stream of replies." } else { "OK" }});
@@ -139,8 +139,8 @@ pub(super) fn success(operation: &Operation, schemas: &Schemas<'_>) -> Value {
     }
     response["content"] = match (reply.is_raw(), streaming) {
         (true, _) => raw(),
-        (false, false) => json!({"application/json": {"schema": reply.schema(schemas)}}),
-        (false, true) => stream(&reply.schema(schemas)),
+        (false, false) => json!({"application/json": {"schema": reply.schema()}}),
+        (false, true) => stream(&reply.schema()),
     };
     response
 }

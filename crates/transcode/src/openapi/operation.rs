@@ -173,13 +173,14 @@ pub(super) struct Taken {
 impl Taken {
     /// `Service_Method`, and what sets further rules of the method apart.
     pub(super) fn id(&mut self, operation: &Operation, service: &str, verb: &str) -> String {
-        let mut id = format!("{}_{}", service.replace('.', "_"), operation.method.name());
+        let mut parts = vec![service.replace('.', "_"), operation.method.name().to_owned()];
         if operation.index > 0 {
-            id.push_str(&format!("_{}", operation.index + 1));
+            parts.push((operation.index + 1).to_string());
         }
         if operation.rule.method == "*" {
-            id.push_str(&format!("_{verb}"));
+            parts.push(verb.to_owned());
         }
+        let mut id = parts.join("_");
         while !self.ids.insert(id.clone()) {
             id.push('_');
         }
@@ -227,7 +228,7 @@ pub(super) fn render(
         out.insert("requestBody".into(), request);
     }
     let mut responses = Map::new();
-    responses.insert("200".into(), body::success(operation, schemas));
+    responses.insert("200".into(), body::success(operation));
     if is_conditional(operation) {
         responses.insert(
             "304".into(),

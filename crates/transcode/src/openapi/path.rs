@@ -5,7 +5,7 @@ use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use super::operation::Operation;
-use super::schemas::Schemas;
+use super::schemas::{self, Schemas};
 use crate::template::{Segment, Template, Variable};
 
 /// What cannot stand in a path's literal; braces would begin a parameter.
@@ -200,7 +200,7 @@ fn describe(
     };
     let field = operation.bound(&variable.field_path);
     if let (true, Segment::One, Some(field)) = (is_whole(template, variable), segment, field) {
-        let mut schema = schemas.text(field);
+        let mut schema = schemas::text(field);
         if schema["type"] == "string" {
             schema["minLength"] = json!(1);
         }

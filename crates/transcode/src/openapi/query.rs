@@ -106,7 +106,7 @@ impl Walk<'_> {
         if schemas::is_deprecated(field) {
             parameter["deprecated"] = json!(true);
         }
-        let mut schema = self.schemas.text(field);
+        let mut schema = schemas::text(field);
         if field.is_list() {
             parameter["style"] = json!("form");
             parameter["explode"] = json!(true);

@@ -122,50 +122,50 @@ fn scalar(kind: &Kind) -> Value {
     }
 }
 
-impl Schemas<'_> {
-    /// One value of a type.
-    fn value(&self, kind: &Kind) -> Value {
-        match kind {
-            Kind::Message(message) => self.reference(message),
-            Kind::Enum(descriptor) if descriptor.full_name() == "google.protobuf.NullValue" => json!({"type": "null"}),
-            Kind::Enum(descriptor) => json!({"$ref": format!("{SCHEMAS}{}", descriptor.full_name())}),
-            other => scalar(other),
-        }
+/// One value of a type.
+fn value(kind: &Kind) -> Value {
+    match kind {
+        Kind::Message(message) => reference(message),
+        Kind::Enum(descriptor) if descriptor.full_name() == "google.protobuf.NullValue" => json!({"type": "null"}),
+        Kind::Enum(descriptor) => json!({"$ref": format!("{SCHEMAS}{}", descriptor.full_name())}),
+        other => scalar(other),
     }
+}
 
-    /// A message where it is used.
-    pub(super) fn reference(&self, message: &MessageDescriptor) -> Value {
-        well_known(message.full_name()).unwrap_or_else(|| json!({"$ref": format!("{SCHEMAS}{}", message.full_name())}))
-    }
+/// A message where it is used.
+pub(super) fn reference(message: &MessageDescriptor) -> Value {
+    well_known(message.full_name()).unwrap_or_else(|| json!({"$ref": format!("{SCHEMAS}{}", message.full_name())}))
+}
 
-    /// A field's value: a list, a map or one value.
-    pub(super) fn value_of(&self, field: &FieldDescriptor) -> Value {
-        match field.kind() {
-            Kind::Message(entry) if field.is_map() => {
-                let value = self.value(&entry.map_entry_value_field().kind());
-                let mut schema = json!({"type": "object", "additionalProperties": value});
-                match entry.map_entry_key_field().kind() {
-                    Kind::String => {}
-                    Kind::Bool => schema["propertyNames"] = json!({"enum": ["true", "false"]}),
-                    _ => schema["propertyNames"] = json!({"pattern": "^-?[0-9]+$"}),
-                }
-                schema
+/// A field's value: a list, a map or one value.
+pub(super) fn value_of(field: &FieldDescriptor) -> Value {
+    match field.kind() {
+        Kind::Message(entry) if field.is_map() => {
+            let value = value(&entry.map_entry_value_field().kind());
+            let mut schema = json!({"type": "object", "additionalProperties": value});
+            match entry.map_entry_key_field().kind() {
+                Kind::String => {}
+                Kind::Bool => schema["propertyNames"] = json!({"enum": ["true", "false"]}),
+                _ => schema["propertyNames"] = json!({"pattern": "^-?[0-9]+$"}),
             }
-            kind if field.is_list() => json!({"type": "array", "items": self.value(&kind)}),
-            kind => self.value(&kind),
+            schema
         }
+        kind if field.is_list() => json!({"type": "array", "items": value(&kind)}),
+        kind => value(&kind),
     }
+}
 
-    /// One value of a field as it stands in a path or a query.
-    pub(super) fn text(&self, field: &FieldDescriptor) -> Value {
-        let mut schema = self.value(&field.kind());
-        // There is no text for null.
-        if let Some(kind) = schema["type"].as_array().and_then(|kinds| kinds.first()).cloned() {
-            schema["type"] = kind;
-        }
-        schema
+/// One value of a field as it stands in a path or a query.
+pub(super) fn text(field: &FieldDescriptor) -> Value {
+    let mut schema = value(&field.kind());
+    // There is no text for null.
+    if let Some(kind) = schema["type"].as_array().and_then(|kinds| kinds.first()).cloned() {
+        schema["type"] = kind;
     }
+    schema
+}
 
+impl Schemas<'_> {
     /// A field's comment.
     pub(super) fn comment_of_field(&self, field: &FieldDescriptor) -> Option<String> {
         self.comments
@@ -195,7 +195,7 @@ impl Schemas<'_> {
 
     fn property(&self, field: &FieldDescriptor) -> Value {
         let behavior = Behavior::of(field);
-        let mut schema = self.value_of(field);
+        let mut schema = value_of(field);
         if let Some(text) = self.describe_field(field) {
             schema["description"] = json!(text);
         }

@@ -145,16 +145,25 @@ fn options() -> Options {
     }
 }
 
-fn shop() -> Value {
+fn compile(files: &[(&str, &str)]) -> DescriptorPool {
     use std::sync::atomic::{AtomicU32, Ordering};
     static COUNT: AtomicU32 = AtomicU32::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
     let dir = std::env::temp_dir().join(format!("steading-openapi-{}-{count}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
-    std::fs::write(dir.join("shop.proto"), SHOP).unwrap();
-    let pool = pool(&[&dir, &root().join("crates/api/vendor")], &[dir.join("shop.proto")]);
+    let path = |(name, text): &(&str, &str)| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).unwrap();
+        path
+    };
+    let paths: Vec<PathBuf> = files.iter().map(path).collect();
+    let pool = pool(&[&dir, &root().join("crates/api/vendor")], &paths);
     std::fs::remove_dir_all(&dir).unwrap();
-    document(&pool, &options())
+    pool
+}
+
+fn shop() -> Value {
+    document(&compile(&[("shop.proto", SHOP)]), &options())
 }
 
 fn steading() -> DescriptorPool {
@@ -482,4 +491,52 @@ fn comments_lose_what_is_not_for_readers() {
         comments::summary("Does this,\nthat. And more.\n\nLong."),
         "Does this, that"
     );
+}
+
+#[test]
+fn what_would_collide_gets_names_of_its_own() {
+    let file = |package: &str, rules: &str| {
+        format!(
+            "syntax = \"proto3\"; package {package}; import \"google/api/annotations.proto\";
+             service Api {{ rpc Get(Request) returns (Error) {{ option (google.api.http) = {{ {rules} }}; }} }}
+             message Request {{ string a = 1; string b = 2; Request inner = 3; }} message Error {{ string text = 1; }}"
+        )
+    };
+    let one = file("one", "custom: {kind: \"*\" path: \"/one/{a=x/*/x/*}/{b=*/*}\"}");
+    let two = file(
+        "two",
+        "get: \"/two/{a}\" additional_bindings {put: \"/two/{b}\" body: \"*\"} additional_bindings {get: \"/two/{a=**}\"}",
+    );
+    let bare = file("bare", "get: \"/bare\"").replace("package bare;", "");
+    let document = document(
+        &compile(&[("one.proto", &one), ("two.proto", &two), ("bare.proto", &bare)]),
+        &options(),
+    );
+    let mut ids = Vec::new();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for (verb, operation) in item.as_object().unwrap() {
+            ids.push(format!("{verb} {path} {}", operation["operationId"].as_str().unwrap()));
+        }
+    }
+    let wanted = [
+        "get /bare Api_Get",
+        "get /one/x/{x}/x/{x_2}/{segment}/{segment_2} one_Api_Get_get",
+        "put /one/x/{x}/x/{x_2}/{segment}/{segment_2} one_Api_Get_put",
+        "post /one/x/{x}/x/{x_2}/{segment}/{segment_2} one_Api_Get_post",
+        "delete /one/x/{x}/x/{x_2}/{segment}/{segment_2} one_Api_Get_delete",
+        "patch /one/x/{x}/x/{x_2}/{segment}/{segment_2} one_Api_Get_patch",
+        "get /two/{a} two_Api_Get",
+        "put /two/{a} two_Api_Get_2",
+    ];
+    assert_eq!(ids, wanted);
+    assert_eq!(document["x-not-represented"], json!(["two.Api.Get: GET /two/{a=**}"]));
+    let schemas: Vec<&String> = document["components"]["schemas"].as_object().unwrap().keys().collect();
+    assert!(schemas.iter().any(|name| *name == "Error_"), "{schemas:?}");
+    let query: Vec<&str> = document["paths"]["/bare"]["get"]["parameters"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|p| p["name"].as_str())
+        .collect();
+    assert_eq!(query, ["a", "b"], "a type inside itself is not unfolded");
 }
