@@ -1,2 +1,23 @@
-//! Placeholder.
-fn main() {}
+//! The storage service as a process of its own.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use steading_runtime::{args::CommonArgs, process};
+use steading_storage::{Config, Deps, Service};
+
+/// Steading's storage: storage classes, volumes, attachments, snapshots.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    #[command(flatten)]
+    common: CommonArgs,
+}
+
+fn main() -> ExitCode {
+    process::run("steading-storage", Args::parse().common, |process| async move {
+        let deps = Deps { kube: process.kube().await?, clock: process.clock() };
+        let config = Config { server: process.server, ..Config::default() };
+        Ok(Service::new(config, deps).run(process.listener, process.cancel).await?)
+    })
+}

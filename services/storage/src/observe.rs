@@ -17,6 +17,7 @@ use crate::domain::{
     volume::{Claim, Volume},
 };
 
+pub mod class;
 pub mod parse;
 pub mod shared;
 #[cfg(test)]
@@ -125,6 +126,9 @@ impl Index {
     pub fn mark_seen(&mut self, kind: Kind) {
         self.broken.remove(&kind);
         if self.seen.insert(kind) && self.is_complete() {
+            // Also when there is nothing yet: those who wait for the index must wake.
+            self.number += 1;
+            self.log.clear();
             self.note_all();
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::{RwLock, RwLockReadGuard};
 use tokio::sync::watch;
 
-use super::Index;
+use super::{Index, Since};
 
 /// Handle to the index. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -39,6 +39,16 @@ impl SharedIndex {
             index.number()
         };
         self.number.send_if_modified(|seen| std::mem::replace(seen, number) != number);
+    }
+
+    /// What changed after `number`.
+    pub fn since(&self, number: u64) -> Since {
+        self.read().since(number)
+    }
+
+    /// Whether everything was listed once.
+    pub fn is_complete(&self) -> bool {
+        self.read().is_complete()
     }
 
     /// Follows the number of the newest change.
