@@ -92,12 +92,19 @@ fn route(text: &str) -> Result<Route, String> {
         _ => ("", text),
     };
     let uri = uri.parse().map_err(|error| format!("{uri}: {error}"))?;
-    Ok(Route { service: service.trim_start_matches('.').to_owned(), uri })
+    Ok(Route {
+        service: service.trim_start_matches('.').to_owned(),
+        uri,
+    })
 }
 
 impl Args {
     pub(crate) fn telemetry(&self) -> TelemetryConfig {
-        TelemetryConfig { format: self.log_format, filter: self.log_filter.clone(), otlp_endpoint: self.otlp_endpoint.clone() }
+        TelemetryConfig {
+            format: self.log_format,
+            filter: self.log_filter.clone(),
+            otlp_endpoint: self.otlp_endpoint.clone(),
+        }
     }
 
     pub(crate) fn drain(&self) -> Duration {
@@ -105,8 +112,16 @@ impl Args {
     }
 
     pub(crate) fn config(self) -> anyhow::Result<Config> {
-        let read = |path: &PathBuf| std::fs::read(path).map(Bytes::from).with_context(|| format!("cannot read {}", path.display()));
-        let mut sets = self.descriptor_sets.iter().map(read).collect::<anyhow::Result<Vec<Bytes>>>()?;
+        let read = |path: &PathBuf| {
+            std::fs::read(path)
+                .map(Bytes::from)
+                .with_context(|| format!("cannot read {}", path.display()))
+        };
+        let mut sets = self
+            .descriptor_sets
+            .iter()
+            .map(read)
+            .collect::<anyhow::Result<Vec<Bytes>>>()?;
         if sets.is_empty() {
             sets.push(Bytes::from_static(steading_api::FILE_DESCRIPTOR_SET));
         }

@@ -65,7 +65,9 @@ impl Builtins {
             "/grpc.health.v1.Health/Check" => Some(Builtin::HealthCheck),
             "/grpc.health.v1.Health/Watch" => Some(Builtin::HealthWatch),
             _ if path.starts_with("/grpc.reflection.v1.ServerReflection/") => Some(Builtin::Reflection(&self.v1)),
-            _ if path.starts_with("/grpc.reflection.v1alpha.ServerReflection/") => Some(Builtin::Reflection(&self.v1alpha)),
+            _ if path.starts_with("/grpc.reflection.v1alpha.ServerReflection/") => {
+                Some(Builtin::Reflection(&self.v1alpha))
+            }
             _ => None,
         }
     }
@@ -103,7 +105,9 @@ async fn health(state: &State, watch: bool, request: Request<Incoming>) -> Respo
         let Some(upstream) = state.upstreams.of(&service) else {
             return trailers_only(Dialect::Native, Code::NotFound, "unknown service");
         };
-        let sent = upstream.send(call(upstream, parts.uri.path(), parts.headers, body)).await;
+        let sent = upstream
+            .send(call(upstream, parts.uri.path(), parts.headers, body))
+            .await;
         return sent.map_or_else(
             |_| trailers_only(Dialect::Native, Code::Unavailable, "service cannot be reached"),
             |response| response.map(Body::Incoming),
@@ -111,7 +115,9 @@ async fn health(state: &State, watch: bool, request: Request<Incoming>) -> Respo
     }
     let frames = overall_frames(state.clone(), watch);
     let mut response = Response::new(Body::stream(frames));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     response
 }
 
@@ -146,16 +152,24 @@ async fn overall(state: &Shared) -> u8 {
         return NOT_SERVING;
     }
     let checks = state.upstreams.all.iter().map(|upstream| async {
-        tokio::time::timeout(HEALTH_TIMEOUT, is_serving(upstream)).await.unwrap_or(false)
+        tokio::time::timeout(HEALTH_TIMEOUT, is_serving(upstream))
+            .await
+            .unwrap_or(false)
     });
-    if futures::future::join_all(checks).await.into_iter().all(|ok| ok) { SERVING } else { NOT_SERVING }
+    if futures::future::join_all(checks).await.into_iter().all(|ok| ok) {
+        SERVING
+    } else {
+        NOT_SERVING
+    }
 }
 
 /// A service without health checks counts as serving: it answered.
 async fn is_serving(upstream: &Upstream) -> bool {
     let message = frame::seal(frame::open(0));
     let request = call(upstream, "/grpc.health.v1.Health/Check", HeaderMap::new(), message);
-    let Ok(response) = upstream.send(request).await else { return false };
+    let Ok(response) = upstream.send(request).await else {
+        return false;
+    };
     if let Some(status) = response.headers().get("grpc-status") {
         return status == "12";
     }
@@ -170,7 +184,10 @@ fn call(upstream: &Upstream, path: &str, mut headers: HeaderMap, message: Bytes)
     headers.remove(http::header::CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("te", HeaderValue::from_static("trailers"));
-    let uri = Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query(path);
+    let uri = Uri::builder()
+        .scheme("http")
+        .authority(upstream.authority.clone())
+        .path_and_query(path);
     let mut request = Request::new(Body::Full(message));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;

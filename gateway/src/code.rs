@@ -53,7 +53,10 @@ impl Code {
     }
 
     fn row(self) -> (&'static str, u16) {
-        TABLE.iter().find(|(code, ..)| *code == self).map_or(("UNKNOWN", 500), |(_, name, status)| (*name, *status))
+        TABLE
+            .iter()
+            .find(|(code, ..)| *code == self)
+            .map_or(("UNKNOWN", 500), |(_, name, status)| (*name, *status))
     }
 
     /// Its number in `grpc-status`.

@@ -25,15 +25,26 @@ pub(crate) fn gunzip(body: &Bytes, limit: usize) -> Result<Bytes, GunzipError> {
     let mut out = Vec::new();
     let mut reader = MultiGzDecoder::new(body.as_ref()).take(limit as u64 + 1);
     reader.read_to_end(&mut out).map_err(|_| GunzipError::Malformed)?;
-    if out.len() > limit { Err(GunzipError::TooLarge) } else { Ok(Bytes::from(out)) }
+    if out.len() > limit {
+        Err(GunzipError::TooLarge)
+    } else {
+        Ok(Bytes::from(out))
+    }
 }
 
 /// Whether the client takes gzip.
 pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
-    let lists = headers.get_all(ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
+    let lists = headers
+        .get_all(ACCEPT_ENCODING)
+        .iter()
+        .filter_map(|value| value.to_str().ok());
     lists.flat_map(|list| list.split(',')).any(|item| {
         let (coding, weight) = item.split_once(';').unwrap_or((item, ""));
-        let refused = weight.replace(' ', "").strip_prefix("q=").and_then(|q| q.parse::<f32>().ok()).is_some_and(|q| q <= 0.0);
+        let refused = weight
+            .replace(' ', "")
+            .strip_prefix("q=")
+            .and_then(|q| q.parse::<f32>().ok())
+            .is_some_and(|q| q <= 0.0);
         matches!(coding.trim(), "gzip" | "*") && !refused
     })
 }
@@ -45,8 +56,14 @@ pub(crate) fn gzip(response: &mut Response<Body>) {
         return;
     }
     let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    let Ok(packed) = encoder.write_all(bytes).and_then(|()| encoder.finish()) else { return };
+    let Ok(packed) = encoder.write_all(bytes).and_then(|()| encoder.finish()) else {
+        return;
+    };
     *response.body_mut() = Body::Full(Bytes::from(packed));
-    response.headers_mut().insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    response.headers_mut().append(VARY, HeaderValue::from_static("accept-encoding"));
+    response
+        .headers_mut()
+        .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    response
+        .headers_mut()
+        .append(VARY, HeaderValue::from_static("accept-encoding"));
 }

@@ -83,6 +83,8 @@ pub struct Config {
     pub encode: EncodeOptions,
     /// `ErrorInfo.domain` of the gateway's own errors.
     pub error_domain: String,
+    /// Title of the OpenAPI document.
+    pub title: String,
 }
 
 impl Config {
@@ -96,6 +98,7 @@ impl Config {
             forward_headers: Vec::new(),
             encode: EncodeOptions::default(),
             error_domain: "steading.dev".to_owned(),
+            title: "Steading".to_owned(),
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Cross-origin calls: denied unless the origin is configured.
 
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS,
-    ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS, ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    ACCESS_CONTROL_REQUEST_METHOD, ORIGIN, VARY,
 };
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 
@@ -10,8 +11,9 @@ use crate::body::Body;
 use crate::config::Config;
 
 /// Response headers that pages may read.
-const EXPOSED: HeaderValue =
-    HeaderValue::from_static("etag, location, retry-after, x-request-id, grpc-status, grpc-message, grpc-status-details-bin");
+const EXPOSED: HeaderValue = HeaderValue::from_static(
+    "etag, location, retry-after, x-request-id, grpc-status, grpc-message, grpc-status-details-bin",
+);
 
 fn allowed(config: &Config, origin: &HeaderValue) -> bool {
     config.cors_origins.iter().any(|known| known == "*" || known == origin)
@@ -37,7 +39,9 @@ pub(crate) fn preflight<B>(config: &Config, request: &Request<B>) -> Option<Resp
 
 /// Lets an allowed origin read the response.
 pub(crate) fn allow(config: &Config, origin: Option<&HeaderValue>, response: &mut Response<Body>) {
-    let Some(origin) = origin.filter(|origin| allowed(config, origin)) else { return };
+    let Some(origin) = origin.filter(|origin| allowed(config, origin)) else {
+        return;
+    };
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);

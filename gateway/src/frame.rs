@@ -41,7 +41,10 @@ pub(crate) struct Frames {
 
 impl Frames {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { buffer: BytesMut::new(), limit }
+        Self {
+            buffer: BytesMut::new(),
+            limit,
+        }
     }
 
     pub(crate) fn push(&mut self, data: &Bytes) {
@@ -55,7 +58,9 @@ impl Frames {
 
     /// The next whole message.
     pub(crate) fn next(&mut self) -> Result<Option<Bytes>, FrameError> {
-        let Some((flag, length)) = prefix(&self.buffer) else { return Ok(None) };
+        let Some((flag, length)) = prefix(&self.buffer) else {
+            return Ok(None);
+        };
         if length > self.limit {
             return Err(FrameError::TooLarge);
         }

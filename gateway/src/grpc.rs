@@ -59,15 +59,29 @@ pub(crate) fn trailers_only(dialect: Dialect, code: Code, message: &str) -> Resp
 }
 
 /// Passes a call on.
-pub(crate) async fn serve(state: &State, dialect: Dialect, id: &HeaderValue, request: Request<Incoming>) -> Response<Body> {
+pub(crate) async fn serve(
+    state: &State,
+    dialect: Dialect,
+    id: &HeaderValue,
+    request: Request<Incoming>,
+) -> Response<Body> {
     let path = request.uri().path();
-    let service = path.strip_prefix('/').and_then(|path| path.split_once('/')).map(|(service, _)| service.to_owned());
+    let service = path
+        .strip_prefix('/')
+        .and_then(|path| path.split_once('/'))
+        .map(|(service, _)| service.to_owned());
     let Some(upstream) = service.as_deref().and_then(|service| state.upstreams.of(service)) else {
         return trailers_only(dialect, Code::Unimplemented, "unknown service");
     };
     let (mut parts, incoming) = request.into_parts();
     let path = parts.uri.path_and_query().cloned();
-    let uri = path.map(|path| http::Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query(path).build());
+    let uri = path.map(|path| {
+        http::Uri::builder()
+            .scheme("http")
+            .authority(upstream.authority.clone())
+            .path_and_query(path)
+            .build()
+    });
     let Some(Ok(uri)) = uri else {
         return trailers_only(dialect, Code::Unimplemented, "unknown method");
     };
@@ -78,7 +92,9 @@ pub(crate) async fn serve(state: &State, dialect: Dialect, id: &HeaderValue, req
     let body = match dialect {
         Dialect::Native | Dialect::Rest => Body::Incoming(incoming),
         Dialect::Web | Dialect::WebText => {
-            parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+            parts
+                .headers
+                .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
             parts.headers.insert("te", HeaderValue::from_static("trailers"));
             parts.headers.remove(http::header::CONTENT_LENGTH);
             match dialect {
@@ -103,16 +119,24 @@ fn answer(dialect: Dialect, response: Response<Incoming>) -> Response<Body> {
     let (mut parts, body) = response.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
-    let is_grpc = parts.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    let is_grpc = parts
+        .headers
+        .get(CONTENT_TYPE)
+        .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
     if matches!(dialect, Dialect::Native | Dialect::Rest) || !is_grpc {
         return Response::from_parts(parts, Body::Incoming(body));
     }
-    parts.headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
+    parts
+        .headers
+        .insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
     Response::from_parts(parts, Body::stream(web_frames(dialect, body)))
 }
 
 /// The frames of a gRPC-Web reply.
-fn web_frames(dialect: Dialect, mut body: Incoming) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
+fn web_frames(
+    dialect: Dialect,
+    mut body: Incoming,
+) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
     async_stream::stream! {
         while let Some(frame) = body.frame().await {
             match frame {
@@ -156,10 +180,14 @@ fn trailer_frame(trailers: &HeaderMap) -> Bytes {
 async fn untext(state: &State, incoming: Incoming) -> Result<Bytes, &'static str> {
     let limits = &state.config.limits;
     let collected = tokio::time::timeout(limits.receive, collect(incoming, limits.request_bytes)).await;
-    let (text, _) = collected.map_err(|_| "the body did not arrive in time")?.map_err(|_| "the body is too large or broken")?;
+    let (text, _) = collected
+        .map_err(|_| "the body did not arrive in time")?
+        .map_err(|_| "the body is too large or broken")?;
     let mut out = Vec::with_capacity(text.len());
     for group in text.chunks(4) {
-        let piece = base64::engine::general_purpose::STANDARD.decode(group).map_err(|_| "the body is not base64")?;
+        let piece = base64::engine::general_purpose::STANDARD
+            .decode(group)
+            .map_err(|_| "the body is not base64")?;
         out.extend_from_slice(&piece);
     }
     Ok(Bytes::from(out))

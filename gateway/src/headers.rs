@@ -21,15 +21,26 @@ const FORWARDED: [HeaderName; 5] = [
 /// Replies' metadata that have a meaning in HTTP.
 const RETURNED: [&str; 4] = ["etag", "location", "retry-after", "cache-control"];
 /// Belong to one hop.
-const HOP_BY_HOP: [&str; 8] =
-    ["connection", "keep-alive", "proxy-connection", "transfer-encoding", "upgrade", "host", "http2-settings", "expect"];
+const HOP_BY_HOP: [&str; 8] = [
+    "connection",
+    "keep-alive",
+    "proxy-connection",
+    "transfer-encoding",
+    "upgrade",
+    "host",
+    "http2-settings",
+    "expect",
+];
 
 /// The request's id: the client's if it is a modest one, else a new one.
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
-    let given = headers.get(REQUEST_ID).filter(|value| {
-        (1..=128).contains(&value.len()) && value.as_bytes().iter().all(|b| b.is_ascii_graphic())
-    });
-    given.cloned().or_else(|| HeaderValue::try_from(context::new_request_id()).ok()).unwrap_or(HeaderValue::from_static("-"))
+    let given = headers
+        .get(REQUEST_ID)
+        .filter(|value| (1..=128).contains(&value.len()) && value.as_bytes().iter().all(|b| b.is_ascii_graphic()));
+    given
+        .cloned()
+        .or_else(|| HeaderValue::try_from(context::new_request_id()).ok())
+        .unwrap_or(HeaderValue::from_static("-"))
 }
 
 /// The headers of a call to a service.
@@ -47,7 +58,10 @@ pub(crate) fn upstream(
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert(TE, HeaderValue::from_static("trailers"));
-    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("steading-gateway/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("steading-gateway/", env!("CARGO_PKG_VERSION"))),
+    );
     headers.insert(deadline::GRPC_TIMEOUT, deadline::format(time));
     headers.insert(REQUEST_ID, request_id.clone());
     headers
@@ -74,7 +88,9 @@ pub(crate) fn client_timeout(headers: &HeaderMap) -> Result<Option<Duration>, &'
     if headers.contains_key(deadline::GRPC_TIMEOUT) {
         return deadline::parse(headers).map(Some).ok_or("grpc-timeout");
     }
-    let Some(value) = headers.get(SERVER_TIMEOUT) else { return Ok(None) };
+    let Some(value) = headers.get(SERVER_TIMEOUT) else {
+        return Ok(None);
+    };
     let seconds = value.to_str().ok().and_then(|text| text.trim().parse::<f64>().ok());
     let time = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     time.map(Some).ok_or("x-server-timeout")
@@ -88,13 +104,21 @@ pub(crate) fn essence(headers: &HeaderMap) -> Option<String> {
 
 /// The etag that `If-Match` wants: `Ok(None)` where any will do.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
-    let Some(value) = headers.get(http::header::IF_MATCH) else { return Ok(None) };
+    let Some(value) = headers.get(http::header::IF_MATCH) else {
+        return Ok(None);
+    };
     let text = value.to_str().map_err(|_| "not an etag")?.trim();
     if text == "*" {
         return Ok(None);
     }
-    let inner = text.strip_prefix("W/").unwrap_or(text).strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
-    let inner = inner.filter(|inner| !inner.contains('"')).ok_or("must be one quoted etag")?;
+    let inner = text
+        .strip_prefix("W/")
+        .unwrap_or(text)
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    let inner = inner
+        .filter(|inner| !inner.contains('"'))
+        .ok_or("must be one quoted etag")?;
     unescape_etag(inner).map(Some).ok_or("not an etag")
 }
 
@@ -102,9 +126,11 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<String>, &'static s
 pub(crate) fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
     let weak = |text: &str| text.trim().trim_start_matches("W/").to_owned();
     let own = etag.to_str().map(weak).unwrap_or_default();
-    headers.get_all(http::header::IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok()).any(|list| {
-        list.trim() == "*" || list.split(',').any(|candidate| weak(candidate) == own)
-    })
+    headers
+        .get_all(http::header::IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .any(|list| list.trim() == "*" || list.split(',').any(|candidate| weak(candidate) == own))
 }
 
 /// A resource's etag as a header; what may not stand in one is percent-encoded, so that it comes back as it was.

@@ -69,7 +69,9 @@ pub struct Gateway {
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Gateway").field("config", &self.config).finish_non_exhaustive()
+        f.debug_struct("Gateway")
+            .field("config", &self.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -85,7 +87,12 @@ impl Gateway {
         let library = [tonic_types::pb::FILE_DESCRIPTOR_SET];
         let catalog = Catalog::new(&sets, &library, |service| upstreams.of(service).is_some())?;
         let builtins = builtin::Builtins::new(catalog.pool())?;
-        Ok(Self { catalog, config, upstreams, builtins })
+        Ok(Self {
+            catalog,
+            config,
+            upstreams,
+            builtins,
+        })
     }
 
     /// What is served, for those who want to look.
@@ -95,7 +102,12 @@ impl Gateway {
 
     /// The OpenAPI document that `/openapi.json` serves.
     pub fn openapi(&self) -> String {
-        openapi::document(&self.catalog, &openapi::Info::default())
+        let options = openapi::Options {
+            title: self.config.title.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            ..openapi::Options::default()
+        };
+        openapi::document_of(&self.catalog, &options).to_string()
     }
 
     /// Serves until `cancel` is cancelled, and returns when what was in flight has ended or its time is up.

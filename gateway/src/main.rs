@@ -23,7 +23,11 @@ async fn main() -> anyhow::Result<()> {
     let cancel = CancellationToken::new();
     let readiness = Readiness::new();
     readiness.gate("gateway").ready();
-    let admin = Admin { readiness, metrics: Metrics::new(), log_filter: Some(telemetry.log_filter()) };
+    let admin = Admin {
+        readiness,
+        metrics: Metrics::new(),
+        log_filter: Some(telemetry.log_filter()),
+    };
     let group = TaskGroup::new("gateway", cancel.clone());
     group.spawn("admin", admin.run(admin_listener, cancel.clone()));
     group.spawn("gateway", gateway.run(listener, cancel.clone()));

@@ -31,7 +31,14 @@ impl Problem {
             "domain": domain,
             "metadata": {},
         });
-        Self { code, http: code.http(), message: message.into(), details: vec![info], allow: None, retry_after: None }
+        Self {
+            code,
+            http: code.http(),
+            message: message.into(),
+            details: vec![info],
+            allow: None,
+            retry_after: None,
+        }
     }
 
     /// The same with another HTTP status than the code's.
@@ -42,14 +49,23 @@ impl Problem {
 
     pub(crate) fn method_not_allowed(allow: &[Method], domain: &str) -> Self {
         let names: Vec<&str> = allow.iter().map(Method::as_str).collect();
-        let mut problem = Self::new(Code::Unimplemented, "METHOD_NOT_ALLOWED", "method not allowed for this path", domain)
-            .with_http(StatusCode::METHOD_NOT_ALLOWED);
+        let mut problem = Self::new(
+            Code::Unimplemented,
+            "METHOD_NOT_ALLOWED",
+            "method not allowed for this path",
+            domain,
+        )
+        .with_http(StatusCode::METHOD_NOT_ALLOWED);
         problem.allow = HeaderValue::try_from(names.join(", ")).ok();
         problem
     }
 
     pub(crate) fn invalid(error: &InvalidRequest, domain: &str) -> Self {
-        let reason = if error.violations.iter().any(|violation| violation.field.is_empty()) { "MALFORMED_REQUEST" } else { "INVALID_FIELD" };
+        let reason = if error.violations.iter().any(|violation| violation.field.is_empty()) {
+            "MALFORMED_REQUEST"
+        } else {
+            "INVALID_FIELD"
+        };
         let mut problem = Self::new(Code::InvalidArgument, reason, error.to_string(), domain);
         let violations: Vec<Value> = error
             .violations
@@ -65,17 +81,38 @@ impl Problem {
 
     /// What a service said in its trailers; `None` if it said OK.
     pub(crate) fn from_trailers(schema: &Schema, trailers: &HeaderMap, domain: &str) -> Option<Self> {
-        let number = trailers.get("grpc-status").and_then(|value| value.to_str().ok()).and_then(|text| text.parse().ok());
+        let number = trailers
+            .get("grpc-status")
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
         let Some(number) = number else {
-            return Some(Self::new(Code::Internal, "INTERNAL", "the service ended its reply without a status", domain));
+            return Some(Self::new(
+                Code::Internal,
+                "INTERNAL",
+                "the service ended its reply without a status",
+                domain,
+            ));
         };
         let code = Code::from_number(number);
         if code == Code::Ok {
             return None;
         }
-        let message = trailers.get("grpc-message").map(|value| percent_decode(value.as_bytes())).unwrap_or_default();
-        let mut problem = Self { code, http: code.http(), message, details: Vec::new(), allow: None, retry_after: None };
-        if let Some(status) = trailers.get("grpc-status-details-bin").and_then(|value| decode_bin(value.as_bytes())) {
+        let message = trailers
+            .get("grpc-message")
+            .map(|value| percent_decode(value.as_bytes()))
+            .unwrap_or_default();
+        let mut problem = Self {
+            code,
+            http: code.http(),
+            message,
+            details: Vec::new(),
+            allow: None,
+            retry_after: None,
+        };
+        if let Some(status) = trailers
+            .get("grpc-status-details-bin")
+            .and_then(|value| decode_bin(value.as_bytes()))
+        {
             problem.add_details(schema, &status);
         }
         Some(problem)
@@ -84,11 +121,18 @@ impl Problem {
     /// Adds the details of an encoded `google.rpc.Status`. What cannot be read is left out: an error about an error
     /// helps nobody.
     fn add_details(&mut self, schema: &Schema, status: &[u8]) {
-        let Some(any) = schema.find("google.protobuf.Any") else { return };
-        let options = EncodeOptions { unset: Unset::Omit, ..EncodeOptions::default() };
+        let Some(any) = schema.find("google.protobuf.Any") else {
+            return;
+        };
+        let options = EncodeOptions {
+            unset: Unset::Omit,
+            ..EncodeOptions::default()
+        };
         let mut reader = Reader::new(status);
         while let Ok(Some((number, raw))) = reader.next_field() {
-            let (3, Raw::Bytes(detail)) = (number, raw) else { continue };
+            let (3, Raw::Bytes(detail)) = (number, raw) else {
+                continue;
+            };
             let url = match wire::find(detail, &[1]) {
                 Ok(Some(Raw::Bytes(url))) => std::str::from_utf8(url).unwrap_or_default(),
                 _ => continue,

@@ -29,14 +29,21 @@ impl Call<'_> {
     }
 
     pub(crate) fn invalid(&self, field: &str, description: &str) -> Problem {
-        Problem::invalid(&InvalidRequest::new(field, description), &self.state.config.error_domain)
+        Problem::invalid(
+            &InvalidRequest::new(field, description),
+            &self.state.config.error_domain,
+        )
     }
 }
 
 /// Answers a request that is neither gRPC nor the gateway's own.
 pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let (parts, incoming) = request.into_parts();
-    let method = if parts.method == Method::HEAD { Method::GET } else { parts.method.clone() };
+    let method = if parts.method == Method::HEAD {
+        Method::GET
+    } else {
+        parts.method.clone()
+    };
     let matched = route(call, &method, parts.uri.path())?;
     let binding = matched.binding;
     let time = deadline(call, &parts.headers, binding)?;
@@ -48,27 +55,49 @@ pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Result
         query: parts.uri.query().unwrap_or_default(),
         body: match &content_type {
             _ if body.is_empty() => bind::Body::Empty,
-            Some(content_type) => bind::Body::Raw { content_type, data: &body },
+            Some(content_type) => bind::Body::Raw {
+                content_type,
+                data: &body,
+            },
             None => bind::Body::Json(&body),
         },
         if_match: if_match.as_deref(),
     };
     let mut message = frame::open(body.len());
-    let system = bind::request(&call.state.catalog, &matched, &input, &DecodeOptions::default(), &mut message)
-        .map_err(|error| Problem::invalid(&error, &call.state.config.error_domain))?;
+    let system = bind::request(
+        &call.state.catalog,
+        &matched,
+        &input,
+        &DecodeOptions::default(),
+        &mut message,
+    )
+    .map_err(|error| Problem::invalid(&error, &call.state.config.error_domain))?;
 
     let rpc = call.state.catalog.method(binding.method);
     if rpc.client_streaming {
         let text = "this method takes a stream of requests: use gRPC";
         return Err(call.problem(Code::Unimplemented, "NOT_IMPLEMENTED", text));
     }
-    let outgoing = outgoing(call, &parts.headers, &rpc.service, &rpc.path, time, frame::seal(message))?;
+    let outgoing = outgoing(
+        call,
+        &parts.headers,
+        &rpc.service,
+        &rpc.path,
+        time,
+        frame::seal(message),
+    )?;
     if rpc.server_streaming {
         let format = Format::of(parts.headers.get(ACCEPT));
         return stream::serve(call, binding, system, format, outgoing, time, &rpc.service).await;
     }
     let reply = tokio::time::timeout(time, unary(call, outgoing, &rpc.service)).await;
-    let reply = reply.map_err(|_| call.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the service did not answer in time"))??;
+    let reply = reply.map_err(|_| {
+        call.problem(
+            Code::DeadlineExceeded,
+            "DEADLINE_EXCEEDED",
+            "the service did not answer in time",
+        )
+    })??;
     answer(call, binding, system, &parts.headers, &method, reply)
 }
 
@@ -85,8 +114,11 @@ fn deadline(call: &Call<'_>, headers: &HeaderMap, binding: &Binding) -> Result<D
     let limits = &call.state.config.limits;
     let asked = headers::client_timeout(headers).map_err(|name| call.invalid(name, "not a timeout"))?;
     let streaming = call.state.catalog.method(binding.method).server_streaming;
-    let (default, most) =
-        if streaming { (limits.max_stream, limits.max_stream) } else { (limits.default_deadline, limits.max_deadline) };
+    let (default, most) = if streaming {
+        (limits.max_stream, limits.max_stream)
+    } else {
+        (limits.default_deadline, limits.max_deadline)
+    };
     let time = asked.unwrap_or(default).min(most);
     if time.is_zero() {
         return Err(call.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed"));
@@ -95,7 +127,12 @@ fn deadline(call: &Call<'_>, headers: &HeaderMap, binding: &Binding) -> Result<D
 }
 
 /// The etag of `If-Match`. A condition that the method cannot check is refused rather than ignored.
-fn precondition(call: &Call<'_>, headers: &HeaderMap, method: &Method, binding: &Binding) -> Result<Option<String>, Problem> {
+fn precondition(
+    call: &Call<'_>,
+    headers: &HeaderMap,
+    method: &Method,
+    binding: &Binding,
+) -> Result<Option<String>, Problem> {
     if *method == Method::GET || !headers.contains_key(IF_MATCH) {
         return Ok(None);
     }
@@ -119,16 +156,32 @@ async fn receive(
     }
     let raw = binding.takes_raw_body(&call.state.catalog);
     let kind = headers::essence(headers);
-    let is_json = kind.as_deref().is_none_or(|kind| kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")));
-    let coding = headers.get(CONTENT_ENCODING).map_or("identity", |value| value.to_str().unwrap_or("?")).to_ascii_lowercase();
+    let is_json = kind
+        .as_deref()
+        .is_none_or(|kind| kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")));
+    let coding = headers
+        .get(CONTENT_ENCODING)
+        .map_or("identity", |value| value.to_str().unwrap_or("?"))
+        .to_ascii_lowercase();
     let gzipped = matches!(coding.as_str(), "gzip" | "x-gzip");
     if !gzipped && coding != "identity" {
-        let problem = call.problem(Code::InvalidArgument, "UNSUPPORTED_MEDIA_TYPE", "content encoding must be gzip or identity");
+        let problem = call.problem(
+            Code::InvalidArgument,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "content encoding must be gzip or identity",
+        );
         return Err(problem.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     let collected = tokio::time::timeout(limits.receive, collect(incoming, limits.request_bytes)).await;
     let (mut body, _) = collected
-        .map_err(|_| call.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the body did not arrive in time").with_http(StatusCode::REQUEST_TIMEOUT))?
+        .map_err(|_| {
+            call.problem(
+                Code::DeadlineExceeded,
+                "DEADLINE_EXCEEDED",
+                "the body did not arrive in time",
+            )
+            .with_http(StatusCode::REQUEST_TIMEOUT)
+        })?
         .map_err(|error| match error {
             CollectError::TooLarge => too_large(call),
             CollectError::Broken => call.invalid("", "the body ended early"),
@@ -137,7 +190,11 @@ async fn receive(
         return Ok((None, body));
     }
     if !raw && !is_json {
-        let problem = call.problem(Code::InvalidArgument, "UNSUPPORTED_MEDIA_TYPE", "content type must be application/json");
+        let problem = call.problem(
+            Code::InvalidArgument,
+            "UNSUPPORTED_MEDIA_TYPE",
+            "content type must be application/json",
+        );
         return Err(problem.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
     if gzipped {
@@ -154,8 +211,12 @@ async fn receive(
 }
 
 fn too_large(call: &Call<'_>) -> Problem {
-    let text = format!("the body is larger than {} bytes", call.state.config.limits.request_bytes);
-    call.problem(Code::ResourceExhausted, "REQUEST_TOO_LARGE", text).with_http(StatusCode::PAYLOAD_TOO_LARGE)
+    let text = format!(
+        "the body is larger than {} bytes",
+        call.state.config.limits.request_bytes
+    );
+    call.problem(Code::ResourceExhausted, "REQUEST_TOO_LARGE", text)
+        .with_http(StatusCode::PAYLOAD_TOO_LARGE)
 }
 
 /// The call to the service.
@@ -169,7 +230,10 @@ pub(crate) fn outgoing(
 ) -> Result<Request<Body>, Problem> {
     let internal = || call.problem(Code::Internal, "INTERNAL", "the call could not be built");
     let upstream = call.state.upstreams.of(service).ok_or_else(internal)?;
-    let uri = http::Uri::builder().scheme("http").authority(upstream.authority.clone()).path_and_query(path);
+    let uri = http::Uri::builder()
+        .scheme("http")
+        .authority(upstream.authority.clone())
+        .path_and_query(path);
     let mut request = Request::new(Body::Full(message));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = uri.build().map_err(|_| internal())?;
@@ -179,9 +243,19 @@ pub(crate) fn outgoing(
 }
 
 /// Sends a call and looks at the head of the reply; an error that comes instead of a reply is the problem.
-pub(crate) async fn head(call: &Call<'_>, request: Request<Body>, service: &str) -> Result<Response<Incoming>, Problem> {
+pub(crate) async fn head(
+    call: &Call<'_>,
+    request: Request<Body>,
+    service: &str,
+) -> Result<Response<Incoming>, Problem> {
     let domain = &call.state.config.error_domain;
-    let unavailable = || call.problem(Code::Unavailable, "PEER_UNAVAILABLE", format!("service {service} cannot be reached"));
+    let unavailable = || {
+        call.problem(
+            Code::Unavailable,
+            "PEER_UNAVAILABLE",
+            format!("service {service} cannot be reached"),
+        )
+    };
     let upstream = call.state.upstreams.of(service).ok_or_else(unavailable)?;
     let response = upstream.send(request).await.map_err(|error| {
         tracing::warn!(service, error = %steading_runtime::tasks::Chain(&error), "call to a service failed");
@@ -189,7 +263,11 @@ pub(crate) async fn head(call: &Call<'_>, request: Request<Body>, service: &str)
     })?;
     if response.status() != StatusCode::OK {
         let code = Code::from_http(response.status());
-        return Err(call.problem(code, "PEER_UNAVAILABLE", format!("service {service} answered HTTP {}", response.status())));
+        return Err(call.problem(
+            code,
+            "PEER_UNAVAILABLE",
+            format!("service {service} answered HTTP {}", response.status()),
+        ));
     }
     if response.headers().contains_key("grpc-status")
         && let Some(problem) = Problem::from_trailers(call.state.catalog.schema(), response.headers(), domain)
@@ -203,12 +281,22 @@ async fn unary(call: &Call<'_>, request: Request<Body>, service: &str) -> Result
     let limit = call.state.config.limits.reply_bytes;
     let response = head(call, request, service).await?;
     let (parts, body) = response.into_parts();
-    let (body, trailers) = collect(body, limit.saturating_add(frame::PREFIX)).await.map_err(|error| match error {
-        CollectError::TooLarge => {
-            call.problem(Code::ResourceExhausted, "REPLY_TOO_LARGE", format!("the reply is larger than {limit} bytes")).with_http(StatusCode::INTERNAL_SERVER_ERROR)
-        }
-        CollectError::Broken => call.problem(Code::Unavailable, "PEER_UNAVAILABLE", format!("service {service} broke off its reply")),
-    })?;
+    let (body, trailers) = collect(body, limit.saturating_add(frame::PREFIX))
+        .await
+        .map_err(|error| match error {
+            CollectError::TooLarge => call
+                .problem(
+                    Code::ResourceExhausted,
+                    "REPLY_TOO_LARGE",
+                    format!("the reply is larger than {limit} bytes"),
+                )
+                .with_http(StatusCode::INTERNAL_SERVER_ERROR),
+            CollectError::Broken => call.problem(
+                Code::Unavailable,
+                "PEER_UNAVAILABLE",
+                format!("service {service} broke off its reply"),
+            ),
+        })?;
     let domain = &call.state.config.error_domain;
     let trailers = trailers.unwrap_or_default();
     if let Some(problem) = Problem::from_trailers(call.state.catalog.schema(), &trailers, domain) {
@@ -221,7 +309,12 @@ async fn unary(call: &Call<'_>, request: Request<Body>, service: &str) -> Result
 /// A reply that is not what the descriptors promise.
 pub(crate) fn garbage(call: &Call<'_>, error: &dyn std::error::Error) -> Problem {
     tracing::warn!(%error, "a service sent a reply that cannot be read");
-    call.problem(Code::Internal, "INTERNAL", "the service sent a reply that cannot be read").with_http(StatusCode::BAD_GATEWAY)
+    call.problem(
+        Code::Internal,
+        "INTERNAL",
+        "the service sent a reply that cannot be read",
+    )
+    .with_http(StatusCode::BAD_GATEWAY)
 }
 
 fn answer(
@@ -245,14 +338,18 @@ fn answer(
         }
     }
     if let Some(raw) = bind::raw_response(catalog, binding, &message) {
-        let content_type = HeaderValue::try_from(raw.content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
+        let content_type =
+            HeaderValue::try_from(raw.content_type).unwrap_or(HeaderValue::from_static("application/octet-stream"));
         response.headers_mut().insert(CONTENT_TYPE, content_type);
         *response.body_mut() = Body::Full(message.slice_ref(if raw.data.is_empty() { &[] } else { raw.data }));
         return Ok(response);
     }
     let mut json = Vec::with_capacity(message.len() * 2 + 64);
-    bind::response(catalog, binding, &message, system, &call.state.config.encode, &mut json).map_err(|error| garbage(call, &error))?;
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    bind::response(catalog, binding, &message, system, &call.state.config.encode, &mut json)
+        .map_err(|error| garbage(call, &error))?;
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     *response.body_mut() = Body::Full(Bytes::from(json));
     Ok(response)
 }

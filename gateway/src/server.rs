@@ -53,14 +53,22 @@ pub(crate) async fn run(listener: TcpListener, state: State, cancel: Cancellatio
     state.drain.cancel();
     let left = tokio::time::timeout(limits.drain, async { while connections.join_next().await.is_some() {} }).await;
     if left.is_err() {
-        tracing::warn!(connections = connections.len(), "connections cut off at the end of the drain");
+        tracing::warn!(
+            connections = connections.len(),
+            "connections cut off at the end of the drain"
+        );
     }
 }
 
 fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(8192);
     let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(limits.receive).max_buf_size(header_bytes).half_close(false);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(limits.receive)
+        .max_buf_size(header_bytes)
+        .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())

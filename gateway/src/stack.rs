@@ -93,11 +93,18 @@ async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> Res
     }
     if seen.path == "/openapi.json" && matches!(seen.method, Method::GET | Method::HEAD) {
         let mut response = Response::new(Body::Full(state.openapi.clone()));
-        response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        response
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         return response;
     }
-    let call = Call { state, request_id: &seen.request_id };
-    rest::serve(&call, request).await.unwrap_or_else(|problem| problem.response())
+    let call = Call {
+        state,
+        request_id: &seen.request_id,
+    };
+    rest::serve(&call, request)
+        .await
+        .unwrap_or_else(|problem| problem.response())
 }
 
 fn drop_body(response: &mut Response<Body>) {

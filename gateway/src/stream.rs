@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use crate::body::{Body, BoxError};
 use crate::code::Code;
 use crate::frame::Frames;
+use crate::headers;
 use crate::problem::Problem;
 use crate::rest::{self, Call};
 use crate::stack::State;
-use crate::headers;
 
 /// After an error the connection is cut; this is for the last line to leave before that.
 const LAST_WORDS: Duration = Duration::from_millis(20);
@@ -40,13 +40,20 @@ pub(crate) enum Format {
 impl Format {
     /// The first of the formats that `Accept` names; lines if it names none.
     pub(crate) fn of(accept: Option<&HeaderValue>) -> Self {
-        let accept = accept.and_then(|value| value.to_str().ok()).unwrap_or_default().to_ascii_lowercase();
-        let known = accept.split(',').find_map(|item| match item.split(';').next().unwrap_or_default().trim() {
-            "text/event-stream" => Some(Self::Events),
-            "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json-lines" => Some(Self::Lines),
-            "application/json" => Some(Self::Array),
-            _ => None,
-        });
+        let accept = accept
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+            .to_ascii_lowercase();
+        let known = accept
+            .split(',')
+            .find_map(|item| match item.split(';').next().unwrap_or_default().trim() {
+                "text/event-stream" => Some(Self::Events),
+                "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json-lines" => {
+                    Some(Self::Lines)
+                }
+                "application/json" => Some(Self::Array),
+                _ => None,
+            });
         known.unwrap_or(Self::Lines)
     }
 
@@ -121,10 +128,26 @@ pub(crate) async fn serve(
     let format = if raw { Format::Raw } else { format };
     let mut response = Response::new(Body::Empty);
     headers::returned(reply.headers(), response.headers_mut());
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
-    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let index = call.state.catalog.bindings().iter().position(|other| std::ptr::eq(other, binding));
-    let writer = Writer { state: call.state.clone(), binding: index.unwrap_or(0), system, format, count: 0, resume: resume_field(call.state, binding.method) };
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    response
+        .headers_mut()
+        .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    let index = call
+        .state
+        .catalog
+        .bindings()
+        .iter()
+        .position(|other| std::ptr::eq(other, binding));
+    let writer = Writer {
+        state: call.state.clone(),
+        binding: index.unwrap_or(0),
+        system,
+        format,
+        count: 0,
+        resume: resume_field(call.state, binding.method),
+    };
     *response.body_mut() = Body::stream(relay(writer, reply.into_body(), until));
     Ok(response)
 }
@@ -132,12 +155,19 @@ pub(crate) async fn serve(
 /// The reply's field that a client hands back to go on from there; it becomes the event's id.
 fn resume_field(state: &State, method: MethodId) -> Option<u32> {
     let message = state.catalog.schema().message(state.catalog.method(method).output);
-    let field = message.field_by_name("resume_token").filter(|field| field.is_singular())?;
+    let field = message
+        .field_by_name("resume_token")
+        .filter(|field| field.is_singular())?;
     (field.kind == steading_transcode::schema::Kind::String).then_some(field.number)
 }
 
 fn late(domain: &str) -> Problem {
-    Problem::new(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed", domain)
+    Problem::new(
+        Code::DeadlineExceeded,
+        "DEADLINE_EXCEEDED",
+        "the deadline has passed",
+        domain,
+    )
 }
 
 struct Writer {
@@ -156,7 +186,9 @@ impl Writer {
 
     fn message(&mut self, wire: &[u8], out: &mut Vec<u8>) -> Result<(), Problem> {
         let (catalog, encode) = (&self.state.catalog, &self.state.config.encode);
-        let Some(binding) = catalog.bindings().get(self.binding) else { return Ok(()) };
+        let Some(binding) = catalog.bindings().get(self.binding) else {
+            return Ok(());
+        };
         if self.format == Format::Raw {
             let data = bind::raw_response(catalog, binding, wire).map_or(&[][..], |raw| raw.data);
             self.format.item(self.count, None, data, out);
@@ -164,12 +196,19 @@ impl Writer {
         }
         let mut json = Vec::with_capacity(wire.len() * 2);
         bind::response(catalog, binding, wire, self.system, encode, &mut json).map_err(|error| {
-            Problem::new(Code::Internal, "INTERNAL", format!("the service sent a message that cannot be read: {error}"), self.domain())
+            Problem::new(
+                Code::Internal,
+                "INTERNAL",
+                format!("the service sent a message that cannot be read: {error}"),
+                self.domain(),
+            )
         })?;
-        let id = self.resume.and_then(|number| match steading_transcode::wire::find(wire, &[number]) {
-            Ok(Some(steading_transcode::wire::Raw::Bytes(bytes))) => std::str::from_utf8(bytes).ok(),
-            _ => None,
-        });
+        let id = self
+            .resume
+            .and_then(|number| match steading_transcode::wire::find(wire, &[number]) {
+                Ok(Some(steading_transcode::wire::Raw::Bytes(bytes))) => std::str::from_utf8(bytes).ok(),
+                _ => None,
+            });
         self.format.item(self.count, id, &json, out);
         self.count += 1;
         Ok(())
@@ -198,7 +237,11 @@ async fn next(body: &mut Incoming, state: &crate::stack::Shared, until: Instant)
 }
 
 /// The body of a streamed answer. After an error it ends without its proper end, so that no client takes it for whole.
-fn relay(mut writer: Writer, mut body: Incoming, until: Instant) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
+fn relay(
+    mut writer: Writer,
+    mut body: Incoming,
+    until: Instant,
+) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
     async_stream::stream! {
         let mut frames = Frames::new(writer.state.config.limits.reply_bytes);
         let failed = loop {
@@ -245,7 +288,14 @@ fn take(writer: &mut Writer, frames: &mut Frames, frame: Frame<Bytes>, out: &mut
         Err(frame) => {
             let trailers = frame.into_trailers().unwrap_or_default();
             let problem = Problem::from_trailers(writer.state.catalog.schema(), &trailers, writer.domain());
-            let cut_off = || Problem::new(Code::Internal, "INTERNAL", "the service broke off a message", writer.domain());
+            let cut_off = || {
+                Problem::new(
+                    Code::Internal,
+                    "INTERNAL",
+                    "the service broke off a message",
+                    writer.domain(),
+                )
+            };
             return Some(problem.or_else(|| (!frames.is_empty()).then(cut_off)));
         }
     };
@@ -259,7 +309,12 @@ fn take(writer: &mut Writer, frames: &mut Frames, frame: Frame<Bytes>, out: &mut
                 }
             }
             Err(error) => {
-                return Some(Some(Problem::new(Code::Internal, "INTERNAL", error.to_string(), writer.domain())));
+                return Some(Some(Problem::new(
+                    Code::Internal,
+                    "INTERNAL",
+                    error.to_string(),
+                    writer.domain(),
+                )));
             }
         }
     }

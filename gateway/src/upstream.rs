@@ -63,13 +63,23 @@ impl Upstream {
             (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => authority.clone(),
             _ => return Err(UpstreamError::Uri(uri.clone())),
         };
-        let slots = (0..limits.upstream_connections.max(1)).map(|_| Mutex::new(None)).collect();
-        Ok(Self { authority, connect: limits.connect, slots, next: AtomicUsize::new(0) })
+        let slots = (0..limits.upstream_connections.max(1))
+            .map(|_| Mutex::new(None))
+            .collect();
+        Ok(Self {
+            authority,
+            connect: limits.connect,
+            slots,
+            next: AtomicUsize::new(0),
+        })
     }
 
     /// Sends a call; the response's body is still to come.
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
-        let fail = |source| UpstreamError::Call { authority: self.authority.clone(), source };
+        let fail = |source| UpstreamError::Call {
+            authority: self.authority.clone(),
+            source,
+        };
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let mut tries = 0;
         loop {
@@ -103,8 +113,14 @@ impl Upstream {
     }
 
     async fn open(&self) -> Result<SendRequest<Body>, UpstreamError> {
-        let fail = |source| UpstreamError::Connect { authority: self.authority.clone(), source };
-        let address = (self.authority.host().trim_matches(['[', ']']), self.authority.port_u16().unwrap_or(80));
+        let fail = |source| UpstreamError::Connect {
+            authority: self.authority.clone(),
+            source,
+        };
+        let address = (
+            self.authority.host().trim_matches(['[', ']']),
+            self.authority.port_u16().unwrap_or(80),
+        );
         let stream = tokio::time::timeout(self.connect, TcpStream::connect(address))
             .await
             .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
@@ -117,10 +133,14 @@ impl Upstream {
             .initial_connection_window_size(WINDOW * 4)
             .keep_alive_interval(KEEP_ALIVE)
             .keep_alive_timeout(KEEP_ALIVE);
-        let (sender, connection) = builder
-            .handshake(TokioIo::new(stream))
-            .await
-            .map_err(|source| UpstreamError::Call { authority: self.authority.clone(), source })?;
+        let (sender, connection) =
+            builder
+                .handshake(TokioIo::new(stream))
+                .await
+                .map_err(|source| UpstreamError::Call {
+                    authority: self.authority.clone(),
+                    source,
+                })?;
         let authority = self.authority.clone();
         // Ends when the last sender is dropped.
         TokioExecutor::new().execute(async move {
@@ -145,7 +165,10 @@ impl Upstreams {
         let mut table = Vec::new();
         for route in routes {
             let upstream = Upstream::new(&route.uri, limits)?;
-            let index = all.iter().position(|other| other.authority == upstream.authority).unwrap_or(all.len());
+            let index = all
+                .iter()
+                .position(|other| other.authority == upstream.authority)
+                .unwrap_or(all.len());
             if index == all.len() {
                 all.push(upstream);
             }
@@ -158,8 +181,14 @@ impl Upstreams {
     /// The upstream of a service: by its name, by a package around it, or the default.
     pub(crate) fn of(&self, service: &str) -> Option<&Upstream> {
         let fits = |prefix: &str| {
-            prefix.is_empty() || service.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            prefix.is_empty()
+                || service
+                    .strip_prefix(prefix)
+                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        self.routes.iter().find(|(prefix, _)| fits(prefix)).and_then(|(_, index)| self.all.get(*index))
+        self.routes
+            .iter()
+            .find(|(prefix, _)| fits(prefix))
+            .and_then(|(_, index)| self.all.get(*index))
     }
 }

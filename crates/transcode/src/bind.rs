@@ -96,7 +96,9 @@ pub fn request(
         if_match(binding, message, etag, start, out)?;
     }
     if let Some(number) = binding.mask.filter(|number| !given.contains(&vec![*number])) {
-        let Body::Json(json) = parts.body else { return Ok(system) };
+        let Body::Json(json) = parts.body else {
+            return Ok(system);
+        };
         update_mask(catalog, binding, message, json, number, out)?;
     }
     Ok(system)
@@ -148,15 +150,21 @@ fn path_variable(
 ) -> Result<(), InvalidRequest> {
     let schema = catalog.schema();
     let path = &bound.variable.field_path;
-    let Some((&number, outer)) = bound.numbers.split_last() else { return Ok(()) };
+    let Some((&number, outer)) = bound.numbers.split_last() else {
+        return Ok(());
+    };
     if let Some(id) = bound.kind.message() {
         let mut content = Vec::new();
-        codec::put_text_message(schema, id, &text, &mut content).map_err(|reason| InvalidRequest::new(path.as_str(), reason))?;
+        codec::put_text_message(schema, id, &text, &mut content)
+            .map_err(|reason| InvalidRequest::new(path.as_str(), reason))?;
         query::nest(outer, out, |out| wire::put_bytes(out, number, &content));
         return Ok(());
     }
-    let value = codec::scalar::from_text(schema, bound.kind, text).map_err(|reason| InvalidRequest::new(path.as_str(), reason))?;
-    let in_body = out.get(body).and_then(|body| wire::find(body, &bound.numbers).ok().flatten());
+    let value = codec::scalar::from_text(schema, bound.kind, text)
+        .map_err(|reason| InvalidRequest::new(path.as_str(), reason))?;
+    let in_body = out
+        .get(body)
+        .and_then(|body| wire::find(body, &bound.numbers).ok().flatten());
     if in_body.is_some_and(|raw| !wire::is_default(&raw) && !value.equals(&raw)) {
         return Err(InvalidRequest::new(path.as_str(), "differs between path and body"));
     }
@@ -166,15 +174,25 @@ fn path_variable(
     Ok(())
 }
 
-fn if_match(binding: &Binding, message: &Message, etag: &str, start: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
+fn if_match(
+    binding: &Binding,
+    message: &Message,
+    etag: &str,
+    start: usize,
+    out: &mut Vec<u8>,
+) -> Result<(), InvalidRequest> {
     let Some(numbers) = &binding.etag else { return Ok(()) };
     let value = Scalar::Text(Cow::Borrowed(etag));
-    let present = out.get(start..).and_then(|bytes| wire::find(bytes, numbers).ok().flatten());
+    let present = out
+        .get(start..)
+        .and_then(|bytes| wire::find(bytes, numbers).ok().flatten());
     if present.is_some_and(|raw: Raw<'_>| !wire::is_default(&raw) && !value.equals(&raw)) {
         return Err(InvalidRequest::new("etag", "differs between If-Match and the request"));
     }
     // An etag inside the body's message means nothing if that message is not there.
-    let Some((&number, outer)) = numbers.split_last() else { return Ok(()) };
+    let Some((&number, outer)) = numbers.split_last() else {
+        return Ok(());
+    };
     let has_outer = outer.iter().all(|outer| message.field(*outer).is_some());
     if has_outer {
         query::nest(outer, out, |out| wire::put_bytes(out, number, etag.as_bytes()));
@@ -191,10 +209,16 @@ fn update_mask(
     number: u32,
     out: &mut Vec<u8>,
 ) -> Result<(), InvalidRequest> {
-    let BodyRule::Field(index) = binding.body else { return Ok(()) };
+    let BodyRule::Field(index) = binding.body else {
+        return Ok(());
+    };
     let body: Option<&Field> = message.fields.get(index);
-    let Some((field, id)) = body.and_then(|field| Some((field, field.kind.message()?))) else { return Ok(()) };
-    let Ok(json) = std::str::from_utf8(json) else { return Ok(()) };
+    let Some((field, id)) = body.and_then(|field| Some((field, field.kind.message()?))) else {
+        return Ok(());
+    };
+    let Ok(json) = std::str::from_utf8(json) else {
+        return Ok(());
+    };
     let mut paths = mask::from_json(catalog.schema(), catalog.schema().message(id), json)?;
     paths.retain(|path| {
         let full = join(&field.name, path);
@@ -226,7 +250,11 @@ pub fn raw_response<'w>(catalog: &Catalog, binding: &Binding, wire: &'w [u8]) ->
     let output = schema.message(catalog.method(binding.method).output);
     let prefix: &[u32] = match binding.response_body.and_then(|index| output.fields.get(index)) {
         None if output.is_http_body => &[],
-        Some(field) if field.is_singular() && field.kind.message().is_some_and(|id| schema.message(id).is_http_body) => &[field.number],
+        Some(field)
+            if field.is_singular() && field.kind.message().is_some_and(|id| schema.message(id).is_http_body) =>
+        {
+            &[field.number]
+        }
         _ => return None,
     };
     let part = |number: u32| {
@@ -237,7 +265,14 @@ pub fn raw_response<'w>(catalog: &Catalog, binding: &Binding, wire: &'w [u8]) ->
         }
     };
     let content_type = std::str::from_utf8(part(1)).unwrap_or_default();
-    Some(RawReply { content_type: if content_type.is_empty() { "application/octet-stream" } else { content_type }, data: part(2) })
+    Some(RawReply {
+        content_type: if content_type.is_empty() {
+            "application/octet-stream"
+        } else {
+            content_type
+        },
+        data: part(2),
+    })
 }
 
 /// Appends the JSON of a reply to `out`.
@@ -265,5 +300,10 @@ pub fn response(
 
 /// The reply's etag, if it has one.
 pub fn response_etag<'w>(catalog: &Catalog, binding: &Binding, wire: &'w [u8]) -> Option<&'w str> {
-    catalog::etag_of(catalog.schema(), catalog.method(binding.method).output, binding.response_body, wire)
+    catalog::etag_of(
+        catalog.schema(),
+        catalog.method(binding.method).output,
+        binding.response_body,
+        wire,
+    )
 }

@@ -161,9 +161,19 @@ impl Catalog {
     pub fn new(sets: &[&[u8]], library: &[&[u8]], serves: impl Fn(&str) -> bool) -> Result<Self, CatalogError> {
         let pool = merge::pool(sets, library)?;
         let schema = Schema::new(&pool);
-        let mut catalog =
-            Self { pool, schema, methods: Vec::new(), bindings: Vec::new(), router: Router::new(), by_path: AHashMap::new() };
-        let services: Vec<_> = catalog.pool.services().filter(|service| serves(service.full_name())).collect();
+        let mut catalog = Self {
+            pool,
+            schema,
+            methods: Vec::new(),
+            bindings: Vec::new(),
+            router: Router::new(),
+            by_path: AHashMap::new(),
+        };
+        let services: Vec<_> = catalog
+            .pool
+            .services()
+            .filter(|service| serves(service.full_name()))
+            .collect();
         for service in services {
             for method in service.methods() {
                 catalog.add_method(method)?;
@@ -177,8 +187,15 @@ impl Catalog {
         let id = MethodId(self.methods.len());
         let path: Box<str> = format!("/{}/{}", service.full_name(), descriptor.name()).into();
         let find = |name: &str| self.schema.find(name).ok_or(CatalogError::NotASet);
-        let (input, output) = (find(descriptor.input().full_name())?, find(descriptor.output().full_name())?);
-        let level = descriptor.method_descriptor_proto().options.as_ref().map(|options| options.idempotency_level());
+        let (input, output) = (
+            find(descriptor.input().full_name())?,
+            find(descriptor.output().full_name())?,
+        );
+        let level = descriptor
+            .method_descriptor_proto()
+            .options
+            .as_ref()
+            .map(|options| options.idempotency_level());
         self.methods.push(Method {
             service: service.full_name().into(),
             full_name: descriptor.full_name().into(),
@@ -197,7 +214,14 @@ impl Catalog {
         Ok(())
     }
 
-    fn add_rule(&mut self, id: MethodId, name: &str, input: MessageId, output: MessageId, rule: HttpRule) -> Result<(), CatalogError> {
+    fn add_rule(
+        &mut self,
+        id: MethodId,
+        name: &str,
+        input: MessageId,
+        output: MessageId,
+        rule: HttpRule,
+    ) -> Result<(), CatalogError> {
         let template = Template::parse(&rule.template).map_err(|source| CatalogError::Template {
             method: name.to_owned(),
             template: rule.template.clone(),
@@ -212,8 +236,10 @@ impl Catalog {
         let methods = match rule.method.as_str() {
             "*" => Methods::Any,
             kind => Methods::Only(
-                HttpMethod::from_bytes(kind.as_bytes())
-                    .map_err(|_| CatalogError::HttpMethod { method: name.to_owned(), kind: kind.to_owned() })?,
+                HttpMethod::from_bytes(kind.as_bytes()).map_err(|_| CatalogError::HttpMethod {
+                    method: name.to_owned(),
+                    kind: kind.to_owned(),
+                })?,
             ),
         };
         let resolve = |variable: &Variable| {
@@ -224,7 +250,11 @@ impl Catalog {
         let body = match rule.body.as_str() {
             "" => BodyRule::None,
             "*" => BodyRule::Whole,
-            field => BodyRule::Field(message.index_by_name(field).ok_or_else(|| fail(field, "does not exist"))?),
+            field => BodyRule::Field(
+                message
+                    .index_by_name(field)
+                    .ok_or_else(|| fail(field, "does not exist"))?,
+            ),
         };
         let response_body = match rule.response_body.as_str() {
             "" => None,
@@ -234,14 +264,32 @@ impl Catalog {
             }
         };
         let binding = self.bindings.len();
-        self.router.insert(&template, methods, binding).map_err(|other| CatalogError::Ambiguous {
-            method: name.to_owned(),
-            other: self.bindings.get(other).and_then(|other| self.methods.get(other.method.0)).map_or_else(String::new, |m| m.full_name.to_string()),
-            template: rule.template.clone(),
-        })?;
-        let mask = if rule.method == "PATCH" { mask_field(&self.schema, input, body) } else { None };
+        self.router
+            .insert(&template, methods, binding)
+            .map_err(|other| CatalogError::Ambiguous {
+                method: name.to_owned(),
+                other: self
+                    .bindings
+                    .get(other)
+                    .and_then(|other| self.methods.get(other.method.0))
+                    .map_or_else(String::new, |m| m.full_name.to_string()),
+                template: rule.template.clone(),
+            })?;
+        let mask = if rule.method == "PATCH" {
+            mask_field(&self.schema, input, body)
+        } else {
+            None
+        };
         let etag = etag_field(&self.schema, input, body);
-        self.bindings.push(Binding { method: id, rule, body, response_body, variables, mask, etag });
+        self.bindings.push(Binding {
+            method: id,
+            rule,
+            body,
+            response_body,
+            variables,
+            mask,
+            etag,
+        });
         Ok(())
     }
 
@@ -256,7 +304,10 @@ impl Catalog {
     }
 
     /// The method of an id of this catalog.
-    #[allow(clippy::indexing_slicing, reason = "ids are only made by this catalog and never outlive it")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "ids are only made by this catalog and never outlive it"
+    )]
     pub fn method(&self, id: MethodId) -> &Method {
         &self.methods[id.0]
     }
@@ -306,7 +357,12 @@ fn resolve(schema: &Schema, input: MessageId, variable: &Variable) -> Result<Bou
             (Some(inner), None) if !takes_text(inner.well_known) => return Err("is a message"),
             (_, None) => {
                 let variable = variable.clone();
-                return Ok(Bound { variable, numbers: numbers.into(), kind: field.kind, presence: field.shape });
+                return Ok(Bound {
+                    variable,
+                    numbers: numbers.into(),
+                    kind: field.kind,
+                    presence: field.shape,
+                });
             }
         }
     }
@@ -314,27 +370,40 @@ fn resolve(schema: &Schema, input: MessageId, variable: &Variable) -> Result<Bou
 
 /// Messages that can be given as text, in a path or a query.
 pub(crate) fn takes_text(kind: WellKnown) -> bool {
-    matches!(kind, WellKnown::Timestamp | WellKnown::Duration | WellKnown::FieldMask | WellKnown::Wrapper)
+    matches!(
+        kind,
+        WellKnown::Timestamp | WellKnown::Duration | WellKnown::FieldMask | WellKnown::Wrapper
+    )
 }
 
 /// The message type of a body field that is a single ordinary message.
 fn body_message(schema: &Schema, input: MessageId, body: BodyRule) -> Option<(u32, MessageId)> {
     let BodyRule::Field(index) = body else { return None };
-    let field = schema.message(input).fields.get(index).filter(|field| field.is_singular())?;
+    let field = schema
+        .message(input)
+        .fields
+        .get(index)
+        .filter(|field| field.is_singular())?;
     let id = field.kind.message()?;
     (schema.message(id).well_known == WellKnown::No).then_some((field.number, id))
 }
 
 fn mask_field(schema: &Schema, input: MessageId, body: BodyRule) -> Option<u32> {
     body_message(schema, input, body)?;
-    let field = schema.message(input).field_by_name("update_mask").filter(|field| field.is_singular())?;
+    let field = schema
+        .message(input)
+        .field_by_name("update_mask")
+        .filter(|field| field.is_singular())?;
     let is_mask = schema.message(field.kind.message()?).well_known == WellKnown::FieldMask;
     is_mask.then_some(field.number)
 }
 
 fn etag_field(schema: &Schema, input: MessageId, body: BodyRule) -> Option<Box<[u32]>> {
     let own = |id: MessageId| {
-        let field = schema.message(id).field_by_name("etag").filter(|field| field.is_singular())?;
+        let field = schema
+            .message(id)
+            .field_by_name("etag")
+            .filter(|field| field.is_singular())?;
         (field.kind == Kind::String).then_some(field.number)
     };
     if let Some(number) = own(input) {
@@ -345,15 +414,24 @@ fn etag_field(schema: &Schema, input: MessageId, body: BodyRule) -> Option<Box<[
 }
 
 /// The text of the reply's `etag`, if its type has one and it is set.
-pub(crate) fn etag_of<'w>(schema: &Schema, output: MessageId, response_body: Option<usize>, wire: &'w [u8]) -> Option<&'w str> {
+pub(crate) fn etag_of<'w>(
+    schema: &Schema,
+    output: MessageId,
+    response_body: Option<usize>,
+    wire: &'w [u8],
+) -> Option<&'w str> {
     let message = schema.message(output);
     let path: Vec<u32> = match response_body.and_then(|index| message.fields.get(index)) {
         Some(outer) => {
-            let inner = schema.message(outer.kind.message().filter(|_| outer.is_singular())?).field_by_name("etag")?;
+            let inner = schema
+                .message(outer.kind.message().filter(|_| outer.is_singular())?)
+                .field_by_name("etag")?;
             (inner.kind == Kind::String).then(|| vec![outer.number, inner.number])?
         }
         None => {
-            let field = message.field_by_name("etag").filter(|field| field.is_singular() && field.kind == Kind::String)?;
+            let field = message
+                .field_by_name("etag")
+                .filter(|field| field.is_singular() && field.kind == Kind::String)?;
             vec![field.number]
         }
     };

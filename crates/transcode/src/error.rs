@@ -21,7 +21,12 @@ pub struct InvalidRequest {
 impl InvalidRequest {
     /// A request with one fault.
     pub fn new(field: impl Into<String>, description: impl Into<String>) -> Self {
-        Self { violations: vec![FieldViolation { field: field.into(), description: description.into() }] }
+        Self {
+            violations: vec![FieldViolation {
+                field: field.into(),
+                description: description.into(),
+            }],
+        }
     }
 
     /// The same fault seen from the message that holds `prefix`.
@@ -46,7 +51,9 @@ pub(crate) fn join(prefix: &str, path: &str) -> String {
 
 impl fmt::Display for InvalidRequest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(first) = self.violations.first() else { return f.write_str("invalid request") };
+        let Some(first) = self.violations.first() else {
+            return f.write_str("invalid request");
+        };
         if first.field.is_empty() {
             f.write_str(&first.description)
         } else {

@@ -36,5 +36,5 @@ pub mod wire;
 pub use catalog::{Binding, BodyRule, Catalog, CatalogError, Matched, Method, MethodId};
 pub use error::{FieldViolation, InvalidRequest};
 pub use router::RouteError;
-pub use template::TemplateError;
 pub use schema::{MessageId, Schema};
+pub use template::TemplateError;

@@ -31,7 +31,11 @@ fn walk(
             lex.skip(depth)?;
             continue;
         };
-        let path = if prefix.is_empty() { field.name.to_string() } else { format!("{prefix}.{}", field.name) };
+        let path = if prefix.is_empty() {
+            field.name.to_string()
+        } else {
+            format!("{prefix}.{}", field.name)
+        };
         let inner = field.kind.message().map(|id| schema.message(id));
         match inner.filter(|inner| field.is_singular() && inner.well_known == WellKnown::No) {
             Some(inner) if lex.peek() == Some(b'{') && depth < MAX_DEPTH => {

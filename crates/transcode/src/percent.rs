@@ -24,12 +24,20 @@ pub(crate) enum Slash {
 
 /// Decodes the escapes of a path part.
 pub(crate) fn decode(text: &str, slash: Slash) -> Result<Cow<'_, str>, BadEscape> {
-    if text.contains('%') { unescape(text, slash, false) } else { Ok(Cow::Borrowed(text)) }
+    if text.contains('%') {
+        unescape(text, slash, false)
+    } else {
+        Ok(Cow::Borrowed(text))
+    }
 }
 
 /// Decodes the escapes of a query part, where `+` is a space.
 pub(crate) fn decode_query(text: &str) -> Result<Cow<'_, str>, BadEscape> {
-    if text.contains(['%', '+']) { unescape(text, Slash::Decode, true) } else { Ok(Cow::Borrowed(text)) }
+    if text.contains(['%', '+']) {
+        unescape(text, Slash::Decode, true)
+    } else {
+        Ok(Cow::Borrowed(text))
+    }
 }
 
 fn unescape(text: &str, slash: Slash, plus: bool) -> Result<Cow<'_, str>, BadEscape> {
@@ -38,7 +46,9 @@ fn unescape(text: &str, slash: Slash, plus: bool) -> Result<Cow<'_, str>, BadEsc
     while let Some(byte) = bytes.next() {
         match byte {
             b'%' => {
-                let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else { return Err(BadEscape::Malformed) };
+                let (Some(high), Some(low)) = (bytes.next(), bytes.next()) else {
+                    return Err(BadEscape::Malformed);
+                };
                 let value = nibble(high)? << 4 | nibble(low)?;
                 if value == b'/' && slash == Slash::Keep {
                     out.extend_from_slice(&[b'%', high, low]);

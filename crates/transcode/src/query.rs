@@ -47,7 +47,10 @@ pub(crate) fn apply(
         if is_system(schema, input, &key) {
             match alt(&value) {
                 Some(numbers) => system.enum_numbers = numbers,
-                None => violations.push(violation(&key, "not a supported representation: must be json or json;enum-encoding=int")),
+                None => violations.push(violation(
+                    &key,
+                    "not a supported representation: must be json or json;enum-encoding=int",
+                )),
             }
             continue;
         }
@@ -59,12 +62,17 @@ pub(crate) fn apply(
             }
         };
         let problem = parameter.conflict(schema, input, binding).or_else(|| {
-            let fresh = given.insert(parameter.numbers.clone()) || matches!(parameter.field.shape, Shape::Repeated { .. });
+            let fresh =
+                given.insert(parameter.numbers.clone()) || matches!(parameter.field.shape, Shape::Repeated { .. });
             (!fresh).then_some("given twice")
         });
         let problem = problem.or_else(|| {
             let oneof = parameter.field.oneof?;
-            let parent = parameter.numbers.split_last().map(|(_, parent)| parent.to_vec()).unwrap_or_default();
+            let parent = parameter
+                .numbers
+                .split_last()
+                .map(|(_, parent)| parent.to_vec())
+                .unwrap_or_default();
             (!oneofs.insert((parent, oneof))).then_some("another field of the same oneof is set")
         });
         match problem {
@@ -76,11 +84,18 @@ pub(crate) fn apply(
             }
         }
     }
-    if violations.is_empty() { Ok((system, given.into_iter().collect())) } else { Err(InvalidRequest { violations }) }
+    if violations.is_empty() {
+        Ok((system, given.into_iter().collect()))
+    } else {
+        Err(InvalidRequest { violations })
+    }
 }
 
 fn violation(key: &str, problem: &str) -> FieldViolation {
-    FieldViolation { field: key.chars().take(200).collect(), description: problem.to_owned() }
+    FieldViolation {
+        field: key.chars().take(200).collect(),
+        description: problem.to_owned(),
+    }
 }
 
 /// `$alt`, or `alt` where no field has that name.
@@ -118,7 +133,9 @@ impl<'s> Parameter<'s> {
             if parts.peek().is_none() {
                 return match (field.shape, inner) {
                     (Shape::Map { .. }, _) => Err("a map cannot be given as a query parameter"),
-                    (_, Some(inner)) if !takes_text(inner.well_known) => Err("a message cannot be given as a query parameter"),
+                    (_, Some(inner)) if !takes_text(inner.well_known) => {
+                        Err("a message cannot be given as a query parameter")
+                    }
                     _ => Ok(Self { numbers, field }),
                 };
             }
@@ -143,7 +160,9 @@ impl<'s> Parameter<'s> {
     }
 
     fn write(&self, schema: &Schema, value: Cow<'_, str>, out: &mut Vec<u8>) -> Result<(), scalar::Reason> {
-        let Some((&number, outer)) = self.numbers.split_last() else { return Ok(()) };
+        let Some((&number, outer)) = self.numbers.split_last() else {
+            return Ok(());
+        };
         let mut content = Vec::new();
         match self.field.kind.message() {
             Some(id) => put_text_message(schema, id, &value, &mut content)?,
@@ -154,7 +173,9 @@ impl<'s> Parameter<'s> {
     }
 
     fn write_scalar(&self, schema: &Schema, value: Cow<'_, str>, out: &mut Vec<u8>) -> Result<(), scalar::Reason> {
-        let Some((_, outer)) = self.numbers.split_last() else { return Ok(()) };
+        let Some((_, outer)) = self.numbers.split_last() else {
+            return Ok(());
+        };
         let mut field = Vec::new();
         put_text(schema, self.field, value, &mut field)?;
         nest(outer, out, |out| out.extend_from_slice(&field));

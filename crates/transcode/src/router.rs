@@ -70,7 +70,9 @@ const MAX_SEGMENTS: usize = 256;
 
 impl Router {
     pub(crate) fn new() -> Self {
-        Self { nodes: vec![Node::default()] }
+        Self {
+            nodes: vec![Node::default()],
+        }
     }
 
     /// Adds a template; the binding that it collides with, if there is one.
@@ -84,13 +86,22 @@ impl Router {
                 Segment::Rest => open_ended = true,
             }
         }
-        let Some(node) = self.nodes.get_mut(at) else { return Ok(()) };
+        let Some(node) = self.nodes.get_mut(at) else {
+            return Ok(());
+        };
         let ends = if open_ended { &mut node.rest } else { &mut node.ends };
         let verb = template.verb.as_deref();
-        if let Some(other) = ends.iter().find(|end| end.verb.as_deref() == verb && end.methods.overlaps(&methods)) {
+        if let Some(other) = ends
+            .iter()
+            .find(|end| end.verb.as_deref() == verb && end.methods.overlaps(&methods))
+        {
             return Err(other.binding);
         }
-        ends.push(End { verb: verb.map(Into::into), methods, binding });
+        ends.push(End {
+            verb: verb.map(Into::into),
+            methods,
+            binding,
+        });
         Ok(())
     }
 
@@ -120,7 +131,14 @@ impl Router {
             check_escapes(path)?;
         }
         let (spans, verb) = split(path).ok_or(RouteError::NotFound)?;
-        let mut search = Search { router: self, method, path, spans: &spans, verb, allow: Vec::new() };
+        let mut search = Search {
+            router: self,
+            method,
+            path,
+            spans: &spans,
+            verb,
+            allow: Vec::new(),
+        };
         if let Some(binding) = search.walk(0, 0) {
             return Ok((binding, spans));
         }
@@ -193,7 +211,9 @@ fn split(path: &str) -> Option<(Spans, Option<&str>)> {
         at += segment.len() + 1;
     }
     let (start, end) = spans.last_mut()?;
-    let Some(colon) = path.get(*start..*end)?.rfind(':') else { return Some((spans, None)) };
+    let Some(colon) = path.get(*start..*end)?.rfind(':') else {
+        return Some((spans, None));
+    };
     let verb = path.get(*start + colon + 1..*end);
     *end = *start + colon;
     (colon > 0).then_some((spans, verb))
@@ -204,7 +224,9 @@ fn is_dots(segment: &str) -> bool {
 }
 
 fn check_escapes(path: &str) -> Result<(), RouteError> {
-    percent::decode(path, Slash::Decode).map(drop).map_err(|_| RouteError::Malformed)
+    percent::decode(path, Slash::Decode)
+        .map(drop)
+        .map_err(|_| RouteError::Malformed)
 }
 
 /// The text that a variable covers, decoded once.
@@ -229,14 +251,23 @@ mod tests {
         let mut router = Router::new();
         let templates: Vec<Template> = rules.iter().map(|(_, text)| Template::parse(text).unwrap()).collect();
         for (index, ((method, _), template)) in rules.iter().zip(&templates).enumerate() {
-            router.insert(template, Methods::Only(method.parse().unwrap()), index).unwrap();
+            router
+                .insert(template, Methods::Only(method.parse().unwrap()), index)
+                .unwrap();
         }
         (router, templates)
     }
 
     fn get(router: &(Router, Vec<Template>), path: &str) -> Result<(usize, Vec<String>), RouteError> {
         let (index, spans) = router.0.find(&Method::GET, path)?;
-        Ok((index, router.1[index].variables.iter().map(|v| capture(path, &spans, v).into_owned()).collect()))
+        Ok((
+            index,
+            router.1[index]
+                .variables
+                .iter()
+                .map(|v| capture(path, &spans, v).into_owned())
+                .collect(),
+        ))
     }
 
     #[test]
@@ -258,15 +289,33 @@ mod tests {
     #[test]
     fn captures_are_decoded_by_the_rules_of_their_variable() {
         let router = router(&[("GET", "/v1/one/{id}"), ("GET", "/v1/{name=many/*}")]);
-        assert_eq!(get(&router, "/v1/one/a%2Fb%3Ac%2525").unwrap(), (0, vec!["a/b:c%25".into()]));
-        assert_eq!(get(&router, "/v1/many/a%2Fb%3Ac").unwrap(), (1, vec!["many/a%2Fb:c".into()]));
+        assert_eq!(
+            get(&router, "/v1/one/a%2Fb%3Ac%2525").unwrap(),
+            (0, vec!["a/b:c%25".into()])
+        );
+        assert_eq!(
+            get(&router, "/v1/many/a%2Fb%3Ac").unwrap(),
+            (1, vec!["many/a%2Fb:c".into()])
+        );
         assert_eq!(get(&router, "/v1/%6Dany/x").unwrap(), (1, vec!["many/x".into()]));
     }
 
     #[test]
     fn paths_are_never_normalised() {
         let router = router(&[("GET", "/v1/{name=**}"), ("GET", "/v1/x/{id}")]);
-        for path in ["/v1/", "/v1//x", "/v1/x/", "//v1", "", "*", "/v1/../x", "/v1/.", "/v1/%2e%2E/x", "/v1/x/a:nope", "/v1/x/:v"] {
+        for path in [
+            "/v1/",
+            "/v1//x",
+            "/v1/x/",
+            "//v1",
+            "",
+            "*",
+            "/v1/../x",
+            "/v1/.",
+            "/v1/%2e%2E/x",
+            "/v1/x/a:nope",
+            "/v1/x/:v",
+        ] {
             assert_eq!(get(&router, path), Err(RouteError::NotFound), "{path}");
         }
         assert_eq!(get(&router, "/v1/%zz"), Err(RouteError::Malformed));
@@ -275,9 +324,16 @@ mod tests {
 
     #[test]
     fn a_wrong_method_tells_the_right_ones() {
-        let (router, _) = router(&[("GET", "/v1/x/{id}"), ("PATCH", "/v1/x/{id}"), ("DELETE", "/v1/{id=x/*}")]);
+        let (router, _) = router(&[
+            ("GET", "/v1/x/{id}"),
+            ("PATCH", "/v1/x/{id}"),
+            ("DELETE", "/v1/{id=x/*}"),
+        ]);
         let allow = vec![Method::DELETE, Method::GET, Method::HEAD, Method::PATCH];
-        assert_eq!(router.find(&Method::POST, "/v1/x/1").unwrap_err(), RouteError::MethodNotAllowed { allow });
+        assert_eq!(
+            router.find(&Method::POST, "/v1/x/1").unwrap_err(),
+            RouteError::MethodNotAllowed { allow }
+        );
     }
 
     #[test]

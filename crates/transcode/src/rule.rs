@@ -25,7 +25,9 @@ pub fn rules(method: &MethodDescriptor) -> Vec<HttpRule> {
     for (extension, value) in options.extensions() {
         if let (HTTP, Value::Message(rule)) = (extension.number(), value) {
             rules.extend(read(rule));
-            let Some(nested) = rule.get_field_by_name("additional_bindings") else { continue };
+            let Some(nested) = rule.get_field_by_name("additional_bindings") else {
+                continue;
+            };
             let nested = nested.as_list().unwrap_or_default();
             rules.extend(nested.iter().filter_map(Value::as_message).filter_map(read));
         }
@@ -35,17 +37,27 @@ pub fn rules(method: &MethodDescriptor) -> Vec<HttpRule> {
 
 fn read(rule: &DynamicMessage) -> Option<HttpRule> {
     let text = |message: &DynamicMessage, name: &str| {
-        message.get_field_by_name(name).and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+        message
+            .get_field_by_name(name)
+            .and_then(|value| value.as_str().map(str::to_owned))
+            .unwrap_or_default()
     };
     let (method, template) = ["get", "put", "post", "delete", "patch"]
         .into_iter()
         .find(|kind| rule.has_field_by_name(kind))
         .map(|kind| (kind.to_ascii_uppercase(), text(rule, kind)))
         .or_else(|| {
-            let custom = rule.has_field_by_name("custom").then(|| rule.get_field_by_name("custom"))??;
+            let custom = rule
+                .has_field_by_name("custom")
+                .then(|| rule.get_field_by_name("custom"))??;
             let custom = custom.as_message()?;
             Some((text(custom, "kind"), text(custom, "path")))
         })?;
     debug_assert_eq!(rule.descriptor().name(), "HttpRule");
-    Some(HttpRule { method, template, body: text(rule, "body"), response_body: text(rule, "response_body") })
+    Some(HttpRule {
+        method,
+        template,
+        body: text(rule, "body"),
+        response_body: text(rule, "response_body"),
+    })
 }

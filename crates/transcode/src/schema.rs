@@ -3,7 +3,10 @@
 //! Built once from a [`DescriptorPool`]; afterwards immutable and shared.
 
 use ahash::AHashMap;
-use prost_reflect::{Cardinality, DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Reflected, MessageDescriptor, Value};
+use prost_reflect::{
+    Cardinality, DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Reflected,
+    MessageDescriptor, Value,
+};
 
 /// Index of a message type in its [`Schema`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -253,13 +256,25 @@ impl Schema {
         let all: Vec<MessageDescriptor> = pool.all_messages().collect();
         let enums: Vec<EnumDescriptor> = pool.all_enums().collect();
         let ids = Ids {
-            messages: all.iter().zip(0u32..).map(|(m, i)| (m.full_name().to_owned(), MessageId(i))).collect(),
-            enums: enums.iter().zip(0u32..).map(|(e, i)| (e.full_name().to_owned(), EnumId(i))).collect(),
+            messages: all
+                .iter()
+                .zip(0u32..)
+                .map(|(m, i)| (m.full_name().to_owned(), MessageId(i)))
+                .collect(),
+            enums: enums
+                .iter()
+                .zip(0u32..)
+                .map(|(e, i)| (e.full_name().to_owned(), EnumId(i)))
+                .collect(),
         };
         Self {
             messages: all.iter().map(|m| compile_message(m, &ids)).collect(),
             enums: enums.iter().map(compile_enum).collect(),
-            by_name: ids.messages.iter().map(|(name, id)| (name.as_str().into(), *id)).collect(),
+            by_name: ids
+                .messages
+                .iter()
+                .map(|(name, id)| (name.as_str().into(), *id))
+                .collect(),
         }
     }
 
@@ -269,13 +284,19 @@ impl Schema {
     }
 
     /// The message type of an id of this schema.
-    #[allow(clippy::indexing_slicing, reason = "ids are only made by this schema and never outlive it")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "ids are only made by this schema and never outlive it"
+    )]
     pub fn message(&self, id: MessageId) -> &Message {
         &self.messages[id.0 as usize]
     }
 
     /// The enum type of an id of this schema.
-    #[allow(clippy::indexing_slicing, reason = "ids are only made by this schema and never outlive it")]
+    #[allow(
+        clippy::indexing_slicing,
+        reason = "ids are only made by this schema and never outlive it"
+    )]
     pub fn enumeration(&self, id: EnumId) -> &Enum {
         &self.enums[id.0 as usize]
     }
@@ -317,9 +338,18 @@ impl Ids {
 
 fn compile_message(descriptor: &MessageDescriptor, ids: &Ids) -> Message {
     let mut fields: Vec<Field> = descriptor.fields().map(|field| compile_field(&field, ids)).collect();
-    fields.extend(descriptor.extensions().map(|extension| compile_extension(&extension, ids)));
+    fields.extend(
+        descriptor
+            .extensions()
+            .map(|extension| compile_extension(&extension, ids)),
+    );
     fields.sort_by_key(|field| field.number);
-    let top = fields.iter().map(|field| field.number).filter(|number| *number < DENSE).max().unwrap_or(0);
+    let top = fields
+        .iter()
+        .map(|field| field.number)
+        .filter(|number| *number < DENSE)
+        .max()
+        .unwrap_or(0);
     let mut dense = vec![0u16; top as usize + 1].into_boxed_slice();
     let mut names = AHashMap::new();
     for (field, index) in fields.iter().zip(0u16..) {
@@ -346,9 +376,14 @@ fn compile_field(field: &FieldDescriptor, ids: &Ids) -> Field {
         Reflected::Message(entry) if field.is_map() => {
             let (key, value) = (entry.map_entry_key_field(), entry.map_entry_value_field());
             kind = ids.kind(&value.kind(), value.is_group());
-            Shape::Map { key: ids.kind(&key.kind(), false), value: kind }
+            Shape::Map {
+                key: ids.kind(&key.kind(), false),
+                value: kind,
+            }
         }
-        _ if field.cardinality() == Cardinality::Repeated => Shape::Repeated { packed: field.is_packed() },
+        _ if field.cardinality() == Cardinality::Repeated => Shape::Repeated {
+            packed: field.is_packed(),
+        },
         _ if field.supports_presence() => Shape::Explicit,
         _ => Shape::Implicit,
     };
@@ -373,7 +408,9 @@ fn compile_field(field: &FieldDescriptor, ids: &Ids) -> Field {
 fn compile_extension(field: &ExtensionDescriptor, ids: &Ids) -> Field {
     let name: Box<str> = format!("[{}]", field.full_name()).into();
     let shape = match field.cardinality() {
-        Cardinality::Repeated => Shape::Repeated { packed: field.is_packed() },
+        Cardinality::Repeated => Shape::Repeated {
+            packed: field.is_packed(),
+        },
         _ => Shape::Explicit,
     };
     Field {
@@ -406,7 +443,10 @@ fn default_json(shape: Shape, default: &Value, kind: &Reflected) -> Box<[u8]> {
                 if e.full_name() == "google.protobuf.NullValue" {
                     return Box::from(b"null".as_slice());
                 }
-                let name = e.get_value(*number).map(|value| value.name().to_owned()).unwrap_or_default();
+                let name = e
+                    .get_value(*number)
+                    .map(|value| value.name().to_owned())
+                    .unwrap_or_default();
                 return format!("\"{name}\"").into_bytes().into();
             }
             (Reflected::Bool, _) => b"false",
@@ -433,7 +473,11 @@ fn compile_enum(descriptor: &EnumDescriptor) -> Enum {
     }
     // `values()` is sorted by number in some pools, so the first declared name is looked up in the file itself.
     for (number, name) in &mut numbers {
-        let declared = descriptor.enum_descriptor_proto().value.iter().find(|value| value.number() == *number);
+        let declared = descriptor
+            .enum_descriptor_proto()
+            .value
+            .iter()
+            .find(|value| value.number() == *number);
         if let Some(first) = declared {
             *name = first.name().into();
         }

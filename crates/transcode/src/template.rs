@@ -71,7 +71,11 @@ impl Template {
     pub(crate) fn parse(text: &str) -> Result<Self, TemplateError> {
         let path = text.strip_prefix('/').ok_or(TemplateError::NoSlash)?;
         let (path, verb) = split_verb(path);
-        let mut template = Self { segments: Vec::new(), variables: Vec::new(), verb: None };
+        let mut template = Self {
+            segments: Vec::new(),
+            variables: Vec::new(),
+            verb: None,
+        };
         if let Some(verb) = verb {
             template.verb = Some(literal(verb)?);
         }
@@ -108,7 +112,12 @@ impl Template {
         let open_ended = self.segments.last() == Some(&Segment::Rest);
         let single = self.segments.len() == start + 1 && !open_ended;
         let end = (!open_ended).then_some(self.segments.len());
-        self.variables.push(Variable { field_path: field_path.to_owned(), start, end, single });
+        self.variables.push(Variable {
+            field_path: field_path.to_owned(),
+            start,
+            end,
+            single,
+        });
         Ok(())
     }
 }
@@ -165,7 +174,9 @@ fn literal(text: &str) -> Result<String, TemplateError> {
     if text.is_empty() || matches!(text, "." | "..") || !text.bytes().all(allowed) {
         return Err(bad());
     }
-    percent::decode(text, Slash::Decode).map(std::borrow::Cow::into_owned).map_err(|_| bad())
+    percent::decode(text, Slash::Decode)
+        .map(std::borrow::Cow::into_owned)
+        .map_err(|_| bad())
 }
 
 #[cfg(test)]
@@ -173,7 +184,12 @@ mod tests {
     use super::*;
 
     fn variable(field_path: &str, start: usize, end: Option<usize>, single: bool) -> Variable {
-        Variable { field_path: field_path.into(), start, end, single }
+        Variable {
+            field_path: field_path.into(),
+            start,
+            end,
+            single,
+        }
     }
 
     #[test]
@@ -181,7 +197,13 @@ mod tests {
         let template = Template::parse("/v1/{pool.name=projects/*/pools/*}/parts/{id}:scale").unwrap();
         assert_eq!(template.verb.as_deref(), Some("scale"));
         assert_eq!(template.segments.len(), 7);
-        assert_eq!(template.variables, [variable("pool.name", 1, Some(5), false), variable("id", 6, Some(7), true)]);
+        assert_eq!(
+            template.variables,
+            [
+                variable("pool.name", 1, Some(5), false),
+                variable("id", 6, Some(7), true)
+            ]
+        );
         let template = Template::parse("/v1/{name=files/**}:read").unwrap();
         assert_eq!(template.variables, [variable("name", 1, None, false)]);
         assert_eq!(Template::parse("/v1/things:import").unwrap().segments.len(), 2);
@@ -190,8 +212,28 @@ mod tests {
     #[test]
     fn templates_that_cannot_be_served_are_refused() {
         for text in [
-            "", "v1", "/", "/v1/", "/v1//x", "/v1/**/x", "/v1/{a=**}/x", "/v1/{a", "/v1/a}", "/v1/x{a}", "/v1/{a}x", "/v1/{a={b}}",
-            "/v1/{}", "/v1/{a.}", "/v1/{1a}", "/v1/{a}/{a}", "/v1/{a=}", "/v1/a b", "/v1/%zz", "/v1/..", "/v1/x:", "/v1/***",
+            "",
+            "v1",
+            "/",
+            "/v1/",
+            "/v1//x",
+            "/v1/**/x",
+            "/v1/{a=**}/x",
+            "/v1/{a",
+            "/v1/a}",
+            "/v1/x{a}",
+            "/v1/{a}x",
+            "/v1/{a={b}}",
+            "/v1/{}",
+            "/v1/{a.}",
+            "/v1/{1a}",
+            "/v1/{a}/{a}",
+            "/v1/{a=}",
+            "/v1/a b",
+            "/v1/%zz",
+            "/v1/..",
+            "/v1/x:",
+            "/v1/***",
         ] {
             assert!(Template::parse(text).is_err(), "{text}");
         }

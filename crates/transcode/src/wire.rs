@@ -185,7 +185,9 @@ pub fn unzigzag(value: u64) -> i64 {
 
 /// The last value of the singular field at `path`, as written.
 pub fn find<'a>(message: &'a [u8], path: &[u32]) -> Result<Option<Raw<'a>>, Malformed> {
-    let Some((&number, rest)) = path.split_first() else { return Ok(None) };
+    let Some((&number, rest)) = path.split_first() else {
+        return Ok(None);
+    };
     let mut reader = Reader::new(message);
     let mut found = None;
     while let Some((field, raw)) = reader.next_field()? {

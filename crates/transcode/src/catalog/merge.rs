@@ -30,7 +30,8 @@ pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<DescriptorPool, 
         }
     }
     let mut pool = DescriptorPool::new();
-    pool.decode_file_descriptor_set(merged.as_slice()).map_err(|error| CatalogError::Link(Box::new(error)))?;
+    pool.decode_file_descriptor_set(merged.as_slice())
+        .map_err(|error| CatalogError::Link(Box::new(error)))?;
     for set in library {
         add_library(&mut pool, set)?;
     }

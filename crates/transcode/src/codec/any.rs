@@ -80,7 +80,11 @@ impl Decoder<'_, '_> {
             }
             return Err(InvalidRequest::new("@type", "required in an Any"));
         };
-        let known = if url.contains('/') { self.schema.find(type_name(&url)) } else { None };
+        let known = if url.contains('/') {
+            self.schema.find(type_name(&url))
+        } else {
+            None
+        };
         let Some(id) = known else {
             return Err(InvalidRequest::new("@type", "not the URL of a known type"));
         };

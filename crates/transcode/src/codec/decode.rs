@@ -57,7 +57,11 @@ pub(crate) struct Decoder<'s, 'j> {
 
 impl<'s, 'j> Decoder<'s, 'j> {
     pub(crate) fn new(schema: &'s Schema, options: DecodeOptions, text: &'j str) -> Self {
-        Self { schema, options, lex: Lexer::new(text) }
+        Self {
+            schema,
+            options,
+            lex: Lexer::new(text),
+        }
     }
 
     /// Nothing may follow the value.
@@ -68,7 +72,10 @@ impl<'s, 'j> Decoder<'s, 'j> {
     /// Appends the content of a message.
     pub(crate) fn message(&mut self, id: MessageId, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
         if depth > MAX_DEPTH {
-            return Err(InvalidRequest::new("", format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(InvalidRequest::new(
+                "",
+                format!("nested deeper than {MAX_DEPTH} levels"),
+            ));
         }
         let message = self.schema.message(id);
         match message.well_known {
@@ -98,7 +105,10 @@ impl<'s, 'j> Decoder<'s, 'j> {
         out: &mut Vec<u8>,
     ) -> Result<(), InvalidRequest> {
         if depth > MAX_DEPTH {
-            return Err(InvalidRequest::new("", format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(InvalidRequest::new(
+                "",
+                format!("nested deeper than {MAX_DEPTH} levels"),
+            ));
         }
         self.lex.expect(b'{', "an object")?;
         let (mut first, mut typed) = (true, typed);
@@ -110,7 +120,9 @@ impl<'s, 'j> Decoder<'s, 'j> {
                 self.lex.skip(0)?;
                 continue;
             }
-            let found = message.index_by_name(&key).and_then(|index| Some((index, message.fields.get(index)?)));
+            let found = message
+                .index_by_name(&key)
+                .and_then(|index| Some((index, message.fields.get(index)?)));
             let Some((index, field)) = found else {
                 self.unknown(&key)?;
                 continue;
@@ -158,13 +170,19 @@ impl<'s, 'j> Decoder<'s, 'j> {
 
     /// A field that is the whole text.
     pub(crate) fn whole_field(&mut self, field: &'s Field, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
-        if self.is_null(field) { Ok(()) } else { self.field(field, 0, out) }
+        if self.is_null(field) {
+            Ok(())
+        } else {
+            self.field(field, 0, out)
+        }
     }
 
     fn field(&mut self, field: &'s Field, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
         match field.shape {
             Shape::Implicit => self.one(field.kind, field.number, Defaults::Skip, depth, out).map(drop),
-            Shape::Explicit => self.one(field.kind, field.number, Defaults::Write, depth, out).map(drop),
+            Shape::Explicit => self
+                .one(field.kind, field.number, Defaults::Write, depth, out)
+                .map(drop),
             Shape::Repeated { packed } => self.list(field, packed, depth, out),
             Shape::Map { key, value } => self.map(field, key, value, depth, out),
         }
@@ -191,7 +209,9 @@ impl<'s, 'j> Decoder<'s, 'j> {
                 wire::put_tag(out, number, 4);
             }
             _ => {
-                let Some(value) = self.scalar(kind)? else { return Ok(false) };
+                let Some(value) = self.scalar(kind)? else {
+                    return Ok(false);
+                };
                 if defaults == Defaults::Write || !value.is_default() {
                     value.put_field(number, kind, out);
                 }
@@ -209,7 +229,9 @@ impl<'s, 'j> Decoder<'s, 'j> {
             (Kind::String, _) => Err(self.lex.unexpected("a string")),
             (Kind::Bytes, Some(b'"')) => {
                 let text = self.lex.string()?;
-                scalar::bytes(&text).map(|bytes| Some(scalar::Scalar::Bytes(bytes))).map_err(refuse)
+                scalar::bytes(&text)
+                    .map(|bytes| Some(scalar::Scalar::Bytes(bytes)))
+                    .map_err(refuse)
             }
             (Kind::Bytes, _) => Err(self.lex.unexpected("a string of base64")),
             (Kind::Bool, _) => match (self.lex.word("true"), self.lex.word("false")) {
@@ -258,7 +280,8 @@ impl<'s, 'j> Decoder<'s, 'j> {
                     value.put(out);
                 }
             } else {
-                self.one(field.kind, field.number, Defaults::Write, depth, out).map_err(wrap)?;
+                self.one(field.kind, field.number, Defaults::Write, depth, out)
+                    .map_err(wrap)?;
             }
             index += 1;
         }
@@ -268,7 +291,14 @@ impl<'s, 'j> Decoder<'s, 'j> {
         Ok(())
     }
 
-    fn map(&mut self, field: &'s Field, key: Kind, value: Kind, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
+    fn map(
+        &mut self,
+        field: &'s Field,
+        key: Kind,
+        value: Kind,
+        depth: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), InvalidRequest> {
         self.lex.expect(b'{', "an object")?;
         let mut first = true;
         let mut keys = Keys::default();
@@ -284,7 +314,9 @@ impl<'s, 'j> Decoder<'s, 'j> {
             let before = out.len();
             let start = wire::open(out, field.number);
             let parsed = scalar::from_text(self.schema, key, Cow::Borrowed(&text));
-            parsed.map_err(|reason| wrap(InvalidRequest::new("", reason)))?.put_field(1, key, out);
+            parsed
+                .map_err(|reason| wrap(InvalidRequest::new("", reason)))?
+                .put_field(1, key, out);
             if self.one(value, 2, Defaults::Write, depth, out).map_err(wrap)? {
                 wire::close(out, start);
             } else {
@@ -320,7 +352,8 @@ impl<'s, 'j> Decoder<'s, 'j> {
         let (mut first, mut index) = (true, 0usize);
         while self.lex.more(&mut first, b']')? {
             let value = wire::open(out, 1);
-            self.json_value(depth + 1, out).map_err(|error| error.within(&format!("[{index}]")))?;
+            self.json_value(depth + 1, out)
+                .map_err(|error| error.within(&format!("[{index}]")))?;
             wire::close(out, value);
             index += 1;
         }
@@ -330,7 +363,10 @@ impl<'s, 'j> Decoder<'s, 'j> {
     /// The content of a `google.protobuf.Value`.
     fn json_value(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
         if depth > MAX_DEPTH {
-            return Err(InvalidRequest::new("", format!("nested deeper than {MAX_DEPTH} levels")));
+            return Err(InvalidRequest::new(
+                "",
+                format!("nested deeper than {MAX_DEPTH} levels"),
+            ));
         }
         match self.lex.peek() {
             Some(b'"') => wire::put_bytes(out, 3, self.lex.string()?.as_bytes()),
@@ -349,7 +385,9 @@ impl<'s, 'j> Decoder<'s, 'j> {
             Some(b'f') if self.lex.word("false") => out.extend_from_slice(&[4 << 3, 0]),
             Some(b'-' | b'0'..=b'9') => {
                 let parsed = scalar::from_number(Kind::Double, self.lex.number()?);
-                parsed.map_err(|reason| InvalidRequest::new("", reason))?.put_field(2, Kind::Double, out);
+                parsed
+                    .map_err(|reason| InvalidRequest::new("", reason))?
+                    .put_field(2, Kind::Double, out);
             }
             _ => return Err(self.lex.unexpected("a value")),
         }

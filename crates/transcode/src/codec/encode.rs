@@ -33,7 +33,12 @@ pub(crate) struct Encoder<'s, 'o, 'w> {
 
 impl<'s, 'w> Encoder<'s, '_, 'w> {
     pub(crate) fn new<'o>(schema: &'s Schema, options: EncodeOptions, out: &'o mut Vec<u8>) -> Encoder<'s, 'o, 'w> {
-        Encoder { schema, options, out, entries: Vec::new() }
+        Encoder {
+            schema,
+            options,
+            out,
+            entries: Vec::new(),
+        }
     }
 
     /// Writes a message in whatever JSON its type has.
@@ -56,11 +61,17 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         let message = self.schema.message(id);
         let base = self.scan(message, bytes)?;
         let (start, end) = self.run(base, field);
-        let Some(field) = message.fields.get(field) else { return Ok(()) };
+        let Some(field) = message.fields.get(field) else {
+            return Ok(());
+        };
         if start < end {
             self.field(field, start, end, 0)
         } else {
-            let absent: &[u8] = if field.default_json.is_empty() { b"null" } else { &field.default_json };
+            let absent: &[u8] = if field.default_json.is_empty() {
+                b"null"
+            } else {
+                &field.default_json
+            };
             self.out.extend_from_slice(absent);
             Ok(())
         }
@@ -78,7 +89,9 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         let end = self.entries.len();
         let (mut at, mut next) = (base, 0usize);
         while at < end {
-            let Some(index) = self.entries.get(at).map(|entry| entry.field) else { break };
+            let Some(index) = self.entries.get(at).map(|entry| entry.field) else {
+                break;
+            };
             let mut until = at + 1;
             while until < end && self.entries.get(until).is_some_and(|entry| entry.field == index) {
                 until += 1;
@@ -102,7 +115,10 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
     fn is_omitted(&self, field: &Field, until: usize) -> bool {
         self.options.unset == Unset::Omit
             && field.shape == Shape::Implicit
-            && self.entries.get(until.wrapping_sub(1)).is_some_and(|entry| wire::is_default(&entry.raw))
+            && self
+                .entries
+                .get(until.wrapping_sub(1))
+                .is_some_and(|entry| wire::is_default(&entry.raw))
     }
 
     fn key(&mut self, field: &Field, first: &mut bool) {
@@ -118,7 +134,10 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         }
         for field in fields.iter().filter(|field| !field.default_json.is_empty()) {
             self.key(field, first);
-            if self.options.enums == super::EnumStyle::Numbers && matches!(field.kind, Kind::Enum(_)) && field.is_singular() {
+            if self.options.enums == super::EnumStyle::Numbers
+                && matches!(field.kind, Kind::Enum(_))
+                && field.is_singular()
+            {
                 self.out.push(b'0');
             } else {
                 self.out.extend_from_slice(&field.default_json);
@@ -133,8 +152,12 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         let mut holders: SmallVec<[Holder; 4]> = SmallVec::new();
         let mut reader = Reader::new(bytes);
         while let Some((number, raw)) = reader.next_field()? {
-            let Some(index) = message.index_of(number) else { continue };
-            let Some(field) = message.fields.get(index) else { continue };
+            let Some(index) = message.index_of(number) else {
+                continue;
+            };
+            let Some(field) = message.fields.get(index) else {
+                continue;
+            };
             if !fits(field, &raw) {
                 continue;
             }
@@ -143,11 +166,19 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
                 let since = self.entries.len();
                 match holders.iter_mut().find(|holder| holder.oneof == oneof) {
                     Some(holder) if holder.field != slot => {
-                        *holder = Holder { oneof, field: slot, since };
+                        *holder = Holder {
+                            oneof,
+                            field: slot,
+                            since,
+                        };
                         displaced = true;
                     }
                     Some(_) => {}
-                    None => holders.push(Holder { oneof, field: slot, since }),
+                    None => holders.push(Holder {
+                        oneof,
+                        field: slot,
+                        since,
+                    }),
                 }
             }
             sorted &= slot >= last;
@@ -168,9 +199,14 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         self.entries.retain(|entry| {
             let index = position;
             position += 1;
-            let oneof = message.fields.get(usize::from(entry.field)).and_then(|field| field.oneof);
+            let oneof = message
+                .fields
+                .get(usize::from(entry.field))
+                .and_then(|field| field.oneof);
             index < base
-                || !holders.iter().any(|holder| Some(holder.oneof) == oneof && index < holder.since)
+                || !holders
+                    .iter()
+                    .any(|holder| Some(holder.oneof) == oneof && index < holder.since)
         });
     }
 
@@ -183,12 +219,20 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
     }
 
     /// Writes one field's value from its entries.
-    pub(super) fn field(&mut self, field: &'s Field, start: usize, end: usize, depth: usize) -> Result<(), EncodeError> {
+    pub(super) fn field(
+        &mut self,
+        field: &'s Field,
+        start: usize,
+        end: usize,
+        depth: usize,
+    ) -> Result<(), EncodeError> {
         match field.shape {
             Shape::Map { key, value } => self.map(key, value, start, end, depth),
             Shape::Repeated { .. } => self.list(field.kind, start, end, depth),
             Shape::Implicit | Shape::Explicit => {
-                let Some(Entry { raw, .. }) = self.entries.get(end.wrapping_sub(1)).copied() else { return Ok(()) };
+                let Some(Entry { raw, .. }) = self.entries.get(end.wrapping_sub(1)).copied() else {
+                    return Ok(());
+                };
                 match field.kind.message() {
                     Some(id) if end - start > 1 => self.merged(id, start, end, depth),
                     _ => self.value(field.kind, raw, depth),
@@ -220,7 +264,9 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         self.out.push(b'[');
         let mut first = true;
         for at in start..end {
-            let Some(Entry { raw, .. }) = self.entries.get(at).copied() else { break };
+            let Some(Entry { raw, .. }) = self.entries.get(at).copied() else {
+                break;
+            };
             match raw {
                 Raw::Bytes(block) if kind.packable() => self.packed(kind, block, &mut first)?,
                 raw => {
@@ -252,7 +298,14 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
     }
 
     /// Writes a map, sorted by key so that equal messages have equal text; the last of equal keys wins.
-    pub(super) fn map(&mut self, key: Kind, value: Kind, start: usize, end: usize, depth: usize) -> Result<(), EncodeError> {
+    pub(super) fn map(
+        &mut self,
+        key: Kind,
+        value: Kind,
+        start: usize,
+        end: usize,
+        depth: usize,
+    ) -> Result<(), EncodeError> {
         let mut pairs: Vec<(Raw<'w>, Option<Raw<'w>>)> = Vec::with_capacity(end - start);
         for entry in self.entries.get(start..end).unwrap_or_default() {
             if let Raw::Bytes(bytes) = entry.raw {
@@ -303,7 +356,10 @@ fn map_entry<'w>(key: Kind, value: Kind, bytes: &'w [u8]) -> Result<(Raw<'w>, Op
     Ok((found_key, found_value))
 }
 
-#[allow(clippy::cast_possible_wrap, reason = "signed keys are ordered as the numbers they stand for")]
+#[allow(
+    clippy::cast_possible_wrap,
+    reason = "signed keys are ordered as the numbers they stand for"
+)]
 fn compare(kind: Kind, a: &Raw<'_>, b: &Raw<'_>) -> std::cmp::Ordering {
     match (a, b) {
         (Raw::Bytes(a), Raw::Bytes(b)) => a.cmp(b),

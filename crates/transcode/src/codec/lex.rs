@@ -62,7 +62,11 @@ impl<'a> Lexer<'a> {
     }
 
     pub(crate) fn expect(&mut self, byte: u8, wanted: &str) -> Result<(), InvalidRequest> {
-        if self.take(byte) { Ok(()) } else { Err(self.unexpected(wanted)) }
+        if self.take(byte) {
+            Ok(())
+        } else {
+            Err(self.unexpected(wanted))
+        }
     }
 
     /// After `{` or `[`: whether another member follows; takes commas and the closing byte.
@@ -90,7 +94,9 @@ impl<'a> Lexer<'a> {
     /// Takes `null`, `true` or `false` if it is next.
     pub(crate) fn word(&mut self, word: &str) -> bool {
         self.peek();
-        let Some(after) = self.rest().strip_prefix(word.as_bytes()) else { return false };
+        let Some(after) = self.rest().strip_prefix(word.as_bytes()) else {
+            return false;
+        };
         if after.first().is_some_and(u8::is_ascii_alphanumeric) {
             return false;
         }
@@ -104,7 +110,11 @@ impl<'a> Lexer<'a> {
         let start = self.at;
         let length = number::scan(self.rest()).ok_or_else(|| self.unexpected("a number"))?;
         self.at += length;
-        if self.rest().first().is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'+')) {
+        if self
+            .rest()
+            .first()
+            .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-' | b'+'))
+        {
             return Err(self.unexpected("the end of a number"));
         }
         Ok(self.text.get(start..self.at).unwrap_or_default())
@@ -145,7 +155,9 @@ impl<'a> Lexer<'a> {
     /// Bytes until the next quote, backslash or control character.
     fn plain_run(&self) -> usize {
         let rest = self.rest();
-        rest.iter().position(|&b| b == b'"' || b == b'\\' || b < 0x20).unwrap_or(rest.len())
+        rest.iter()
+            .position(|&b| b == b'"' || b == b'\\' || b < 0x20)
+            .unwrap_or(rest.len())
     }
 
     fn escape(&mut self) -> Result<char, InvalidRequest> {
@@ -185,7 +197,10 @@ impl<'a> Lexer<'a> {
     }
 
     fn hex(&mut self) -> Result<u32, InvalidRequest> {
-        let digits = self.text.get(self.at..self.at + 4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
+        let digits = self
+            .text
+            .get(self.at..self.at + 4)
+            .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()));
         let code = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
         let code = code.ok_or_else(|| self.fault("unknown escape in a string"))?;
         self.at += 4;

@@ -35,7 +35,11 @@ pub(crate) fn scan(text: &[u8]) -> Option<usize> {
 }
 
 fn whole(text: &str) -> Result<(), Reason> {
-    if scan(text.as_bytes()) == Some(text.len()) { Ok(()) } else { Err(NOT_A_NUMBER) }
+    if scan(text.as_bytes()) == Some(text.len()) {
+        Ok(())
+    } else {
+        Err(NOT_A_NUMBER)
+    }
 }
 
 /// Sign and magnitude of an integer in any JSON notation: `100000`, `1e5` and `100000.0` are the same number.
@@ -43,7 +47,10 @@ fn integer(text: &str) -> Result<(bool, u64), Reason> {
     whole(text)?;
     let (negative, number) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     if number.bytes().all(|b| b.is_ascii_digit()) {
-        return number.parse().map(|magnitude| (negative, magnitude)).map_err(|_| OUT_OF_RANGE);
+        return number
+            .parse()
+            .map(|magnitude| (negative, magnitude))
+            .map_err(|_| OUT_OF_RANGE);
     }
     let (mantissa, exponent) = match number.split_once(['e', 'E']) {
         Some((mantissa, exponent)) => (mantissa, saturating_exponent(exponent)),
@@ -56,27 +63,43 @@ fn integer(text: &str) -> Result<(bool, u64), Reason> {
         return Ok((negative, 0));
     }
     let dropped = digits.len() - digits.trim_end_matches('0').len();
-    let scale = exponent + i64::try_from(dropped).unwrap_or(i64::MAX / 4) - i64::try_from(tail.len()).unwrap_or(i64::MAX / 4);
+    let scale =
+        exponent + i64::try_from(dropped).unwrap_or(i64::MAX / 4) - i64::try_from(tail.len()).unwrap_or(i64::MAX / 4);
     if scale < 0 {
         return Err(NOT_AN_INTEGER);
     }
     // 2^64 has twenty digits.
-    let zeros = u32::try_from(scale).ok().filter(|zeros| *zeros <= 20).ok_or(OUT_OF_RANGE)?;
+    let zeros = u32::try_from(scale)
+        .ok()
+        .filter(|zeros| *zeros <= 20)
+        .ok_or(OUT_OF_RANGE)?;
     let base: u64 = significant.parse().map_err(|_| OUT_OF_RANGE)?;
-    let magnitude = 10u64.checked_pow(zeros).and_then(|power| base.checked_mul(power)).ok_or(OUT_OF_RANGE)?;
+    let magnitude = 10u64
+        .checked_pow(zeros)
+        .and_then(|power| base.checked_mul(power))
+        .ok_or(OUT_OF_RANGE)?;
     Ok((negative, magnitude))
 }
 
 /// The exponent, held within bounds that no later sum can leave.
 fn saturating_exponent(text: &str) -> i64 {
     let negative = text.starts_with('-');
-    let magnitude = text.trim_start_matches(['+', '-']).parse::<i64>().unwrap_or(i64::MAX).min(i64::MAX / 4);
+    let magnitude = text
+        .trim_start_matches(['+', '-'])
+        .parse::<i64>()
+        .unwrap_or(i64::MAX)
+        .min(i64::MAX / 4);
     if negative { -magnitude } else { magnitude }
 }
 
 pub(crate) fn parse_i64(text: &str) -> Result<i64, Reason> {
     let (negative, magnitude) = integer(text)?;
-    if negative { 0i64.checked_sub_unsigned(magnitude) } else { i64::try_from(magnitude).ok() }.ok_or(OUT_OF_RANGE)
+    if negative {
+        0i64.checked_sub_unsigned(magnitude)
+    } else {
+        i64::try_from(magnitude).ok()
+    }
+    .ok_or(OUT_OF_RANGE)
 }
 
 pub(crate) fn parse_i32(text: &str) -> Result<i32, Reason> {
@@ -98,14 +121,22 @@ pub(crate) fn parse_u32(text: &str) -> Result<u32, Reason> {
 pub(crate) fn parse_f64(text: &str) -> Result<f64, Reason> {
     whole(text)?;
     let value: f64 = text.parse().map_err(|_| NOT_A_NUMBER)?;
-    if value.is_finite() { Ok(value) } else { Err(OUT_OF_RANGE) }
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(OUT_OF_RANGE)
+    }
 }
 
 /// A float; rounded once, from the text.
 pub(crate) fn parse_f32(text: &str) -> Result<f32, Reason> {
     whole(text)?;
     let value: f32 = text.parse().map_err(|_| NOT_A_NUMBER)?;
-    if value.is_finite() { Ok(value) } else { Err(OUT_OF_RANGE) }
+    if value.is_finite() {
+        Ok(value)
+    } else {
+        Err(OUT_OF_RANGE)
+    }
 }
 
 #[cfg(test)]
@@ -115,8 +146,17 @@ mod tests {
     #[test]
     fn integers_are_exact_in_every_notation() {
         for (text, value) in [
-            ("0", 0), ("-0", 0), ("1e5", 100_000), ("1E+5", 100_000), ("100000.000", 100_000), ("1.5e1", 15), ("0.0e99999999999999999999", 0),
-            ("-9223372036854775808", i64::MIN), ("9.223372036854775807e18", i64::MAX), ("120e-1", 12), ("-1.20e2", -120),
+            ("0", 0),
+            ("-0", 0),
+            ("1e5", 100_000),
+            ("1E+5", 100_000),
+            ("100000.000", 100_000),
+            ("1.5e1", 15),
+            ("0.0e99999999999999999999", 0),
+            ("-9223372036854775808", i64::MIN),
+            ("9.223372036854775807e18", i64::MAX),
+            ("120e-1", 12),
+            ("-1.20e2", -120),
         ] {
             assert_eq!(parse_i64(text), Ok(value), "{text}");
         }
@@ -126,7 +166,24 @@ mod tests {
 
     #[test]
     fn what_is_not_an_integer_of_the_type_is_refused() {
-        for text in ["", "-", "+1", "01", "-01", "1.", ".5", "0.5", "1e-1", "1e", "0x1", "1 ", " 1", "1e99999999999999999999", "9223372036854775808", "٣"] {
+        for text in [
+            "",
+            "-",
+            "+1",
+            "01",
+            "-01",
+            "1.",
+            ".5",
+            "0.5",
+            "1e-1",
+            "1e",
+            "0x1",
+            "1 ",
+            " 1",
+            "1e99999999999999999999",
+            "9223372036854775808",
+            "٣",
+        ] {
             assert!(parse_i64(text).is_err(), "{text}");
         }
         assert!(parse_u64("-1").is_err());

@@ -160,7 +160,11 @@ pub(crate) fn unknown_enum(schema: &Schema, id: EnumId, name: &str) -> Reason {
 
 /// Base64 of either alphabet.
 pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, Reason> {
-    let engine = if text.contains(['-', '_']) { &URL_SAFE } else { &STANDARD };
+    let engine = if text.contains(['-', '_']) {
+        &URL_SAFE
+    } else {
+        &STANDARD
+    };
     engine.decode(text).map_err(|_| "not base64".into())
 }
 

@@ -65,7 +65,9 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
 
     /// Writes field 1 in place of the message: structs, lists and wrappers.
     fn first_field(&mut self, message: &'s Message, base: usize, depth: usize) -> Result<(), EncodeError> {
-        let Some(field) = message.fields.first() else { return Err(EncodeError::Malformed) };
+        let Some(field) = message.fields.first() else {
+            return Err(EncodeError::Malformed);
+        };
         let (start, end) = self.run(base, 0);
         if start == end {
             self.out.extend_from_slice(&field.default_json);
@@ -75,16 +77,21 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
     }
 
     fn json_value(&mut self, message: &'s Message, base: usize, depth: usize) -> Result<(), EncodeError> {
-        let Some(Entry { field: index, raw }) = self.entries.last().copied().filter(|_| self.entries.len() > base) else {
+        let Some(Entry { field: index, raw }) = self.entries.last().copied().filter(|_| self.entries.len() > base)
+        else {
             self.out.extend_from_slice(b"null");
             return Ok(());
         };
         if let Raw::Fixed64(bits) = raw
             && !f64::from_bits(bits).is_finite()
         {
-            return Err(EncodeError::Unrepresentable("a number that is not finite, as google.protobuf.Value"));
+            return Err(EncodeError::Unrepresentable(
+                "a number that is not finite, as google.protobuf.Value",
+            ));
         }
-        let Some(field) = message.fields.get(usize::from(index)) else { return Err(EncodeError::Malformed) };
+        let Some(field) = message.fields.get(usize::from(index)) else {
+            return Err(EncodeError::Malformed);
+        };
         let (start, end) = self.run(base, usize::from(index));
         self.field(field, start, end, depth)
     }
@@ -154,11 +161,13 @@ pub(crate) fn from_text(
 ) -> Result<(), scalar::Reason> {
     match message.well_known {
         WellKnown::Timestamp => {
-            let parts = time::parse_timestamp(value).ok_or("not a timestamp: must be RFC 3339, such as 2026-01-31T12:00:00Z")?;
+            let parts = time::parse_timestamp(value)
+                .ok_or("not a timestamp: must be RFC 3339, such as 2026-01-31T12:00:00Z")?;
             put_seconds_and_nanos(parts, out);
         }
         WellKnown::Duration => {
-            let parts = time::parse_duration(value).ok_or("not a duration: must be seconds with suffix s, such as 1.5s")?;
+            let parts =
+                time::parse_duration(value).ok_or("not a duration: must be seconds with suffix s, such as 1.5s")?;
             put_seconds_and_nanos(parts, out);
         }
         WellKnown::FieldMask => {

@@ -16,7 +16,9 @@ pub(crate) fn format_timestamp(seconds: i64, nanos: i32) -> Option<String> {
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     let fraction = fraction(nanos.unsigned_abs());
-    Some(format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z"))
+    Some(format!(
+        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z"
+    ))
 }
 
 /// The text of a duration, `None` if it is out of range or its parts differ in sign.
@@ -26,7 +28,11 @@ pub(crate) fn format_duration(seconds: i64, nanos: i32) -> Option<String> {
         return None;
     }
     let sign = if seconds < 0 || nanos < 0 { "-" } else { "" };
-    Some(format!("{sign}{}{}s", seconds.unsigned_abs(), fraction(nanos.unsigned_abs())))
+    Some(format!(
+        "{sign}{}{}s",
+        seconds.unsigned_abs(),
+        fraction(nanos.unsigned_abs())
+    ))
 }
 
 /// `.`, then three, six or nine digits; nothing for zero.
@@ -63,14 +69,18 @@ pub(crate) fn parse_timestamp(text: &str) -> Option<(i64, i32)> {
         }
     };
     let seconds = days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset(zone)?;
-    (MIN_SECONDS..=MAX_SECONDS).contains(&seconds).then_some((seconds, nanos))
+    (MIN_SECONDS..=MAX_SECONDS)
+        .contains(&seconds)
+        .then_some((seconds, nanos))
 }
 
 /// Seconds and nanoseconds of a duration's text.
 pub(crate) fn parse_duration(text: &str) -> Option<(i64, i32)> {
     let number = text.strip_suffix('s')?;
     let (negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
-    let (whole, part) = number.split_once('.').map_or((number, None), |(whole, part)| (whole, Some(part)));
+    let (whole, part) = number
+        .split_once('.')
+        .map_or((number, None), |(whole, part)| (whole, Some(part)));
     if whole.is_empty() || whole.len() > 12 || !whole.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
@@ -107,7 +117,11 @@ fn offset(zone: &str) -> Option<i64> {
 
 fn digits(text: &str, start: usize, count: usize) -> Option<i64> {
     let part = text.get(start..start + count)?;
-    if part.bytes().all(|b| b.is_ascii_digit()) { part.parse().ok() } else { None }
+    if part.bytes().all(|b| b.is_ascii_digit()) {
+        part.parse().ok()
+    } else {
+        None
+    }
 }
 
 fn days_in_month(year: i64, month: i64) -> Option<i64> {
@@ -163,10 +177,23 @@ mod tests {
     #[test]
     fn impossible_timestamps_are_refused() {
         for text in [
-            "", "1970-01-01", "1970-01-01t00:00:00Z", "1970-01-01T00:00:00z", "1970-01-01T00:00:00", "1970-02-29T00:00:00Z",
-            "1970-13-01T00:00:00Z", "1970-01-01T24:00:00Z", "1970-01-01T00:00:60Z", "1970-01-01T00:00:00.Z",
-            "1970-01-01T00:00:00.0000000001Z", "0000-01-01T00:00:00Z", "0001-01-01T00:00:00+01:00", "1970-01-01T00:00:00+0100",
-            "1970-01-01T00:00:00.5", "1970-01-01 00:00:00Z", "é970-01-01T00:00:00Z",
+            "",
+            "1970-01-01",
+            "1970-01-01t00:00:00Z",
+            "1970-01-01T00:00:00z",
+            "1970-01-01T00:00:00",
+            "1970-02-29T00:00:00Z",
+            "1970-13-01T00:00:00Z",
+            "1970-01-01T24:00:00Z",
+            "1970-01-01T00:00:60Z",
+            "1970-01-01T00:00:00.Z",
+            "1970-01-01T00:00:00.0000000001Z",
+            "0000-01-01T00:00:00Z",
+            "0001-01-01T00:00:00+01:00",
+            "1970-01-01T00:00:00+0100",
+            "1970-01-01T00:00:00.5",
+            "1970-01-01 00:00:00Z",
+            "é970-01-01T00:00:00Z",
         ] {
             assert_eq!(parse_timestamp(text), None, "{text}");
         }
@@ -178,7 +205,18 @@ mod tests {
         assert_eq!(parse_duration("-0.5s"), Some((0, -500_000_000)));
         assert_eq!(format_duration(0, -500_000_000).as_deref(), Some("-0.500s"));
         assert_eq!(parse_duration("315576000000s"), Some((MAX_DURATION, 0)));
-        for text in ["", "s", "1", "1.s", ".5s", "+1s", "1e3s", "315576000001s", "1.0000000001s", " 1s"] {
+        for text in [
+            "",
+            "s",
+            "1",
+            "1.s",
+            ".5s",
+            "+1s",
+            "1e3s",
+            "315576000001s",
+            "1.0000000001s",
+            " 1s",
+        ] {
             assert_eq!(parse_duration(text), None, "{text}");
         }
         assert_eq!(format_duration(1, -1), None);
