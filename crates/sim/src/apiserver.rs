@@ -306,7 +306,8 @@ impl ApiServer {
         };
         let def = collection.def();
         prepare::stamp_new(self, &def, &mut object);
-        prepare::defaults(self, &def, &mut object);
+        prepare::defaults(&def, &mut object);
+        prepare::allocate(self, &def, None, &mut object);
         let key = Key::new(dig::meta(&object, "namespace"), dig::meta(&object, "name"));
         let _ = collection.commit(&key, None, object);
     }

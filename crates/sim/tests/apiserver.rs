@@ -233,7 +233,7 @@ async fn evictions_honour_disruption_budgets() {
     for name in ["a", "b"] {
         let pod: Pod = serde_json::from_value(json!({"metadata": {"name": name, "labels": {"app": "x"}}, "spec": {"containers": [{"name": "c"}]}})).unwrap();
         pods.create(&PostParams::default(), &pod).await.unwrap();
-        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": {"phase": "Running"}}))).await.unwrap();
+        pods.patch_status(name, &PatchParams::default(), &Patch::Merge(json!({"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}))).await.unwrap();
     }
     let budget = serde_json::from_value(json!({"metadata": {"name": "x"}, "spec": {"minAvailable": 1, "selector": {"matchLabels": {"app": "x"}}}})).unwrap();
     budgets.create(&PostParams::default(), &budget).await.unwrap();
@@ -355,6 +355,8 @@ async fn appliers_own_fields_conflict_and_let_go() {
     assert_eq!(made.resource_version(), same.resource_version());
     let two = apply("two", false, json!({"parts": [{"name": "c", "count": 7}]})).await.unwrap();
     assert_eq!(two.data["spec"]["parts"].as_array().unwrap().len(), 3);
+    let again = apply("one", false, json!({"size": 4, "parts": [{"name": "a", "count": 2}, {"name": "b"}]})).await.unwrap();
+    assert_eq!(two.resource_version(), again.resource_version(), "applying the same again makes no revision");
     match apply("two", false, json!({"size": 5, "parts": [{"name": "c", "count": 7}]})).await.unwrap_err() {
         kube::Error::Api(status) => {
             assert_eq!((status.code, status.reason.as_str()), (409, "Conflict"));

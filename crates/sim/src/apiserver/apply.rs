@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     dig,
-    fieldset::{Difference, FieldSet, element_step},
+    fieldset::{FieldSet, element_step},
     managed::{self, Manager},
     server::{Answer, Target},
     status::{ApiError, Cause},
@@ -41,12 +41,13 @@ pub(crate) async fn answer(target: &Target<'_>, key: &Key, mut config: Value, fo
 fn merged(target: &Target<'_>, live: &Value, config: &Value, force: bool) -> Result<Value, ApiError> {
     let at = Cursor::root(target.def, target.version);
     let me = managed::writer(target, true);
+    let scope = managed::Scope::of(target);
     let mut next = live.clone();
     merge(&mut next, config, &at);
     let (own, others): (Vec<Manager>, Vec<Manager>) = managed::read(live)
         .into_iter()
         .partition(|manager| manager.applies && manager.name == me.name && manager.subresource == me.subresource);
-    let declared = FieldSet::of(&managed::manageable(config), &at);
+    let declared = managed::fields_of(config, scope, &at);
     let mut kept = declared.clone();
     for manager in &others {
         kept.add(&manager.fields);
@@ -55,7 +56,7 @@ fn merged(target: &Target<'_>, live: &Value, config: &Value, force: bool) -> Res
         prune(&mut next, &manager.fields, &kept, &at);
     }
     if !force {
-        let changed = Difference::between(Some(&managed::manageable(live)), Some(&managed::manageable(&next)), &at).changed;
+        let changed = managed::difference(Some(live), &next, scope, &at).changed;
         check_conflicts(target, &changed, &others)?;
     }
     Ok(next)

@@ -66,6 +66,11 @@ fn spend_budget(target: &Target<'_>, pod: &Object) -> Result<(), ApiError> {
         return Err(refusal(refuse, format!("The disruption budget {name} is still being processed by the server.")));
     }
     let allowed = number(&["status", "disruptionsAllowed"]);
+    let healthy_budget = number(&["status", "currentHealthy"]) >= number(&["status", "desiredHealthy"]) && number(&["status", "desiredHealthy"]) > 0;
+    let always = dig::text(&budget.value, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
+    if !is_ready(&pod.value) && (always || healthy_budget) {
+        return Ok(());
+    }
     if allowed <= 0 {
         let (need, have) = (number(&["status", "desiredHealthy"]), number(&["status", "currentHealthy"]));
         return Err(refusal(refuse, format!("The disruption budget {name} needs {need} healthy pods and has {have} currently")));
@@ -84,4 +89,10 @@ fn spend_budget(target: &Target<'_>, pod: &Object) -> Result<(), ApiError> {
         .commit(&key, Some(budget.revision), next)
         .map(|_| ())
         .map_err(|_| refusal(refuse, format!("The disruption budget {name} has just changed, try again")))
+}
+
+/// A running pod that is not ready disrupts nothing when it goes.
+fn is_ready(pod: &Value) -> bool {
+    let conditions = dig::items(pod, &["status", "conditions"]);
+    conditions.iter().any(|condition| dig::text(condition, &["type"]) == "Ready" && dig::text(condition, &["status"]) == "True")
 }

@@ -3,7 +3,7 @@
 //! A set is a tree whose steps are written as in `FieldsV1`: `f:name` for a field, `k:{…}` for an element of a keyed list, `v:…` for an element
 //! of a set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, btree_map::Entry};
 
 use serde_json::{Map, Value};
 
@@ -29,9 +29,16 @@ impl FieldSet {
         !self.here && self.below.values().all(Self::is_empty)
     }
 
-    fn put(&mut self, step: String, set: Self) {
-        if !set.is_empty() {
-            self.below.entry(step).or_default().add(&set);
+    /// Adds a set below a step.
+    pub(crate) fn put(&mut self, step: String, set: Self) {
+        if set.is_empty() {
+            return;
+        }
+        match self.below.entry(step) {
+            Entry::Vacant(slot) => {
+                slot.insert(set);
+            }
+            Entry::Occupied(mut slot) => slot.get_mut().add(&set),
         }
     }
 

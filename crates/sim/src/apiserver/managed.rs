@@ -1,12 +1,11 @@
 //! `metadata.managedFields`: who set which fields, kept at every write.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::{
     dig,
     fieldset::{Difference, FieldSet},
     server::Target,
-    status::ApiError,
     types::Cursor,
     write::Intent,
 };
@@ -89,33 +88,110 @@ pub(crate) fn writer(target: &Target<'_>, applies: bool) -> Manager {
     }
 }
 
-/// The managed part of an object: without type, identity and what the server says.
-pub(crate) fn manageable(object: &Value) -> Value {
-    let mut copy: Map<String, Value> = Map::new();
-    for (key, value) in object.as_object().into_iter().flatten() {
-        match key.as_str() {
-            "apiVersion" | "kind" => {}
-            "metadata" => {
-                let fields = value.as_object().into_iter().flatten().filter(|(key, _)| !NOBODYS.contains(&key.as_str()));
-                let fields: Map<String, Value> = fields.map(|(key, value)| (key.clone(), value.clone())).collect();
-                if !fields.is_empty() {
-                    copy.insert(key.clone(), Value::Object(fields));
-                }
-            }
-            _ => {
-                copy.insert(key.clone(), value.clone());
-            }
+/// Which half of an object a request can change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scope {
+    /// All of it.
+    Whole,
+    /// All but `status`, which is a subresource.
+    Main,
+    /// `status` and metadata.
+    Status,
+}
+
+impl Scope {
+    pub(crate) fn of(target: &Target<'_>) -> Self {
+        match (target.info.subresource.as_deref(), target.version.status) {
+            (Some("status"), _) => Self::Status,
+            (_, true) => Self::Main,
+            (_, false) => Self::Whole,
         }
     }
-    Value::Object(copy)
+
+    fn has(self, key: &str) -> bool {
+        match self {
+            Self::Whole => true,
+            Self::Main => key != "status",
+            Self::Status => matches!(key, "status" | "metadata"),
+        }
+    }
+}
+
+/// The managed fields at the top of an object and in its metadata, as path and value: without type, identity and what the server says.
+fn parts(object: &Value, scope: Scope) -> impl Iterator<Item = (Option<&'static str>, &str, &Value)> {
+    let top = object.as_object().into_iter().flatten().filter(move |(key, _)| scope.has(key));
+    top.flat_map(|(key, value)| {
+        let metadata = (key == "metadata").then(|| value.as_object()).flatten();
+        let inner = metadata.into_iter().flatten().filter(|(key, _)| !NOBODYS.contains(&key.as_str()));
+        let plain = !matches!(key.as_str(), "metadata" | "apiVersion" | "kind");
+        inner.map(|(key, value)| (Some("metadata"), key.as_str(), value)).chain(plain.then_some((None, key.as_str(), value)))
+    })
+}
+
+fn place(parent: Option<&'static str>, key: &str, set: FieldSet, into: &mut FieldSet) {
+    if set.is_empty() {
+        return;
+    }
+    match parent {
+        Some(parent) => {
+            let mut outer = FieldSet::default();
+            outer.put(format!("f:{key}"), set);
+            into.put(format!("f:{parent}"), outer);
+        }
+        None => into.put(format!("f:{key}"), set),
+    }
+}
+
+fn cursor<'a>(parent: Option<&'static str>, key: &str, at: &Cursor<'a>) -> Cursor<'a> {
+    match parent {
+        Some(parent) => at.field(parent).field(key),
+        None => at.field(key),
+    }
+}
+
+/// All managed fields of an object.
+pub(crate) fn fields_of(object: &Value, scope: Scope, at: &Cursor<'_>) -> FieldSet {
+    let mut all = FieldSet::default();
+    for (parent, key, value) in parts(object, scope) {
+        place(parent, key, FieldSet::of(value, &cursor(parent, key, at)), &mut all);
+    }
+    all
+}
+
+/// How the managed fields of an object change.
+pub(crate) fn difference(old: Option<&Value>, new: &Value, scope: Scope, at: &Cursor<'_>) -> Difference {
+    let mut all = Difference::default();
+    let mut put = |parent, key: &str, part: Difference| {
+        place(parent, key, part.changed, &mut all.changed);
+        place(parent, key, part.removed, &mut all.removed);
+    };
+    for (parent, key, value) in parts(new, scope) {
+        let before = in_object(old, parent, key);
+        if before != Some(value) {
+            put(parent, key, Difference::between(before, Some(value), &cursor(parent, key, at)));
+        }
+    }
+    for (parent, key, value) in old.into_iter().flat_map(|old| parts(old, scope)) {
+        if in_object(Some(new), parent, key).is_none() {
+            put(parent, key, Difference::between(Some(value), None, &cursor(parent, key, at)));
+        }
+    }
+    all
+}
+
+fn in_object<'a>(object: Option<&'a Value>, parent: Option<&'static str>, key: &str) -> Option<&'a Value> {
+    match parent {
+        Some(parent) => dig::at(object?, &[parent, key]),
+        None => object?.get(key),
+    }
 }
 
 /// Brings the record in `next` up to date.
-pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value, intent: &Intent) -> Result<(), ApiError> {
+pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value, intent: &Intent) {
     let at = Cursor::root(target.def, target.version);
     let mut managers = starting_point(old, next);
-    let before = old.map(manageable);
-    let difference = Difference::between(before.as_ref(), Some(&manageable(next)), &at);
+    let scope = Scope::of(target);
+    let difference = difference(old, next, scope, &at);
     let mut writer = writer(target, matches!(intent, Intent::Apply { .. }));
     let position = managers.iter().position(|manager| manager.is(&writer));
     let own = position.map(|index| managers.remove(index));
@@ -125,7 +201,7 @@ pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value,
         manager.fields = manager.fields.minus(&lost);
     }
     match intent {
-        Intent::Apply { config, .. } => writer.fields = FieldSet::of(&manageable(config), &at),
+        Intent::Apply { config, .. } => writer.fields = fields_of(config, scope, &at),
         Intent::Update => {
             writer.fields = own.as_ref().map(|own| own.fields.minus(&difference.removed)).unwrap_or_default();
             writer.fields.add(&difference.changed);
@@ -134,7 +210,8 @@ pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value,
     if let Some(own) = own.filter(|own| own.fields == writer.fields) {
         writer.time = own.time;
     }
-    managers.push(writer);
+    // Its old place in the list: a write that changes nothing must not change the order either.
+    managers.insert(position.unwrap_or(managers.len()), writer);
     managers.retain(|manager| !manager.fields.is_empty() && manager.fields != FieldSet::leaf());
     forget_old_updaters(&mut managers);
     let entries: Vec<Value> = managers.iter().map(Manager::to_json).collect();
@@ -143,7 +220,6 @@ pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value,
     } else {
         dig::set_meta(next, "managedFields", entries);
     }
-    Ok(())
 }
 
 /// The record to start from: what the client sent if it sent one (an empty one begins anew), else the old one.

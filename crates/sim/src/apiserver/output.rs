@@ -1,6 +1,6 @@
 //! In which shape objects are answered: whole, metadata only, or as a table; and in which version.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde_json::{Map, Value, json};
@@ -50,7 +50,7 @@ impl Shape {
 /// How the objects of one request are written.
 #[derive(Clone)]
 pub(crate) struct Writer {
-    def: ResourceDef,
+    def: Arc<ResourceDef>,
     version: String,
     shape: Shape,
     include: Include,
@@ -140,7 +140,7 @@ impl Writer {
     }
 
     /// A list.
-    pub(crate) fn list(&self, objects: &[std::sync::Arc<Object>], meta: &Value) -> Answer {
+    pub(crate) fn list(&self, objects: &[Arc<Object>], meta: &Value) -> Answer {
         if self.shape == Shape::Table {
             let values: Vec<Cow<'_, Value>> = objects.iter().map(|object| self.in_version(&object.value)).collect();
             return Answer::json(200, &self.table(values.iter().map(AsRef::as_ref), true, meta));

@@ -21,11 +21,11 @@ pub(crate) fn stamp_new(server: &ApiServer, def: &ResourceDef, object: &mut Valu
 }
 
 /// Fills in what the types of Kubernetes default.
-pub(crate) fn defaults(server: &ApiServer, def: &ResourceDef, object: &mut Value) {
+pub(crate) fn defaults(def: &ResourceDef, object: &mut Value) {
     match (def.group.as_str(), def.plural.as_str()) {
         ("", "namespaces") => namespace(object),
         ("", "pods") => pod(object),
-        ("", "services") => service(server, object),
+        ("", "services") => service(object),
         ("", "persistentvolumeclaims") => {
             default(object, &["spec"], "volumeMode", json!("Filesystem"));
             default(object, &["status"], "phase", json!("Pending"));
@@ -85,14 +85,40 @@ fn secret(object: &mut Value) {
     }
 }
 
-fn service(server: &ApiServer, object: &mut Value) {
+fn service(object: &mut Value) {
     default(object, &["spec"], "type", json!("ClusterIP"));
     default(object, &["spec"], "sessionAffinity", json!("None"));
-    default(object, &["spec"], "internalTrafficPolicy", json!("Cluster"));
     default(object, &["status"], "loadBalancer", json!({}));
     let kind = dig::text(object, &["spec", "type"]).to_owned();
-    if kind == "ExternalName" {
+    if kind != "ExternalName" {
+        default(object, &["spec"], "internalTrafficPolicy", json!("Cluster"));
+    }
+    if matches!(kind.as_str(), "LoadBalancer" | "NodePort") {
+        default(object, &["spec"], "externalTrafficPolicy", json!("Cluster"));
+    }
+    if kind == "LoadBalancer" {
+        default(object, &["spec"], "allocateLoadBalancerNodePorts", json!(true));
+    }
+    for port in ports_of(object) {
+        default(port, &[], "protocol", json!("TCP"));
+        let number = port.get("port").cloned().unwrap_or_default();
+        default(port, &[], "targetPort", number);
+    }
+}
+
+fn ports_of(service: &mut Value) -> &mut [Value] {
+    dig::object_at(service, &["spec"]).get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
+}
+
+/// Gives a Service what only the server hands out, or keeps what it had: addresses and node ports. Nobody's field, so it comes after the record.
+pub(crate) fn allocate(server: &ApiServer, def: &ResourceDef, old: Option<&Value>, object: &mut Value) {
+    if !(def.group.is_empty() && def.plural == "services") || dig::text(object, &["spec", "type"]) == "ExternalName" {
         return;
+    }
+    for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
+        if let Some(value) = old.and_then(|old| dig::at(old, &["spec", key])) {
+            default(object, &["spec"], key, value.clone());
+        }
     }
     if dig::text(object, &["spec", "clusterIP"]).is_empty() {
         let address = server.next_cluster_ip();
@@ -102,23 +128,21 @@ fn service(server: &ApiServer, object: &mut Value) {
     default(object, &["spec"], "clusterIPs", json!([address]));
     default(object, &["spec"], "ipFamilies", json!([if address.contains(':') { "IPv6" } else { "IPv4" }]));
     default(object, &["spec"], "ipFamilyPolicy", json!("SingleStack"));
-    let balanced = kind == "LoadBalancer";
-    let exposed = balanced || kind == "NodePort";
-    if exposed {
-        default(object, &["spec"], "externalTrafficPolicy", json!("Cluster"));
+    let exposed = matches!(dig::text(object, &["spec", "type"]), "LoadBalancer" | "NodePort")
+        && dig::at(object, &["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
+    if !exposed {
+        return;
     }
-    if balanced {
-        default(object, &["spec"], "allocateLoadBalancerNodePorts", json!(true));
-    }
-    if let Some(ports) = dig::object_at(object, &["spec"]).get_mut("ports").and_then(Value::as_array_mut) {
-        for port in ports {
-            default(port, &[], "protocol", json!("TCP"));
-            let number = port.get("port").cloned().unwrap_or_default();
-            default(port, &[], "targetPort", number);
-            if exposed && port.get("nodePort").and_then(Value::as_i64).unwrap_or_default() == 0 {
-                dig::object(port).insert("nodePort".to_owned(), json!(server.next_node_port()));
-            }
+    let had = old.map(|old| dig::items(old, &["spec", "ports"])).unwrap_or_default();
+    let number = |port: &Value, key: &str| port.get(key).and_then(Value::as_i64).unwrap_or_default();
+    for port in ports_of(object) {
+        if number(port, "nodePort") != 0 {
+            continue;
         }
+        let same = had.iter().find(|old| number(old, "port") == number(port, "port") && old.get("protocol") == port.get("protocol"));
+        let kept = same.map(|old| number(old, "nodePort")).filter(|kept| *kept != 0);
+        let node_port = kept.unwrap_or_else(|| i64::from(server.next_node_port()));
+        dig::object(port).insert("nodePort".to_owned(), json!(node_port));
     }
 }
 

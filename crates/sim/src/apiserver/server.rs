@@ -171,7 +171,7 @@ pub(crate) struct Target<'a> {
     pub(crate) server: &'a ApiServer,
     pub(crate) info: &'a RequestInfo,
     pub(crate) collection: &'a std::sync::Arc<super::store::Collection>,
-    pub(crate) def: &'a super::resource::ResourceDef,
+    pub(crate) def: &'a std::sync::Arc<super::resource::ResourceDef>,
     pub(crate) version: &'a super::resource::VersionDef,
 }
 

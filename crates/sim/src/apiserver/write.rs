@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{
     admission, convert, crd, dig,
@@ -108,11 +108,12 @@ pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent
         return Err(ApiError::already_exists(def, &key.name));
     }
     prepare::stamp_new(target.server, def, &mut object);
-    prepare::defaults(target.server, def, &mut object);
+    prepare::defaults(def, &mut object);
     admission::admit(target, None, &mut object).await?;
     let warnings = crd::admit_schema(target, None, &mut object)?;
     prepare::check_metadata(def, &object)?;
-    super::managed::record(target, None, &mut object, &intent)?;
+    super::managed::record(target, None, &mut object, &intent);
+    prepare::allocate(target.server, def, None, &mut object);
     let writer = Writer::new(target)?;
     if target.info.dry_run() {
         let mut answer = Answer::bytes(201, writer.value(&object));
@@ -266,7 +267,8 @@ fn compose(target: &Target<'_>, current: &Value, mut sent: Value) -> Value {
 /// Checks the next state and commits it; none if somebody was faster.
 async fn advance(target: &Target<'_>, key: &Key, current: &Arc<Object>, next: &mut Value, intent: &Intent) -> Result<Option<Answer>, ApiError> {
     let def = target.def;
-    prepare::defaults(target.server, def, next);
+    prepare::defaults(def, next);
+    prepare::allocate(target.server, def, Some(&current.value), next);
     admission::admit(target, Some(&current.value), next).await?;
     let warnings = crd::admit_schema(target, Some(&current.value), next)?;
     prepare::check_metadata(def, next)?;
@@ -275,7 +277,7 @@ async fn advance(target: &Target<'_>, key: &Key, current: &Arc<Object>, next: &m
         let generation = dig::at(&current.value, &["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0);
         dig::set_meta(next, "generation", generation + 1);
     }
-    super::managed::record(target, Some(&current.value), next, intent)?;
+    super::managed::record(target, Some(&current.value), next, intent);
     let writer = Writer::new(target)?;
     let finish = |mut answer: Answer| {
         answer.warnings.clone_from(&warnings);
@@ -289,9 +291,9 @@ async fn advance(target: &Target<'_>, key: &Key, current: &Arc<Object>, next: &m
     }
     let last_finalizer = dig::is_terminating(next) && dig::finalizers(next).next().is_none() && super::delete::may_go(def, next);
     let committed = if last_finalizer {
-        target.collection.remove(key, current.revision, next.clone())
+        target.collection.remove(key, current.revision, std::mem::take(next))
     } else {
-        target.collection.commit(key, Some(current.revision), next.clone())
+        target.collection.commit(key, Some(current.revision), std::mem::take(next))
     };
     let Ok(stored) = committed else {
         return Ok(None);
@@ -328,30 +330,23 @@ fn spec_changed(def: &super::ResourceDef, current: &Value, next: &Value) -> bool
 
 /// Whether nothing changes but the times in the managers' records.
 fn same(current: &Value, next: &Value) -> bool {
-    fn timeless(fields: Option<&Value>) -> Vec<Value> {
-        let entries = fields.and_then(Value::as_array).into_iter().flatten().cloned();
-        entries
-            .map(|mut entry| {
-                dig::object(&mut entry).remove("time");
-                entry
-            })
-            .collect()
-    }
     let (Some(old), Some(new)) = (current.as_object(), next.as_object()) else {
         return false;
     };
-    let plain = |map: &serde_json::Map<String, Value>, other: &serde_json::Map<String, Value>| {
-        map.iter().all(|(key, value)| key == "metadata" || other.get(key) == Some(value))
+    let rest = |map: &Map<String, Value>, other: &Map<String, Value>| map.iter().all(|(key, value)| key == "metadata" || other.get(key) == Some(value));
+    let inner = |object: &Value, other: &Value| {
+        let map = dig::at(object, &["metadata"]).and_then(Value::as_object);
+        map.into_iter().flatten().all(|(key, value)| key == "managedFields" || dig::at(other, &["metadata", key]) == Some(value))
     };
-    let empty = serde_json::Map::new();
-    let meta = |map: &serde_json::Map<String, Value>| map.get("metadata").and_then(Value::as_object).unwrap_or(&empty).clone();
-    let (old_meta, new_meta) = (meta(old), meta(new));
-    let plain_meta = |map: &serde_json::Map<String, Value>, other: &serde_json::Map<String, Value>| {
-        map.iter().all(|(key, value)| key == "managedFields" || other.get(key) == Some(value))
+    rest(old, new) && rest(new, old) && inner(current, next) && inner(next, current) && same_managers(current, next)
+}
+
+fn same_managers(current: &Value, next: &Value) -> bool {
+    let managers = |object| dig::items(object, &["metadata", "managedFields"]);
+    let (old, new) = (managers(current), managers(next));
+    let timeless = |entry: &Value, other: &Value| {
+        let map = entry.as_object();
+        map.into_iter().flatten().all(|(key, value)| key == "time" || other.get(key) == Some(value))
     };
-    plain(old, new)
-        && plain(new, old)
-        && plain_meta(&old_meta, &new_meta)
-        && plain_meta(&new_meta, &old_meta)
-        && timeless(old_meta.get("managedFields")) == timeless(new_meta.get("managedFields"))
+    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| timeless(old, new) && timeless(new, old))
 }
