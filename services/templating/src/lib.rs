@@ -1,1 +1,4 @@
-//! Placeholder.
+//! templating
+pub mod domain;
+pub mod render;
+pub mod validate;

@@ -1,0 +1,55 @@
+//! What clients see of the domain's errors: one row for each.
+
+use steading_api::{error::RpcError, types::v1::ErrorReason};
+use steading_model::violation::Violations;
+
+use crate::error::Error;
+
+impl From<Error> for RpcError {
+    fn from(error: Error) -> Self {
+        let text = error.to_string();
+        match error {
+            Error::Invalid { field, violations } => {
+                let mut nested = Violations::new();
+                nested.nest(field, violations);
+                nested.into()
+            }
+            Error::ReadOnly { kind, name, .. } => Self::new(ErrorReason::InvalidState, text).with_resource(kind, name),
+            Error::InUse { kind, name, users } => {
+                let mut refusal = Self::new(ErrorReason::ResourceInUse, text).with_resource(kind, name);
+                for user in users {
+                    refusal = refusal.with_precondition("USED_BY", user, "uses the resource");
+                }
+                refusal
+            }
+            Error::Reference { path, kind, name } => {
+                Self::new(ErrorReason::ReferenceNotFound, text).with_field(path, format!("{name} does not exist")).with_resource(kind, name)
+            }
+            Error::UnknownRevision(name) => Self::not_found("MachineTemplateRevision", name),
+            Error::Unreadable(name) => {
+                tracing::error!(name, "a stored object cannot be read");
+                Self::internal()
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_error_has_its_reason() {
+        let name = || "images/x".to_owned();
+        for (error, reason) in [
+            (Error::Invalid { field: "image", violations: Violations::one("size", "x") }, ErrorReason::InvalidField),
+            (Error::ReadOnly { kind: "Image", name: name(), owner: "KubeVirt" }, ErrorReason::InvalidState),
+            (Error::InUse { kind: "Image", name: name(), users: vec!["y".into()] }, ErrorReason::ResourceInUse),
+            (Error::Reference { path: "p".into(), kind: "Image", name: name() }, ErrorReason::ReferenceNotFound),
+            (Error::UnknownRevision("r".into()), ErrorReason::ResourceNotFound),
+            (Error::Unreadable("r".into()), ErrorReason::Internal),
+        ] {
+            assert_eq!(RpcError::from(error).reason(), reason);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! What templating thinks in: images, revisions, and what a template refers to.
+
+pub mod image;
+pub mod machine;
+pub mod revision;
+pub mod standard;
+
+pub use image::{ImageSpec, ImageStatus};
+pub use machine::{Machine, Resolved, Size};
