@@ -1,4 +1,27 @@
-//! templating
+//! Templating: what machines are made of.
+//!
+//! ```text
+//!  CatalogService  ─► instance types, preferences  (VirtualMachineCluster{Instancetype,Preference})
+//!                 └─► images  (DataSource; reconcile imports golden DataVolumes)
+//!  TemplateService ─► templates (CR MachineTemplate) ─► revisions (ControllerRevision)
+//!                 └─► validate ─► render ─► VirtualMachine and user data
+//! ```
+//!
+//! It makes no machine: lifecycle does, from what is rendered here.
+//!
+//! Invariants: what passes `validate` renders without fail; a revision never changes and is kept while it is used; what
+//! is cloned now stays there until the next content is. If the API server is away, calls answer `UNAVAILABLE`, and
+//! the reconcilers go on when it is back.
+
+pub mod api;
+pub mod config;
 pub mod domain;
+pub mod error;
+pub mod reconcile;
 pub mod render;
+pub mod service;
 pub mod validate;
+
+pub use config::Config;
+pub use error::ServiceError;
+pub use service::{Deps, Service};

@@ -1,0 +1,77 @@
+//! Composition of the service.
+
+use kube::Client;
+use steading_api::templating::v1::{
+    catalog_service_server::CatalogServiceServer, template_service_server::TemplateServiceServer,
+};
+use steading_infra::labels;
+use steading_runtime::{
+    CancellationToken,
+    clock::Clock,
+    lease::{LeaderElection, LeaseConfig},
+    server::GrpcServer,
+    tasks::TaskGroup,
+};
+use tokio::net::TcpListener;
+
+use crate::{
+    api::{Infra, catalog::CatalogApi, template::TemplateApi},
+    config::Config,
+    error::ServiceError,
+    reconcile,
+};
+
+/// What the service needs from outside.
+#[derive(Clone)]
+pub struct Deps {
+    /// The infra cluster.
+    pub kube: Client,
+    /// Time.
+    pub clock: Clock,
+}
+
+/// The templating service, not yet running.
+pub struct Service {
+    config: Config,
+    deps: Deps,
+}
+
+impl Service {
+    /// Binds and starts nothing.
+    pub fn new(config: Config, deps: Deps) -> Self {
+        Self { config, deps }
+    }
+
+    /// `CatalogService`, for callers in the same process and for tests.
+    pub fn catalog(&self) -> CatalogApi {
+        CatalogApi { infra: Infra { kube: self.deps.kube.clone() }, clock: self.deps.clock.clone() }
+    }
+
+    /// `TemplateService`, for callers in the same process and for tests.
+    pub fn template(&self) -> TemplateApi {
+        TemplateApi { infra: Infra { kube: self.deps.kube.clone() }, clock: self.deps.clock.clone() }
+    }
+
+    /// Serves on the listener until cancelled, and reconciles while it holds the lease. Returns after the drain.
+    ///
+    /// # Errors
+    /// If the server cannot serve or a task dies.
+    pub async fn run(self, listener: TcpListener, cancel: CancellationToken) -> Result<(), ServiceError> {
+        let drain = self.config.server.limits.drain;
+        let group = TaskGroup::new("templating", cancel.clone());
+        let server = GrpcServer::builder("templating")
+            .config(self.config.server.clone())
+            .add_service(CatalogServiceServer::new(self.catalog()))
+            .add_service(TemplateServiceServer::new(self.template()));
+        group.spawn("grpc", server.run(listener, cancel.clone()));
+        let Deps { kube, clock } = self.deps;
+        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::TEMPLATING_MANAGER);
+        group.spawn("reconcile", async move {
+            let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
+            election
+                .run_while_leading(cancel, move |leading| reconcile::run(kube.clone(), clock.clone(), leading))
+                .await
+        });
+        Ok(group.join(drain + std::time::Duration::from_secs(1)).await?)
+    }
+}
