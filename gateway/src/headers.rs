@@ -36,7 +36,7 @@ const HOP_BY_HOP: [&str; 8] = [
 pub(crate) fn request_id(headers: &HeaderMap) -> HeaderValue {
     let given = headers
         .get(REQUEST_ID)
-        .filter(|value| (1..=128).contains(&value.len()) && value.as_bytes().iter().all(|b| b.is_ascii_graphic()));
+        .filter(|value| (1..=128).contains(&value.len()) && value.as_bytes().iter().all(u8::is_ascii_graphic));
     given
         .cloned()
         .or_else(|| HeaderValue::try_from(context::new_request_id()).ok())
@@ -141,11 +141,17 @@ pub(crate) fn etag(text: &str) -> Option<HeaderValue> {
         if matches!(byte, 0x21 | 0x23 | 0x24 | 0x26..=0x7e) {
             quoted.push(char::from(byte));
         } else {
-            quoted.push_str(&format!("%{byte:02X}"));
+            quoted.extend(['%', hex(byte >> 4), hex(byte & 15)]);
         }
     }
     quoted.push('"');
     HeaderValue::try_from(quoted).ok()
+}
+
+fn hex(nibble: u8) -> char {
+    char::from_digit(u32::from(nibble), 16)
+        .unwrap_or('0')
+        .to_ascii_uppercase()
 }
 
 fn unescape_etag(text: &str) -> Option<String> {

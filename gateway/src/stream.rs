@@ -215,11 +215,25 @@ impl Writer {
     }
 }
 
+/// How a stream ended.
+enum End {
+    /// As it should.
+    Whole,
+    /// With an error.
+    Failed(Problem),
+}
+
+impl From<Option<Problem>> for End {
+    fn from(problem: Option<Problem>) -> Self {
+        problem.map_or(Self::Whole, Self::Failed)
+    }
+}
+
 /// What arrives next on a stream.
 enum Next {
     Frame(Frame<Bytes>),
     Silence,
-    Ended(Option<Problem>),
+    Failed(Problem),
 }
 
 async fn next(body: &mut Incoming, state: &crate::stack::Shared, until: Instant) -> Next {
@@ -228,10 +242,10 @@ async fn next(body: &mut Incoming, state: &crate::stack::Shared, until: Instant)
         biased;
         frame = body.frame() => match frame {
             Some(Ok(frame)) => Next::Frame(frame),
-            Some(Err(_)) | None => Next::Ended(Some(Problem::new(Code::Unavailable, "PEER_UNAVAILABLE", "the service broke off its stream", domain))),
+            Some(Err(_)) | None => Next::Failed(Problem::new(Code::Unavailable, "PEER_UNAVAILABLE", "the service broke off its stream", domain)),
         },
-        () = state.drain.cancelled() => Next::Ended(Some(Problem::new(Code::Unavailable, "SHUTTING_DOWN", "the gateway is shutting down", domain))),
-        () = tokio::time::sleep_until(until) => Next::Ended(Some(late(domain))),
+        () = state.drain.cancelled() => Next::Failed(Problem::new(Code::Unavailable, "SHUTTING_DOWN", "the gateway is shutting down", domain)),
+        () = tokio::time::sleep_until(until) => Next::Failed(late(domain)),
         () = tokio::time::sleep(state.config.limits.heartbeat) => Next::Silence,
     }
 }
@@ -244,7 +258,7 @@ fn relay(
 ) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
     async_stream::stream! {
         let mut frames = Frames::new(writer.state.config.limits.reply_bytes);
-        let failed = loop {
+        let end = loop {
             let mut out = Vec::new();
             let ended = match next(&mut body, &writer.state, until).await {
                 Next::Silence if writer.format == Format::Events => {
@@ -252,25 +266,24 @@ fn relay(
                     None
                 }
                 Next::Silence => None,
-                Next::Ended(problem) => Some(problem),
+                Next::Failed(problem) => Some(End::Failed(problem)),
                 Next::Frame(frame) => take(&mut writer, &mut frames, frame, &mut out),
             };
             if !out.is_empty() {
                 yield Ok(Frame::data(Bytes::from(out)));
             }
-            match ended {
-                None => {}
-                Some(problem) => break problem,
+            if let Some(end) = ended {
+                break end;
             }
         };
-        match failed {
-            None => {
+        match end {
+            End::Whole => {
                 let end = writer.format.end(writer.count);
                 if !end.is_empty() {
                     yield Ok(Frame::data(Bytes::from_static(end)));
                 }
             }
-            Some(problem) => {
+            End::Failed(problem) => {
                 let mut out = Vec::new();
                 writer.format.error(writer.count, &problem, &mut out);
                 yield Ok(Frame::data(Bytes::from(out)));
@@ -282,7 +295,7 @@ fn relay(
 }
 
 /// Writes the messages that a frame completes; tells how the stream ended if it did.
-fn take(writer: &mut Writer, frames: &mut Frames, frame: Frame<Bytes>, out: &mut Vec<u8>) -> Option<Option<Problem>> {
+fn take(writer: &mut Writer, frames: &mut Frames, frame: Frame<Bytes>, out: &mut Vec<u8>) -> Option<End> {
     let data = match frame.into_data() {
         Ok(data) => data,
         Err(frame) => {
@@ -296,7 +309,7 @@ fn take(writer: &mut Writer, frames: &mut Frames, frame: Frame<Bytes>, out: &mut
                     writer.domain(),
                 )
             };
-            return Some(problem.or_else(|| (!frames.is_empty()).then(cut_off)));
+            return Some(problem.or_else(|| (!frames.is_empty()).then(cut_off)).into());
         }
     };
     frames.push(&data);
@@ -305,11 +318,11 @@ fn take(writer: &mut Writer, frames: &mut Frames, frame: Frame<Bytes>, out: &mut
             Ok(None) => return None,
             Ok(Some(message)) => {
                 if let Err(problem) = writer.message(&message, out) {
-                    return Some(Some(problem));
+                    return Some(End::Failed(problem));
                 }
             }
             Err(error) => {
-                return Some(Some(Problem::new(
+                return Some(End::Failed(Problem::new(
                     Code::Internal,
                     "INTERNAL",
                     error.to_string(),

@@ -1,5 +1,11 @@
 //! REST through the gateway: replies, errors, conditions, limits.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failure in a function beside a test is a failed test"
+)]
+
 mod support;
 
 use std::io::{Read as _, Write as _};

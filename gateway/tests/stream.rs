@@ -1,5 +1,11 @@
 //! Streams, native gRPC, gRPC-Web, reflection and health through the gateway.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a failure in a function beside a test is a failed test"
+)]
+
 mod support;
 
 use std::time::Duration;
@@ -172,7 +178,7 @@ async fn the_service_learns_that_a_client_has_gone() {
     let request = http::Request::builder()
         .uri("/v1/shelves/forever/books:watch")
         .header("host", "test")
-        .body(Default::default())
+        .body(http_body_util::Full::default())
         .unwrap();
     let mut response = rig.send(request).await;
     assert!(response.frame().await.unwrap().is_ok());

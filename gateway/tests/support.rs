@@ -6,6 +6,7 @@
     unreachable_pub,
     clippy::unwrap_used,
     clippy::panic,
+    clippy::missing_panics_doc,
     reason = "each test uses its part, and a failure here is a failed test"
 )]
 

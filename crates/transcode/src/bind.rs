@@ -81,7 +81,7 @@ pub fn request(
     let input = catalog.method(binding.method).input;
     let message = schema.message(input);
     let start = out.len();
-    body(catalog, binding, input, parts.body, options, out)?;
+    body(catalog, binding, input, parts.body, *options, out)?;
     let body_end = out.len();
 
     let (mut system, mut given) = (SystemParameters::default(), Vec::new());
@@ -109,7 +109,7 @@ fn body(
     binding: &Binding,
     input: MessageId,
     body: Body<'_>,
-    options: &DecodeOptions,
+    options: DecodeOptions,
     out: &mut Vec<u8>,
 ) -> Result<(), InvalidRequest> {
     let schema = catalog.schema();
@@ -132,10 +132,10 @@ fn body(
             }
             Ok(())
         }
-        (BodyRule::Whole, Body::Json(json)) => codec::decode(schema, input, json, options, out),
+        (BodyRule::Whole, Body::Json(json)) => codec::decode(schema, input, json, &options, out),
         (BodyRule::Field(_), Body::Json(json)) => {
             let Some(field) = field else { return Ok(()) };
-            codec::decode_field(schema, field, json, options, out).map_err(|error| error.within(&field.json_name))
+            codec::decode_field(schema, field, json, &options, out).map_err(|error| error.within(&field.json_name))
         }
     }
 }

@@ -5,11 +5,12 @@ mod merge;
 use ahash::AHashMap;
 use http::Method as HttpMethod;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
+use smallvec::{SmallVec, smallvec};
 
 use crate::codec::scalar;
 use crate::router::{Methods, RouteError, Router, Spans};
 use crate::rule::{self, HttpRule};
-use crate::schema::{Kind, MessageId, Schema, Shape, WellKnown};
+use crate::schema::{Kind, Message, MessageId, Schema, Shape, WellKnown};
 use crate::template::{Template, TemplateError, Variable};
 
 /// Why descriptor sets cannot be served.
@@ -176,13 +177,13 @@ impl Catalog {
             .collect();
         for service in services {
             for method in service.methods() {
-                catalog.add_method(method)?;
+                catalog.add_method(&method)?;
             }
         }
         Ok(catalog)
     }
 
-    fn add_method(&mut self, descriptor: MethodDescriptor) -> Result<(), CatalogError> {
+    fn add_method(&mut self, descriptor: &MethodDescriptor) -> Result<(), CatalogError> {
         let service = descriptor.parent_service();
         let id = MethodId(self.methods.len());
         let path: Box<str> = format!("/{}/{}", service.full_name(), descriptor.name()).into();
@@ -195,7 +196,7 @@ impl Catalog {
             .method_descriptor_proto()
             .options
             .as_ref()
-            .map(|options| options.idempotency_level());
+            .map(prost_types::MethodOptions::idempotency_level);
         self.methods.push(Method {
             service: service.full_name().into(),
             full_name: descriptor.full_name().into(),
@@ -208,7 +209,7 @@ impl Catalog {
             descriptor: descriptor.clone(),
         });
         self.by_path.insert(path, id);
-        for rule in rule::rules(&descriptor) {
+        for rule in rule::rules(descriptor) {
             self.add_rule(id, descriptor.full_name(), input, output, rule)?;
         }
         Ok(())
@@ -421,19 +422,16 @@ pub(crate) fn etag_of<'w>(
     wire: &'w [u8],
 ) -> Option<&'w str> {
     let message = schema.message(output);
-    let path: Vec<u32> = match response_body.and_then(|index| message.fields.get(index)) {
-        Some(outer) => {
-            let inner = schema
-                .message(outer.kind.message().filter(|_| outer.is_singular())?)
-                .field_by_name("etag")?;
-            (inner.kind == Kind::String).then(|| vec![outer.number, inner.number])?
-        }
-        None => {
-            let field = message
-                .field_by_name("etag")
-                .filter(|field| field.is_singular() && field.kind == Kind::String)?;
-            vec![field.number]
-        }
+    let own = |message: &Message| {
+        let field = message.field_by_name("etag").filter(|field| field.is_singular())?;
+        (field.kind == Kind::String).then_some(field.number)
+    };
+    let outer = response_body.and_then(|index| message.fields.get(index));
+    let path: SmallVec<[u32; 2]> = if let Some(outer) = outer {
+        let inner = outer.kind.message().filter(|_| outer.is_singular())?;
+        [outer.number, own(schema.message(inner))?].into()
+    } else {
+        smallvec![own(message)?]
     };
     match crate::wire::find(wire, &path) {
         Ok(Some(crate::wire::Raw::Bytes(bytes))) if !bytes.is_empty() => std::str::from_utf8(bytes).ok(),

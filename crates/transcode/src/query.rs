@@ -20,8 +20,11 @@ pub struct SystemParameters {
     pub enum_numbers: bool,
 }
 
+/// A decoded key and value.
+type Pair<'q> = (Cow<'q, str>, Cow<'q, str>);
+
 /// The decoded pairs of a query, in order.
-fn pairs(query: &str) -> Result<Vec<(Cow<'_, str>, Cow<'_, str>)>, InvalidRequest> {
+fn pairs(query: &str) -> Result<Vec<Pair<'_>>, InvalidRequest> {
     let mut pairs = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));

@@ -256,7 +256,7 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
     pub(super) fn value(&mut self, kind: Kind, raw: Raw<'w>, depth: usize) -> Result<(), EncodeError> {
         match (kind, raw) {
             (Kind::Message(id) | Kind::Group(id), Raw::Bytes(bytes)) => self.message(id, bytes, depth + 1),
-            _ => scalar::write(self.schema, &self.options, kind, raw, self.out),
+            _ => scalar::write(self.schema, self.options, kind, raw, self.out),
         }
     }
 
@@ -292,7 +292,7 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
             if !std::mem::take(first) {
                 self.out.push(b',');
             }
-            scalar::write(self.schema, &self.options, kind, raw, self.out)?;
+            scalar::write(self.schema, self.options, kind, raw, self.out)?;
         }
         Ok(())
     }
@@ -325,7 +325,7 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
             if !std::mem::take(&mut first) {
                 self.out.push(b',');
             }
-            scalar::write_key(self.schema, &self.options, key, *raw_key, self.out)?;
+            scalar::write_key(self.schema, self.options, key, *raw_key, self.out)?;
             self.out.push(b':');
             self.value(value, raw_value.unwrap_or(scalar::default_raw(value)), depth)?;
         }
@@ -343,7 +343,7 @@ fn fits(field: &Field, raw: &Raw<'_>) -> bool {
     }
 }
 
-fn map_entry<'w>(key: Kind, value: Kind, bytes: &'w [u8]) -> Result<(Raw<'w>, Option<Raw<'w>>), EncodeError> {
+fn map_entry(key: Kind, value: Kind, bytes: &[u8]) -> Result<(Raw<'_>, Option<Raw<'_>>), EncodeError> {
     let (mut found_key, mut found_value) = (scalar::default_raw(key), None);
     let mut reader = Reader::new(bytes);
     while let Some((number, raw)) = reader.next_field()? {

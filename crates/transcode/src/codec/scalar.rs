@@ -171,7 +171,7 @@ pub(crate) fn bytes(text: &str) -> Result<Vec<u8>, Reason> {
 /// Appends the JSON of one scalar.
 pub(crate) fn write(
     schema: &Schema,
-    options: &EncodeOptions,
+    options: EncodeOptions,
     kind: Kind,
     raw: Raw<'_>,
     out: &mut Vec<u8>,
@@ -202,7 +202,7 @@ pub(crate) fn write(
     Ok(())
 }
 
-fn write_enum(schema: &Schema, options: &EncodeOptions, id: EnumId, value: i32, out: &mut Vec<u8>) {
+fn write_enum(schema: &Schema, options: EncodeOptions, id: EnumId, value: i32, out: &mut Vec<u8>) {
     let enumeration = schema.enumeration(id);
     match enumeration.name(value) {
         _ if enumeration.is_null => out.extend_from_slice(b"null"),
@@ -216,7 +216,7 @@ fn write_enum(schema: &Schema, options: &EncodeOptions, id: EnumId, value: i32, 
 /// Appends the JSON of a map key, which is always a string.
 pub(crate) fn write_key(
     schema: &Schema,
-    options: &EncodeOptions,
+    options: EncodeOptions,
     kind: Kind,
     raw: Raw<'_>,
     out: &mut Vec<u8>,

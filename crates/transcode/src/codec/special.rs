@@ -22,9 +22,8 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
             WellKnown::Timestamp => self.seconds_and_nanos(base, time::format_timestamp, "timestamp"),
             WellKnown::Duration => self.seconds_and_nanos(base, time::format_duration, "duration"),
             WellKnown::FieldMask => self.field_mask(base),
-            WellKnown::Struct | WellKnown::ListValue => self.first_field(message, base, depth),
+            WellKnown::Struct | WellKnown::ListValue | WellKnown::Wrapper => self.first_field(message, base, depth),
             WellKnown::Value => self.json_value(message, base, depth),
-            WellKnown::Wrapper => self.first_field(message, base, depth),
         };
         self.entries.truncate(base);
         result
