@@ -7,8 +7,11 @@
 //! the same code, reason and causes; every log, page, body and table of ours is bounded.
 
 pub mod apiserver;
-pub mod behaviour; // see the WORK SPLIT note at its top
+pub mod behaviour;
 pub mod counters;
 pub mod faults;
 pub mod http;
+pub mod sim;
 pub mod time;
+
+pub use sim::{Sim, SimConfig};

@@ -1,0 +1,196 @@
+//! The simulated infra cluster as one thing: the API server, everything that plays on it, and the tenants' clusters.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    apiserver::{ApiServer, ApiServerConfig, PodDeletion},
+    behaviour::{
+        Context, Pace, cdi, gc,
+        guests::{self, Guests, Network},
+        kubelet, load_balancers,
+        nodes::{self, Power, Shape},
+        scheduler, snapshots,
+        tenants::{self, Tenants},
+    },
+    counters::Counters,
+    faults::Faults,
+    http,
+    time::SimTime,
+};
+
+/// Pod addresses of the infra cluster are in 10.244/16.
+const POD_NETWORK: u8 = 244;
+
+/// What a simulation is made of.
+#[derive(Debug, Clone)]
+pub struct SimConfig {
+    /// Bare-metal nodes.
+    pub infra_nodes: u32,
+    /// Zones that they are spread over.
+    pub zones: u32,
+    /// Seed of uids, names, durations and random faults.
+    pub seed: u64,
+    /// The clock; `None` for one that follows tokio's.
+    pub time: Option<SimTime>,
+    /// How long things take.
+    pub pace: Pace,
+    /// Where the API servers are served over HTTP.
+    pub listen: SocketAddr,
+    /// Server address to put into kubeconfigs, where others reach this one by another name.
+    pub advertise: Option<String>,
+}
+
+impl Default for SimConfig {
+    fn default() -> Self {
+        Self {
+            infra_nodes: 3,
+            zones: 3,
+            seed: 1,
+            time: None,
+            pace: Pace::default(),
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            advertise: None,
+        }
+    }
+}
+
+/// A running simulation. Dropping it ends everything.
+pub struct Sim {
+    server: ApiServer,
+    tenants: Tenants,
+    guests: Guests,
+    power: Power,
+    address: SocketAddr,
+    url: String,
+    cancel: CancellationToken,
+    tasks: JoinSet<()>,
+}
+
+impl Sim {
+    /// Starts the API server and everything that plays on it.
+    ///
+    /// # Errors
+    /// When the address cannot be bound.
+    pub async fn start(config: SimConfig) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(config.listen).await?;
+        let address = listener.local_addr()?;
+        let url = config.advertise.clone().unwrap_or_else(|| format!("http://{address}"));
+        let time = config.time.clone().unwrap_or_else(|| SimTime::automatic(1.0));
+        let server = ApiServer::new(ApiServerConfig {
+            time: time.clone(),
+            seed: config.seed,
+            pod_deletion: PodDeletion::Graceful,
+            ..ApiServerConfig::default()
+        });
+        let mut sim = Self {
+            server,
+            tenants: Tenants::default(),
+            guests: Guests::default(),
+            power: Power::default(),
+            address,
+            url,
+            cancel: CancellationToken::new(),
+            tasks: JoinSet::new(),
+        };
+        sim.serve(listener);
+        sim.play(&config, &time);
+        Ok(sim)
+    }
+
+    fn serve(&mut self, listener: TcpListener) {
+        let tenants = self.tenants.clone();
+        let router = http::with_tenants(self.server.clone(), move |namespace| tenants.get(namespace));
+        let cancel = self.cancel.clone();
+        self.tasks.spawn(async move {
+            if let Err(error) = http::serve(listener, router, cancel).await {
+                tracing::error!(%error, "the simulated API is not served any more");
+            }
+        });
+    }
+
+    fn play(&mut self, config: &SimConfig, time: &SimTime) {
+        let context = |agent: &str| Context {
+            client: self.server.client_named(agent),
+            time: time.clone(),
+            seed: config.seed,
+            pace: config.pace.clone(),
+        };
+        let cancel = || self.cancel.clone();
+        let network = Network { tenants: self.tenants.clone(), server_url: self.url.clone() };
+        let shape = Shape { nodes: config.infra_nodes, zones: config.zones };
+        let tasks = &mut self.tasks;
+        // VIRT install
+        tasks.spawn(nodes::run(context("kubelet"), shape, self.power.clone(), cancel()));
+        tasks.spawn(kubelet::run(context("kubelet"), POD_NETWORK, cancel()));
+        tasks.spawn(scheduler::run(context("kube-scheduler"), cancel()));
+        tasks.spawn(gc::run(context("kube-controller-manager"), self.server.clone(), cancel()));
+        tasks.spawn(cdi::run(context("cdi"), cancel()));
+        tasks.spawn(snapshots::run(context("snapshot-controller"), cancel()));
+        tasks.spawn(load_balancers::run(context("load-balancer"), cancel()));
+        // VIRT run
+        tasks.spawn(tenants::run(context("tenants"), self.tenants.clone(), self.url.clone(), cancel()));
+        tasks.spawn(guests::run(context("guests"), self.guests.clone(), network, cancel()));
+    }
+
+    /// A client of the infra cluster, without a socket.
+    pub fn client(&self) -> kube::Client {
+        self.server.client()
+    }
+
+    /// The infra cluster's API server.
+    pub fn api(&self) -> &ApiServer {
+        &self.server
+    }
+
+    /// Its faults.
+    pub fn faults(&self) -> &Faults {
+        self.server.faults()
+    }
+
+    /// Its request counters.
+    pub fn requests(&self) -> &Counters {
+        self.server.counters()
+    }
+
+    /// A tenant cluster's API server, by the namespace of its cluster.
+    pub fn tenant(&self, namespace: &str) -> Option<ApiServer> {
+        self.tenants.get(namespace)
+    }
+
+    /// The guests.
+    pub fn guests(&self) -> &Guests {
+        &self.guests
+    }
+
+    /// The power of the bare metal.
+    pub fn power(&self) -> &Power {
+        &self.power
+    }
+
+    /// Where the API is served over HTTP.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// A kubeconfig of the infra cluster.
+    pub fn kubeconfig(&self) -> String {
+        let server = &self.url;
+        let config = serde_json::json!({
+            "apiVersion": "v1", "kind": "Config", "current-context": "steading",
+            "clusters": [{ "name": "steading", "cluster": { "server": server } }],
+            "users": [{ "name": "steading", "user": {} }],
+            "contexts": [{ "name": "steading", "context": { "cluster": "steading", "user": "steading" } }],
+        });
+        // JSON is YAML, and every reader of kubeconfigs reads YAML.
+        format!("{config:#}\n")
+    }
+
+    /// Ends everything.
+    pub async fn stop(mut self) {
+        self.cancel.cancel();
+        self.tasks.shutdown().await;
+    }
+}
