@@ -11,6 +11,7 @@
 mod access;
 mod admission;
 mod apply;
+mod builtin_schema;
 mod builtins;
 mod convert;
 mod crd;
@@ -25,6 +26,7 @@ mod openapi;
 mod output;
 mod patch;
 mod prepare;
+mod protobuf;
 mod read;
 mod request;
 mod resource;
@@ -144,7 +146,9 @@ struct Inner {
 
 impl std::fmt::Debug for ApiServer {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ApiServer").field("config", &self.inner.config).finish_non_exhaustive()
+        f.debug_struct("ApiServer")
+            .field("config", &self.inner.config)
+            .finish_non_exhaustive()
     }
 }
 
@@ -173,7 +177,11 @@ impl ApiServer {
             }),
         };
         for name in ["default", "kube-system", "kube-public", "kube-node-lease"] {
-            server.seed_object("", "namespaces", json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}));
+            server.seed_object(
+                "",
+                "namespaces",
+                json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}}),
+            );
         }
         server
     }
@@ -186,10 +194,14 @@ impl ApiServer {
     /// As [`ApiServer::client`], counted under this user agent where the requests do not carry one.
     pub fn client_named(&self, user_agent: &str) -> kube::Client {
         let server = self.clone();
-        let agent = http::HeaderValue::from_str(user_agent).unwrap_or_else(|_| http::HeaderValue::from_static("in-process"));
+        let agent =
+            http::HeaderValue::from_str(user_agent).unwrap_or_else(|_| http::HeaderValue::from_static("in-process"));
         let service = service_fn(move |mut request: http::Request<KubeBody>| {
             let server = server.clone();
-            request.headers_mut().entry(http::header::USER_AGENT).or_insert_with(|| agent.clone());
+            request
+                .headers_mut()
+                .entry(http::header::USER_AGENT)
+                .or_insert_with(|| agent.clone());
             async move { server.handle(request).await }
         });
         kube::Client::new(service, "default")
@@ -236,7 +248,13 @@ impl ApiServer {
     }
 
     /// Lets `handler` answer `<group>/<resource>/<subresource>`, as `("kubevirt.io", "virtualmachineinstances", "evacuate/cancel")`.
-    pub fn add_subresource(&self, group: &str, resource: &str, subresource: &str, handler: Arc<dyn SubresourceHandler>) {
+    pub fn add_subresource(
+        &self,
+        group: &str,
+        resource: &str,
+        subresource: &str,
+        handler: Arc<dyn SubresourceHandler>,
+    ) {
         self.inner.admission.add_handler(group, resource, subresource, handler);
     }
 

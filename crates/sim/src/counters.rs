@@ -53,12 +53,21 @@ impl Counters {
 
     /// All rows, in order.
     pub fn snapshot(&self) -> Vec<(RequestKey, u64)> {
-        self.rows.lock().iter().map(|(key, count)| (key.clone(), *count)).collect()
+        self.rows
+            .lock()
+            .iter()
+            .map(|(key, count)| (key.clone(), *count))
+            .collect()
     }
 
     /// The number of requests whose row satisfies `predicate`.
     pub fn count(&self, predicate: impl Fn(&RequestKey) -> bool) -> u64 {
-        self.rows.lock().iter().filter(|(key, _)| predicate(key)).map(|(_, count)| count).sum()
+        self.rows
+            .lock()
+            .iter()
+            .filter(|(key, _)| predicate(key))
+            .map(|(_, count)| count)
+            .sum()
     }
 
     /// All requests.

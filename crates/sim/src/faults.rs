@@ -71,7 +71,11 @@ impl Matcher {
 
     /// Requests with one of these verbs on a plural.
     pub fn on(resource: &str, verbs: &[Verb]) -> Self {
-        Self { verbs: verbs.to_vec(), resource: Some(resource.to_owned()), ..Self::default() }
+        Self {
+            verbs: verbs.to_vec(),
+            resource: Some(resource.to_owned()),
+            ..Self::default()
+        }
     }
 
     /// Only on one object.
@@ -97,14 +101,18 @@ impl Matcher {
 
     /// Whether the request is meant.
     pub fn matches(&self, info: &RequestInfo) -> bool {
-        let same = |wanted: &Option<String>, got: Option<&str>| wanted.as_deref().is_none_or(|wanted| got == Some(wanted));
+        let same =
+            |wanted: &Option<String>, got: Option<&str>| wanted.as_deref().is_none_or(|wanted| got == Some(wanted));
         (self.verbs.is_empty() || self.verbs.contains(&info.verb))
             && same(&self.resource, Some(&info.resource))
             && same(&self.group, Some(&info.group))
             && same(&self.subresource, info.subresource.as_deref())
             && same(&self.namespace, info.namespace.as_deref())
             && same(&self.name, info.name.as_deref())
-            && self.user_agent.as_deref().is_none_or(|agent| info.user_agent.starts_with(agent))
+            && self
+                .user_agent
+                .as_deref()
+                .is_none_or(|agent| info.user_agent.starts_with(agent))
     }
 }
 
@@ -126,22 +134,38 @@ pub struct Rule {
 impl Rule {
     /// Strikes every matching request, for ever.
     pub fn always(matcher: Matcher, effect: Effect) -> Self {
-        Self { matcher, effect, times: None, skip: 0, probability: 1.0 }
+        Self {
+            matcher,
+            effect,
+            times: None,
+            skip: 0,
+            probability: 1.0,
+        }
     }
 
     /// Strikes the next `times` matching requests.
     pub fn times(times: u64, matcher: Matcher, effect: Effect) -> Self {
-        Self { times: Some(times), ..Self::always(matcher, effect) }
+        Self {
+            times: Some(times),
+            ..Self::always(matcher, effect)
+        }
     }
 
     /// Strikes the one matching request that comes after `skip` others.
     pub fn nth(skip: u64, matcher: Matcher, effect: Effect) -> Self {
-        Self { skip, times: Some(1), ..Self::always(matcher, effect) }
+        Self {
+            skip,
+            times: Some(1),
+            ..Self::always(matcher, effect)
+        }
     }
 
     /// Strikes each matching request with this likelihood.
     pub fn sometimes(probability: f64, matcher: Matcher, effect: Effect) -> Self {
-        Self { probability: probability.clamp(0.0, 1.0), ..Self::always(matcher, effect) }
+        Self {
+            probability: probability.clamp(0.0, 1.0),
+            ..Self::always(matcher, effect)
+        }
     }
 }
 
@@ -180,15 +204,27 @@ pub struct Faults {
 impl std::fmt::Debug for Faults {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let state = self.state.lock();
-        f.debug_struct("Faults").field("rules", &state.rules).field("away", &state.away).finish_non_exhaustive()
+        f.debug_struct("Faults")
+            .field("rules", &state.rules)
+            .field("away", &state.away)
+            .finish_non_exhaustive()
     }
 }
 
 impl Faults {
     /// No faults; probabilities will be drawn from `seed`.
     pub fn new(seed: u64) -> Self {
-        let state = State { rng: StdRng::seed_from_u64(seed), next_id: 0, rules: Vec::new(), struck: 0, away: false, watches: Vec::new() };
-        Self { state: Arc::new(Mutex::new(state)) }
+        let state = State {
+            rng: StdRng::seed_from_u64(seed),
+            next_id: 0,
+            rules: Vec::new(),
+            struck: 0,
+            away: false,
+            watches: Vec::new(),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+        }
     }
 
     /// Adds a rule.
@@ -242,13 +278,21 @@ impl Faults {
 
     /// The number of open watches that match.
     pub fn open_watches(&self, matcher: &Matcher) -> usize {
-        self.state.lock().watches.iter().filter(|open| matcher.matches(&open.info)).count()
+        self.state
+            .lock()
+            .watches
+            .iter()
+            .filter(|open| matcher.matches(&open.info))
+            .count()
     }
 
     pub(crate) fn judge(&self, info: &RequestInfo) -> Verdict {
         let mut state = self.state.lock();
         if state.away {
-            return Verdict { delay: Duration::ZERO, effect: Some(Effect::DropConnection) };
+            return Verdict {
+                delay: Duration::ZERO,
+                effect: Some(Effect::DropConnection),
+            };
         }
         let State { rng, rules, struck, .. } = &mut *state;
         let mut verdict = Verdict::default();
@@ -284,8 +328,16 @@ impl Faults {
         let mut state = self.state.lock();
         state.next_id += 1;
         let id = state.next_id;
-        state.watches.push(OpenWatch { id, info: info.clone(), cut });
-        WatchGuard { faults: self.clone(), id, signal }
+        state.watches.push(OpenWatch {
+            id,
+            info: info.clone(),
+            cut,
+        });
+        WatchGuard {
+            faults: self.clone(),
+            id,
+            signal,
+        }
     }
 }
 

@@ -65,7 +65,11 @@ pub async fn serve(listener: TcpListener, router: Router, cancel: CancellationTo
         let router = router.clone();
         let service = service_fn(move |request: Request<Incoming>| route(router.clone(), request));
         let builder = auto::Builder::new(TokioExecutor::new());
-        let connection = graceful.watch(builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned());
+        let connection = graceful.watch(
+            builder
+                .serve_connection_with_upgrades(TokioIo::new(stream), service)
+                .into_owned(),
+        );
         detach(async move {
             if let Err(error) = connection.await {
                 tracing::trace!(%error, "connection ended");
@@ -76,7 +80,10 @@ pub async fn serve(listener: TcpListener, router: Router, cancel: CancellationTo
     Ok(())
 }
 
-#[allow(clippy::disallowed_methods, reason = "a connection's task ends with its connection and its failure concerns nobody else")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "a connection's task ends with its connection and its failure concerns nobody else"
+)]
 fn detach(connection: impl Future<Output = ()> + Send + 'static) {
     tokio::spawn(connection);
 }
@@ -93,8 +100,16 @@ async fn route(router: Router, request: Request<Incoming>) -> Result<Response<Bo
 }
 
 fn strip(uri: &Uri, prefix: usize) -> Uri {
-    let rest = uri.path_and_query().map(PathAndQuery::as_str).and_then(|path| path.get(prefix..)).unwrap_or_default();
-    let rest = if rest.starts_with('/') { rest.to_owned() } else { format!("/{rest}") };
+    let rest = uri
+        .path_and_query()
+        .map(PathAndQuery::as_str)
+        .and_then(|path| path.get(prefix..))
+        .unwrap_or_default();
+    let rest = if rest.starts_with('/') {
+        rest.to_owned()
+    } else {
+        format!("/{rest}")
+    };
     rest.parse().unwrap_or_else(|_| Uri::from_static("/"))
 }
 

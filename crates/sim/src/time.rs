@@ -4,11 +4,7 @@
 //! the next timer by itself). *Explicit* stands still until a test says [`SimTime::advance`]. This file is the one home of the wall clock
 //! in this crate: it is read once, to give objects plausible creation times.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use parking_lot::Mutex;
@@ -55,12 +51,22 @@ impl SimTime {
     pub fn automatic_from(start: Timestamp, speed: f64) -> Self {
         let speed = if speed.is_finite() && speed > 0.0 { speed } else { 1.0 };
         let origin = tokio::time::Instant::now();
-        Self { inner: Arc::new(Inner { start, mode: Mode::Automatic { origin, speed } }) }
+        Self {
+            inner: Arc::new(Inner {
+                start,
+                mode: Mode::Automatic { origin, speed },
+            }),
+        }
     }
 
     /// Time that stands at `start` until it is advanced.
     pub fn explicit(start: Timestamp) -> Self {
-        Self { inner: Arc::new(Inner { start, mode: Mode::Explicit(Mutex::default()) }) }
+        Self {
+            inner: Arc::new(Inner {
+                start,
+                mode: Mode::Explicit(Mutex::default()),
+            }),
+        }
     }
 
     /// The simulated time now.
@@ -153,7 +159,10 @@ async fn settle() {
     }
 }
 
-#[allow(clippy::disallowed_methods, reason = "the simulation's clock is the home of time in this crate")]
+#[allow(
+    clippy::disallowed_methods,
+    reason = "the simulation's clock is the home of time in this crate"
+)]
 fn wall_clock() -> Timestamp {
     Timestamp::now()
 }

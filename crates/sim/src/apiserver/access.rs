@@ -63,12 +63,17 @@ impl Access {
 
     pub(crate) fn token_review(&self, spec: &Value) -> Value {
         let token = spec.get("token").and_then(Value::as_str).unwrap_or_default();
-        let wanted: Vec<&str> = super::dig::items(spec, &["audiences"]).iter().filter_map(Value::as_str).collect();
+        let wanted: Vec<&str> = super::dig::items(spec, &["audiences"])
+            .iter()
+            .filter_map(Value::as_str)
+            .collect();
         match self.identify(token) {
             Some(identity)
                 if wanted.is_empty()
                     || identity.audiences.is_empty()
-                    || wanted.iter().any(|audience| identity.audiences.iter().any(|own| own == audience)) =>
+                    || wanted
+                        .iter()
+                        .any(|audience| identity.audiences.iter().any(|own| own == audience)) =>
             {
                 json!({
                     "authenticated": true,
@@ -81,7 +86,11 @@ impl Access {
     }
 
     pub(crate) fn access_review(&self, user: &str, spec: &Value) -> Value {
-        let attributes = spec.get("resourceAttributes").or_else(|| spec.get("nonResourceAttributes")).cloned().unwrap_or_default();
+        let attributes = spec
+            .get("resourceAttributes")
+            .or_else(|| spec.get("nonResourceAttributes"))
+            .cloned()
+            .unwrap_or_default();
         let user = spec.get("user").and_then(Value::as_str).unwrap_or(user).to_owned();
         if self.allows(&AccessReview { user, attributes }) {
             json!({"allowed": true})

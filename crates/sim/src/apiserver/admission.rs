@@ -59,25 +59,40 @@ impl Registry {
     }
 
     pub(crate) fn add_handler(&self, group: &str, resource: &str, sub: &str, handler: Arc<dyn SubresourceHandler>) {
-        self.handlers.write().insert((group.to_owned(), resource.to_owned(), sub.to_owned()), handler);
+        self.handlers
+            .write()
+            .insert((group.to_owned(), resource.to_owned(), sub.to_owned()), handler);
     }
 
     pub(crate) fn handler(&self, group: &str, resource: &str, sub: &str) -> Option<Arc<dyn SubresourceHandler>> {
-        self.handlers.read().get(&(group.to_owned(), resource.to_owned(), sub.to_owned())).cloned()
+        self.handlers
+            .read()
+            .get(&(group.to_owned(), resource.to_owned(), sub.to_owned()))
+            .cloned()
     }
 }
 
 impl Registry {
     /// The subresources of a resource that have handlers.
     pub(crate) fn subresources_of(&self, group: &str, resource: &str) -> Vec<String> {
-        self.handlers.read().keys().filter(|key| key.0 == group && key.1 == resource).map(|key| key.2.clone()).collect()
+        self.handlers
+            .read()
+            .keys()
+            .filter(|key| key.0 == group && key.1 == resource)
+            .map(|key| key.2.clone())
+            .collect()
     }
 }
 
 /// Asks all hooks, in the order in which they were added.
 pub(crate) async fn admit(target: &Target<'_>, old: Option<&Value>, object: &mut Value) -> Result<(), ApiError> {
     let hooks = target.server.admission().hooks.read().clone();
-    let request = Admission { info: target.info, def: target.def, old, dry_run: target.info.dry_run() };
+    let request = Admission {
+        info: target.info,
+        def: target.def,
+        old,
+        dry_run: target.info.dry_run(),
+    };
     for hook in hooks {
         hook.admit(&request, object).await?;
     }

@@ -26,7 +26,11 @@ pub(crate) async fn answer(target: &Target<'_>, key: &Key, mut config: Value, fo
     if target.collection.get(key).is_none() && !is_status {
         let mut fresh = config.clone();
         if !dig::meta(&fresh, "uid").is_empty() || !dig::meta(&fresh, "resourceVersion").is_empty() {
-            return Err(ApiError::conflict(target.def, &key.name, "uid or resourceVersion set, but the object does not exist"));
+            return Err(ApiError::conflict(
+                target.def,
+                &key.name,
+                "uid or resourceVersion set, but the object does not exist",
+            ));
         }
         dig::metadata(&mut fresh).remove("managedFields");
         match write::create_object(target, fresh, intent()).await {
@@ -66,8 +70,16 @@ fn check_conflicts(target: &Target<'_>, changed: &FieldSet, others: &[Manager]) 
     let mut causes = Vec::new();
     for manager in others {
         for path in changed.common(&manager.fields).paths() {
-            let how = if manager.applies { String::new() } else { format!(" using {} at {}", manager.api_version, manager.time) };
-            causes.push(Cause::new("FieldManagerConflict", path, format!("conflict with \"{}\"{how}", manager.name)));
+            let how = if manager.applies {
+                String::new()
+            } else {
+                format!(" using {} at {}", manager.api_version, manager.time)
+            };
+            causes.push(Cause::new(
+                "FieldManagerConflict",
+                path,
+                format!("conflict with \"{}\"{how}", manager.name),
+            ));
         }
     }
     if causes.is_empty() {
@@ -75,8 +87,15 @@ fn check_conflicts(target: &Target<'_>, changed: &FieldSet, others: &[Manager]) 
     }
     let count = causes.len();
     let plural = if count == 1 { "conflict" } else { "conflicts" };
-    let list: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.message, cause.field)).collect();
-    let mut error = ApiError::new(409, "Conflict", format!("Apply failed with {count} {plural}: {}", list.join(", ")));
+    let list: Vec<String> = causes
+        .iter()
+        .map(|cause| format!("{}: {}", cause.message, cause.field))
+        .collect();
+    let mut error = ApiError::new(
+        409,
+        "Conflict",
+        format!("Apply failed with {count} {plural}: {}", list.join(", ")),
+    );
     error.group.clone_from(&target.def.group);
     error.kind.clone_from(&target.def.plural);
     error.causes = causes;
@@ -200,7 +219,10 @@ mod tests {
     fn pruning_takes_what_nobody_else_keeps() {
         let at = Cursor::built_in();
         let mut value = json!({"metadata": {"labels": {"a": "1"}, "annotations": {"b": "1", "c": "1"}}});
-        let had = FieldSet::of(&json!({"metadata": {"labels": {"a": "1"}, "annotations": {"b": "1", "c": "1"}}}), &at);
+        let had = FieldSet::of(
+            &json!({"metadata": {"labels": {"a": "1"}, "annotations": {"b": "1", "c": "1"}}}),
+            &at,
+        );
         let kept = FieldSet::of(&json!({"metadata": {"annotations": {"c": "1"}}}), &at);
         prune(&mut value, &had, &kept, &at);
         assert_eq!(value, json!({"metadata": {"annotations": {"c": "1"}}}));

@@ -34,7 +34,11 @@ pub(crate) fn from_storage(def: &ResourceDef, version: &str, value: &Value) -> V
 
 /// A received object as it is stored.
 pub(crate) fn to_storage(def: &ResourceDef, value: &mut Value) {
-    let api_version = if is_new_events(def) { "v1".to_owned() } else { def.api_version(&def.storage) };
+    let api_version = if is_new_events(def) {
+        "v1".to_owned()
+    } else {
+        def.api_version(&def.storage)
+    };
     let map = dig::object(value);
     map.insert("apiVersion".to_owned(), json!(api_version));
     if is_new_events(def) {

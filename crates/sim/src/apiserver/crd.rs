@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{
-    ApiServer, dig,
+    ApiServer, builtin_schema, dig,
     resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
     rules::Rules,
     schema,
@@ -26,24 +26,25 @@ fn is_crd(def: &ResourceDef) -> bool {
 /// # Errors
 ///
 /// 422 with every cause; 400 for unknown fields when the client asked for strictness.
-pub(crate) fn admit_schema(target: &Target<'_>, old: Option<&Value>, object: &mut Value) -> Result<Vec<String>, ApiError> {
+pub(crate) fn admit_schema(
+    target: &Target<'_>,
+    old: Option<&Value>,
+    object: &mut Value,
+) -> Result<Vec<String>, ApiError> {
     if is_crd(target.def) {
         check_definition(target.def, object)?;
         establish(target.server, object);
     }
-    let Some(version) = target.def.stored().filter(|_| target.def.origin == Origin::Custom) else {
+    if target.def.origin == Origin::BuiltIn {
+        return known_fields(target, object);
+    }
+    let Some(version) = target.def.stored() else {
         return Ok(Vec::new());
     };
     let Some(schema) = version.schema.as_deref() else {
         return Ok(Vec::new());
     };
-    let mut unknown = Vec::new();
-    schema::prune(object, schema, "", &mut unknown);
-    let directive = target.info.query.get("fieldValidation").unwrap_or("Warn");
-    let unknown: Vec<String> = unknown.into_iter().map(|path| format!("unknown field \"{path}\"")).collect();
-    if directive == "Strict" && !unknown.is_empty() {
-        return Err(ApiError::bad_request(format!("strict decoding error: {}", unknown.join(", "))));
-    }
+    let warnings = without_unknown(target, object, schema)?;
     schema::default(object, schema);
     let mut causes = Vec::new();
     validate::validate(object, schema, "", &mut causes);
@@ -52,6 +53,33 @@ pub(crate) fn admit_schema(target: &Target<'_>, old: Option<&Value>, object: &mu
     }
     if !causes.is_empty() {
         return Err(ApiError::invalid(target.def, dig::meta(object, "name"), causes));
+    }
+    Ok(warnings)
+}
+
+/// Built-in types have no validation here; unknown fields are looked for when the client asks, as kubectl does.
+fn known_fields(target: &Target<'_>, object: &mut Value) -> Result<Vec<String>, ApiError> {
+    let asked = matches!(target.info.query.get("fieldValidation"), Some("Strict" | "Warn"));
+    match builtin_schema::of(target.def).filter(|_| asked) {
+        Some(schema) => without_unknown(target, object, &schema),
+        None => Ok(Vec::new()),
+    }
+}
+
+/// Takes unknown fields out; refuses them, warns of them or says nothing, as the client asks.
+fn without_unknown(target: &Target<'_>, object: &mut Value, schema: &Value) -> Result<Vec<String>, ApiError> {
+    let mut unknown = Vec::new();
+    schema::prune(object, schema, "", &mut unknown);
+    let directive = target.info.query.get("fieldValidation").unwrap_or("Warn");
+    let unknown: Vec<String> = unknown
+        .into_iter()
+        .map(|path| format!("unknown field \"{path}\""))
+        .collect();
+    if directive == "Strict" && !unknown.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "strict decoding error: {}",
+            unknown.join(", ")
+        )));
     }
     Ok(if directive == "Ignore" { Vec::new() } else { unknown })
 }
@@ -69,37 +97,65 @@ fn check_definition(def: &ResourceDef, crd: &Value) -> Result<(), ApiError> {
     required("spec.group", !group.is_empty());
     required("spec.names.plural", !plural.is_empty());
     required("spec.names.kind", !text(&["spec", "names", "kind"]).is_empty());
-    required("spec.scope", matches!(text(&["spec", "scope"]).as_str(), "Namespaced" | "Cluster"));
+    required(
+        "spec.scope",
+        matches!(text(&["spec", "scope"]).as_str(), "Namespaced" | "Cluster"),
+    );
     let versions = dig::items(crd, &["spec", "versions"]);
     required("spec.versions", !versions.is_empty());
     if name != format!("{plural}.{group}") {
         let message = format!("Invalid value: \"{name}\": must be spec.names.plural+\".\"+spec.group");
         causes.push(Cause::new("FieldValueInvalid", "metadata.name", message));
     }
-    if versions.iter().filter(|version| version.get("storage") == Some(&Value::Bool(true))).count() != 1 {
-        causes.push(Cause::new("FieldValueInvalid", "spec.versions", "Invalid value: must have exactly one version marked as storage version"));
+    if versions
+        .iter()
+        .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
+        .count()
+        != 1
+    {
+        causes.push(Cause::new(
+            "FieldValueInvalid",
+            "spec.versions",
+            "Invalid value: must have exactly one version marked as storage version",
+        ));
     }
     for (index, version) in versions.iter().enumerate() {
         let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
         match dig::at(version, &["schema", "openAPIV3Schema"]) {
-            None => causes.push(Cause::new("FieldValueRequired", field, "Required value: schemas are required")),
+            None => causes.push(Cause::new(
+                "FieldValueRequired",
+                field,
+                "Required value: schemas are required",
+            )),
             Some(schema) => {
                 let errors = Rules::compile(schema).map(|rules| rules.errors()).unwrap_or_default();
-                causes.extend(errors.into_iter().map(|error| Cause::new("FieldValueInvalid", field.clone(), format!("Invalid value: {error}"))));
+                causes.extend(
+                    errors
+                        .into_iter()
+                        .map(|error| Cause::new("FieldValueInvalid", field.clone(), format!("Invalid value: {error}"))),
+                );
             }
         }
     }
-    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(def, name, causes)) }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(def, name, causes))
+    }
 }
 
 /// Conditions and accepted names: this server establishes a definition at once.
 fn establish(server: &ApiServer, crd: &mut Value) {
     let kind = dig::text(crd, &["spec", "names", "kind"]).to_owned();
     let names = dig::object_at(crd, &["spec", "names"]);
-    names.entry("singular").or_insert_with(|| json!(kind.to_ascii_lowercase()));
+    names
+        .entry("singular")
+        .or_insert_with(|| json!(kind.to_ascii_lowercase()));
     names.entry("listKind").or_insert_with(|| json!(format!("{kind}List")));
     let names = Value::Object(names.clone());
-    dig::object_at(crd, &["spec"]).entry("conversion").or_insert_with(|| json!({"strategy": "None"}));
+    dig::object_at(crd, &["spec"])
+        .entry("conversion")
+        .or_insert_with(|| json!({"strategy": "None"}));
     let stored: Vec<Value> = dig::items(crd, &["spec", "versions"])
         .iter()
         .filter(|version| version.get("storage") == Some(&Value::Bool(true)))
@@ -147,17 +203,37 @@ pub(crate) fn definition(crd: &Value) -> Option<ResourceDef> {
     let names = dig::at(crd, &["spec", "names"])?;
     let kind = names.get("kind")?.as_str()?.to_owned();
     let plural = names.get("plural")?.as_str()?.to_owned();
-    let texts = |key: &str| dig::items(names, &[key]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let texts = |key: &str| {
+        dig::items(names, &[key])
+            .iter()
+            .filter_map(Value::as_str)
+            .map(str::to_owned)
+            .collect()
+    };
     let all = dig::items(crd, &["spec", "versions"]);
-    let storage = all.iter().find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
-    let served = all.iter().filter(|version| version.get("served") != Some(&Value::Bool(false)));
-    let scope = if dig::text(crd, &["spec", "scope"]) == "Cluster" { Scope::Cluster } else { Scope::Namespaced };
+    let storage = all
+        .iter()
+        .find(|version| version.get("storage") == Some(&Value::Bool(true)))?;
+    let served = all
+        .iter()
+        .filter(|version| version.get("served") != Some(&Value::Bool(false)));
+    let scope = if dig::text(crd, &["spec", "scope"]) == "Cluster" {
+        Scope::Cluster
+    } else {
+        Scope::Namespaced
+    };
     Some(ResourceDef {
         group: dig::text(crd, &["spec", "group"]).to_owned(),
         versions: served.map(version).collect(),
         storage: dig::text(storage, &["name"]).to_owned(),
-        singular: names.get("singular").and_then(Value::as_str).map_or_else(|| kind.to_ascii_lowercase(), str::to_owned),
-        list_kind: names.get("listKind").and_then(Value::as_str).map_or_else(|| format!("{kind}List"), str::to_owned),
+        singular: names
+            .get("singular")
+            .and_then(Value::as_str)
+            .map_or_else(|| kind.to_ascii_lowercase(), str::to_owned),
+        list_kind: names
+            .get("listKind")
+            .and_then(Value::as_str)
+            .map_or_else(|| format!("{kind}List"), str::to_owned),
         short_names: texts("shortNames"),
         categories: texts("categories"),
         plural,
@@ -170,12 +246,14 @@ pub(crate) fn definition(crd: &Value) -> Option<ResourceDef> {
 
 fn version(version: &Value) -> VersionDef {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let columns = dig::items(version, &["additionalPrinterColumns"]).iter().map(|column| Column {
-        name: text(column, "name"),
-        kind: text(column, "type"),
-        path: text(column, "jsonPath"),
-        priority: column.get("priority").and_then(Value::as_i64).unwrap_or(0),
-    });
+    let columns = dig::items(version, &["additionalPrinterColumns"])
+        .iter()
+        .map(|column| Column {
+            name: text(column, "name"),
+            kind: text(column, "type"),
+            path: text(column, "jsonPath"),
+            priority: column.get("priority").and_then(Value::as_i64).unwrap_or(0),
+        });
     VersionDef {
         name: text(version, "name"),
         rules: dig::at(version, &["schema", "openAPIV3Schema"]).and_then(Rules::compile),
@@ -187,6 +265,9 @@ fn version(version: &Value) -> VersionDef {
             selector: text(scale, "labelSelectorPath"),
         }),
         columns: columns.collect(),
-        selectable: dig::items(version, &["selectableFields"]).iter().map(|field| text(field, "jsonPath")).collect(),
+        selectable: dig::items(version, &["selectableFields"])
+            .iter()
+            .map(|field| text(field, "jsonPath"))
+            .collect(),
     }
 }

@@ -30,16 +30,23 @@ impl Options {
         let query = &target.info.query;
         let grace = dig::at(&body, &["gracePeriodSeconds"]).and_then(Value::as_i64);
         let grace = grace.or_else(|| query.get("gracePeriodSeconds").and_then(|text| text.parse().ok()));
-        let propagation = text(&["propagationPolicy"]).or_else(|| query.get("propagationPolicy").map(str::to_owned)).or_else(|| {
-            let orphan = dig::at(&body, &["orphanDependents"]).and_then(Value::as_bool)?;
-            Some(if orphan { "Orphan" } else { "Background" }.to_owned())
-        });
+        let propagation = text(&["propagationPolicy"])
+            .or_else(|| query.get("propagationPolicy").map(str::to_owned))
+            .or_else(|| {
+                let orphan = dig::at(&body, &["orphanDependents"]).and_then(Value::as_bool)?;
+                Some(if orphan { "Orphan" } else { "Background" }.to_owned())
+            });
         if let Some(policy) = propagation.as_deref()
             && !matches!(policy, "Background" | "Foreground" | "Orphan")
         {
             return Err(ApiError::bad_request(format!("invalid propagationPolicy {policy:?}")));
         }
-        Ok(Self { uid: text(&["preconditions", "uid"]), revision: text(&["preconditions", "resourceVersion"]), grace, propagation })
+        Ok(Self {
+            uid: text(&["preconditions", "uid"]),
+            revision: text(&["preconditions", "resourceVersion"]),
+            grace,
+            propagation,
+        })
     }
 }
 
@@ -47,7 +54,10 @@ impl Options {
 pub(crate) async fn one(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     let key = target.key()?;
     let options = Options::parse(target, body)?;
-    let dry_run = target.info.dry_run() || dig::items(&write::decode(body, &target.info.content_type)?, &["dryRun"]).iter().any(|v| v == "All");
+    let dry_run = target.info.dry_run()
+        || dig::items(&write::decode(body, &target.info.content_type)?, &["dryRun"])
+            .iter()
+            .any(|v| v == "All");
     delete(target, &key, &options, dry_run).await
 }
 
@@ -70,7 +80,10 @@ pub(crate) async fn collection(target: &Target<'_>, body: &Bytes) -> Result<Answ
 
 async fn delete(target: &Target<'_>, key: &Key, options: &Options, dry_run: bool) -> Result<Answer, ApiError> {
     for _ in 0..ATTEMPTS {
-        let current = target.collection.get(key).ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
+        let current = target
+            .collection
+            .get(key)
+            .ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
         check(target, &current, options)?;
         let mut seen = current.value.clone();
         admission::admit(target, Some(&current.value), &mut seen).await?;
@@ -87,11 +100,17 @@ async fn delete(target: &Target<'_>, key: &Key, options: &Options, dry_run: bool
             }
         } else if let Ok(stored) = target.collection.remove(key, current.revision, next) {
             crd::object_removed(target.server, target.def, &stored.value);
-            let returns_object = matches!(target.def.plural.as_str(), "pods" | "services" | "persistentvolumeclaims" | "serviceaccounts");
+            let returns_object = matches!(
+                target.def.plural.as_str(),
+                "pods" | "services" | "persistentvolumeclaims" | "serviceaccounts"
+            );
             return Ok(if returns_object && target.def.group.is_empty() {
                 Answer::bytes(200, writer.object(&stored))
             } else {
-                Answer::json(200, &status::deleted(target.def, &key.name, dig::meta(&stored.value, "uid")))
+                Answer::json(
+                    200,
+                    &status::deleted(target.def, &key.name, dig::meta(&stored.value, "uid")),
+                )
             });
         }
         if options.revision.is_some() {
@@ -105,11 +124,20 @@ fn check(target: &Target<'_>, current: &Object, options: &Options) -> Result<(),
     let name = dig::meta(&current.value, "name");
     let own = dig::meta(&current.value, "uid");
     if let Some(uid) = options.uid.as_deref().filter(|uid| *uid != own) {
-        let why = format!("the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated");
+        let why = format!(
+            "the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated"
+        );
         return Err(ApiError::conflict(target.def, name, &why));
     }
-    if let Some(revision) = options.revision.as_deref().filter(|revision| *revision != current.revision.to_string()) {
-        let why = format!("the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). The object might have been modified", current.revision);
+    if let Some(revision) = options
+        .revision
+        .as_deref()
+        .filter(|revision| *revision != current.revision.to_string())
+    {
+        let why = format!(
+            "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). The object might have been modified",
+            current.revision
+        );
         return Err(ApiError::conflict(target.def, name, &why));
     }
     Ok(())
@@ -147,8 +175,10 @@ fn set_propagation(next: &mut Value, policy: Option<&str>) {
         Some(_) => None,
         None => return,
     };
-    let mut finalizers: Vec<Value> =
-        dig::finalizers(next).filter(|finalizer| !matches!(*finalizer, "orphan" | "foregroundDeletion")).map(|finalizer| json!(finalizer)).collect();
+    let mut finalizers: Vec<Value> = dig::finalizers(next)
+        .filter(|finalizer| !matches!(*finalizer, "orphan" | "foregroundDeletion"))
+        .map(|finalizer| json!(finalizer))
+        .collect();
     finalizers.extend(wanted.map(|finalizer| json!(finalizer)));
     if finalizers.is_empty() {
         dig::metadata(next).remove("finalizers");
@@ -165,7 +195,9 @@ fn grace_period(target: &Target<'_>, object: &Value, options: &Options) -> i64 {
     if !is_pod || finished || unscheduled || target.server.config().pod_deletion == PodDeletion::Immediate {
         return 0;
     }
-    let own = dig::at(object, &["spec", "terminationGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(30);
+    let own = dig::at(object, &["spec", "terminationGracePeriodSeconds"])
+        .and_then(Value::as_i64)
+        .unwrap_or(30);
     let asked = options.grace.unwrap_or(own).max(0);
     match dig::at(object, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64) {
         Some(left) if dig::is_terminating(object) => asked.min(left),
@@ -175,7 +207,10 @@ fn grace_period(target: &Target<'_>, object: &Value, options: &Options) -> i64 {
 
 /// Whether a terminating object without finalizers may go: not while its grace period or its namespace's content is left.
 pub(crate) fn may_go(def: &ResourceDef, object: &Value) -> bool {
-    let graceful = dig::at(object, &["metadata", "deletionGracePeriodSeconds"]).and_then(Value::as_i64).unwrap_or(0) > 0;
+    let graceful = dig::at(object, &["metadata", "deletionGracePeriodSeconds"])
+        .and_then(Value::as_i64)
+        .unwrap_or(0)
+        > 0;
     let namespace = is_namespace(def) && !dig::items(object, &["spec", "finalizers"]).is_empty();
     !graceful && !namespace
 }

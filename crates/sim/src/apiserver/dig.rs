@@ -25,7 +25,9 @@ pub(crate) fn object(value: &mut Value) -> &mut Map<String, Value> {
 
 /// The object at `path`, made where missing.
 pub(crate) fn object_at<'a>(value: &'a mut Value, path: &[&str]) -> &'a mut Map<String, Value> {
-    path.iter().fold(object(value), |map, key| object(map.entry((*key).to_owned()).or_insert(Value::Null)))
+    path.iter().fold(object(value), |map, key| {
+        object(map.entry((*key).to_owned()).or_insert(Value::Null))
+    })
 }
 
 /// `metadata`, made if missing.
@@ -50,12 +52,19 @@ pub(crate) fn is_terminating(value: &Value) -> bool {
 
 /// `metadata.finalizers`.
 pub(crate) fn finalizers(value: &Value) -> impl Iterator<Item = &str> {
-    at(value, &["metadata", "finalizers"]).and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    at(value, &["metadata", "finalizers"])
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 /// A shallow list of entries of a JSON array at `path`.
 pub(crate) fn items<'a>(value: &'a Value, path: &[&str]) -> &'a [Value] {
-    at(value, path).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+    at(value, path)
+        .and_then(Value::as_array)
+        .map(Vec::as_slice)
+        .unwrap_or_default()
 }
 
 /// Null, an empty object or an empty list.

@@ -12,25 +12,46 @@ use super::{
     status::ApiError,
 };
 
-const VERBS: &[&str] = &["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
+const VERBS: &[&str] = &[
+    "create",
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "update",
+    "watch",
+];
 
 /// Answers a path that is no resource.
 pub(crate) fn answer(server: &ApiServer, info: &RequestInfo) -> Result<Answer, ApiError> {
     let segments: Vec<&str> = info.path.split('/').filter(|part| !part.is_empty()).collect();
     let aggregated = info.accept.contains("as=APIGroupDiscoveryList") && info.accept.contains("g=apidiscovery.k8s.io");
     match segments.as_slice() {
-        [] => Ok(Answer::json(200, &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}))),
+        [] => Ok(Answer::json(
+            200,
+            &json!({"paths": ["/api", "/api/v1", "/apis", "/healthz", "/livez", "/openapi/v3", "/readyz", "/version"]}),
+        )),
         ["healthz" | "livez" | "readyz", ..] => Ok(Answer::text("ok")),
         ["version"] => Ok(Answer::json(200, &version(server))),
         ["api"] if aggregated => Ok(aggregated_answer(server, true)),
         ["apis"] if aggregated => Ok(aggregated_answer(server, false)),
-        ["api"] => Ok(Answer::json(200, &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}))),
+        ["api"] => Ok(Answer::json(
+            200,
+            &json!({"kind": "APIVersions", "versions": ["v1"], "serverAddressByClientCIDRs": []}),
+        )),
         ["apis"] => Ok(Answer::json(200, &group_list(server))),
         ["apis", group] => {
             let groups = groups(server);
-            let versions = groups.get(*group).filter(|_| !group.is_empty()).ok_or_else(ApiError::no_such_path)?;
+            let versions = groups
+                .get(*group)
+                .filter(|_| !group.is_empty())
+                .ok_or_else(ApiError::no_such_path)?;
             let mut body = group_entry(group, versions);
-            super::dig::object(&mut body).extend([("kind".to_owned(), json!("APIGroup")), ("apiVersion".to_owned(), json!("v1"))]);
+            super::dig::object(&mut body).extend([
+                ("kind".to_owned(), json!("APIGroup")),
+                ("apiVersion".to_owned(), json!("v1")),
+            ]);
             Ok(Answer::json(200, &body))
         }
         ["api", version] => resource_list(server, "", version),
@@ -91,31 +112,53 @@ fn group_entry(group: &str, versions: &[String]) -> Value {
 
 fn group_list(server: &ApiServer) -> Value {
     let groups = groups(server);
-    let list: Vec<Value> = groups.iter().filter(|(group, _)| !group.is_empty()).map(|(group, versions)| group_entry(group, versions)).collect();
+    let list: Vec<Value> = groups
+        .iter()
+        .filter(|(group, _)| !group.is_empty())
+        .map(|(group, versions)| group_entry(group, versions))
+        .collect();
     json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": list})
 }
 
 fn subresources(server: &ApiServer, def: &ResourceDef, version: &VersionDef) -> Vec<(String, Value)> {
     let mut list = Vec::new();
     if version.status {
-        list.push(("status".to_owned(), json!({"kind": def.kind, "verbs": ["get", "patch", "update"]})));
+        list.push((
+            "status".to_owned(),
+            json!({"kind": def.kind, "verbs": ["get", "patch", "update"]}),
+        ));
     }
     if version.scale.is_some() {
-        list.push(("scale".to_owned(), json!({"kind": "Scale", "group": "autoscaling", "version": "v1", "verbs": ["get", "patch", "update"]})));
+        list.push((
+            "scale".to_owned(),
+            json!({"kind": "Scale", "group": "autoscaling", "version": "v1", "verbs": ["get", "patch", "update"]}),
+        ));
     }
     match (def.group.as_str(), def.plural.as_str()) {
         ("", "pods") => {
-            list.push(("eviction".to_owned(), json!({"kind": "Eviction", "group": "policy", "version": "v1", "verbs": ["create"]})));
+            list.push((
+                "eviction".to_owned(),
+                json!({"kind": "Eviction", "group": "policy", "version": "v1", "verbs": ["create"]}),
+            ));
             list.push(("binding".to_owned(), json!({"kind": "Binding", "verbs": ["create"]})));
             list.push(("log".to_owned(), json!({"kind": "Pod", "verbs": ["get"]})));
         }
         ("", "namespaces") => list.push(("finalize".to_owned(), json!({"kind": "Namespace", "verbs": ["update"]}))),
         ("", "serviceaccounts") => {
-            list.push(("token".to_owned(), json!({"kind": "TokenRequest", "group": "authentication.k8s.io", "version": "v1", "verbs": ["create"]})));
+            list.push((
+                "token".to_owned(),
+                json!({"kind": "TokenRequest", "group": "authentication.k8s.io", "version": "v1", "verbs": ["create"]}),
+            ));
         }
         _ => {}
     }
-    list.extend(server.admission().subresources_of(&def.group, &def.plural).into_iter().map(|sub| (sub, json!({"kind": def.kind, "verbs": ["update"]}))));
+    list.extend(
+        server
+            .admission()
+            .subresources_of(&def.group, &def.plural)
+            .into_iter()
+            .map(|sub| (sub, json!({"kind": def.kind, "verbs": ["update"]}))),
+    );
     list
 }
 
@@ -125,7 +168,12 @@ fn verbs(def: &ResourceDef) -> &'static [&'static str] {
 
 fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<Answer, ApiError> {
     let mut list = Vec::new();
-    for def in server.store().definitions().into_iter().filter(|def| def.group == group) {
+    for def in server
+        .store()
+        .definitions()
+        .into_iter()
+        .filter(|def| def.group == group)
+    {
         let Some(version) = def.version(version_name) else {
             continue;
         };
@@ -141,36 +189,52 @@ fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<
             list.push(entry);
         }
     }
-    let known = groups(server).get(group).is_some_and(|versions| versions.iter().any(|version| version == version_name));
+    let known = groups(server)
+        .get(group)
+        .is_some_and(|versions| versions.iter().any(|version| version == version_name));
     if !known {
         return Err(ApiError::no_such_path());
     }
-    Ok(Answer::json(200, &json!({
-        "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version_name), "resources": list,
-    })))
+    Ok(Answer::json(
+        200,
+        &json!({
+            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version_name), "resources": list,
+        }),
+    ))
 }
 
 fn aggregated_answer(server: &ApiServer, core: bool) -> Answer {
     let groups = groups(server);
     let defs = server.store().definitions();
-    let items = groups.iter().filter(|(group, _)| group.is_empty() == core).map(|(group, versions)| {
-        let versions = versions.iter().map(|version| aggregated_version(server, &defs, group, version));
-        json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions.collect::<Vec<_>>()})
-    });
+    let items = groups
+        .iter()
+        .filter(|(group, _)| group.is_empty() == core)
+        .map(|(group, versions)| {
+            let versions = versions
+                .iter()
+                .map(|version| aggregated_version(server, &defs, group, version));
+            json!({"metadata": {"name": group, "creationTimestamp": null}, "versions": versions.collect::<Vec<_>>()})
+        });
     let body = json!({"kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items.collect::<Vec<_>>()});
     let mut answer = Answer::json(200, &body);
     answer.content_type = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
     answer
 }
 
-fn aggregated_version(server: &ApiServer, defs: &[std::sync::Arc<ResourceDef>], group: &str, version_name: &str) -> Value {
+fn aggregated_version(
+    server: &ApiServer,
+    defs: &[std::sync::Arc<ResourceDef>],
+    group: &str,
+    version_name: &str,
+) -> Value {
     let resources = defs.iter().filter(|def| def.group == group).filter_map(|def| {
         let version = def.version(version_name)?;
         let kind = |kind: &str, group: &str, version: &str| json!({"group": group, "version": version, "kind": kind});
         let subs: Vec<Value> = subresources(server, def, version)
             .into_iter()
             .map(|(sub, entry)| {
-                let text = |key: &str, otherwise: &str| entry.get(key).and_then(Value::as_str).unwrap_or(otherwise).to_owned();
+                let text =
+                    |key: &str, otherwise: &str| entry.get(key).and_then(Value::as_str).unwrap_or(otherwise).to_owned();
                 json!({
                     "subresource": sub, "verbs": entry.get("verbs"),
                     "responseKind": kind(&text("kind", ""), &text("group", group), &text("version", version_name)),
@@ -183,7 +247,11 @@ fn aggregated_version(server: &ApiServer, defs: &[std::sync::Arc<ResourceDef>], 
             "singularResource": def.singular, "verbs": verbs(def),
         });
         let map = super::dig::object(&mut entry);
-        for (key, list) in [("shortNames", json!(def.short_names)), ("categories", json!(def.categories)), ("subresources", json!(subs))] {
+        for (key, list) in [
+            ("shortNames", json!(def.short_names)),
+            ("categories", json!(def.categories)),
+            ("subresources", json!(subs)),
+        ] {
             if !super::dig::is_void(&list) {
                 map.insert(key.to_owned(), list);
             }

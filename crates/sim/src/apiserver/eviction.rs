@@ -19,21 +19,32 @@ pub(crate) async fn answer(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
     }
     let mut eviction = write::decode(body, &target.info.content_type)?;
     let key = target.key()?;
-    let pod = target.collection.get(&key).ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
-    let asked = dig::items(&eviction, &["deleteOptions", "dryRun"]).iter().any(|value| value == "All");
+    let pod = target
+        .collection
+        .get(&key)
+        .ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
+    let asked = dig::items(&eviction, &["deleteOptions", "dryRun"])
+        .iter()
+        .any(|value| value == "All");
     let mut info = target.info.clone();
     if asked {
         info = info.with_dry_run();
     }
     let target = &Target { info: &info, ..*target };
     admission::admit(target, Some(&pod.value), &mut eviction).await?;
-    let terminal = matches!(dig::text(&pod.value, &["status", "phase"]), "Succeeded" | "Failed" | "Pending") || dig::is_terminating(&pod.value);
+    let terminal = matches!(
+        dig::text(&pod.value, &["status", "phase"]),
+        "Succeeded" | "Failed" | "Pending"
+    ) || dig::is_terminating(&pod.value);
     if !terminal {
         spend_budget(target, &pod)?;
     }
     let options = eviction.get("deleteOptions").cloned().unwrap_or_else(|| json!({}));
     delete::one(target, &Bytes::from(options.to_string())).await?;
-    Ok(Answer::json(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
+    Ok(Answer::json(
+        201,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+    ))
 }
 
 fn refusal(message: &str, cause: String) -> ApiError {
@@ -52,28 +63,45 @@ fn spend_budget(target: &Target<'_>, pod: &Object) -> Result<(), ApiError> {
         .list(target.info.ns())
         .0
         .into_iter()
-        .filter(|budget| dig::at(&budget.value, &["spec", "selector"]).is_some_and(|selector| label_selector_matches(selector, labels)))
+        .filter(|budget| {
+            dig::at(&budget.value, &["spec", "selector"])
+                .is_some_and(|selector| label_selector_matches(selector, labels))
+        })
         .collect();
     let budget = match covering.as_slice() {
         [] => return Ok(()),
         [one] => one,
-        _ => return Err(ApiError::internal("This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.")),
+        _ => {
+            return Err(ApiError::internal(
+                "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+            ));
+        }
     };
     let name = dig::meta(&budget.value, "name");
     let number = |path: &[&str]| dig::at(&budget.value, path).and_then(Value::as_i64).unwrap_or(0);
     let refuse = "Cannot evict pod as it would violate the pod's disruption budget.";
     if number(&["status", "observedGeneration"]) < number(&["metadata", "generation"]) {
-        return Err(refusal(refuse, format!("The disruption budget {name} is still being processed by the server.")));
+        return Err(refusal(
+            refuse,
+            format!("The disruption budget {name} is still being processed by the server."),
+        ));
     }
     let allowed = number(&["status", "disruptionsAllowed"]);
-    let healthy_budget = number(&["status", "currentHealthy"]) >= number(&["status", "desiredHealthy"]) && number(&["status", "desiredHealthy"]) > 0;
+    let healthy_budget = number(&["status", "currentHealthy"]) >= number(&["status", "desiredHealthy"])
+        && number(&["status", "desiredHealthy"]) > 0;
     let always = dig::text(&budget.value, &["spec", "unhealthyPodEvictionPolicy"]) == "AlwaysAllow";
     if !is_ready(&pod.value) && (always || healthy_budget) {
         return Ok(());
     }
     if allowed <= 0 {
-        let (need, have) = (number(&["status", "desiredHealthy"]), number(&["status", "currentHealthy"]));
-        return Err(refusal(refuse, format!("The disruption budget {name} needs {need} healthy pods and has {have} currently")));
+        let (need, have) = (
+            number(&["status", "desiredHealthy"]),
+            number(&["status", "currentHealthy"]),
+        );
+        return Err(refusal(
+            refuse,
+            format!("The disruption budget {name} needs {need} healthy pods and has {have} currently"),
+        ));
     }
     if target.info.dry_run() {
         return Ok(());
@@ -88,11 +116,18 @@ fn spend_budget(target: &Target<'_>, pod: &Object) -> Result<(), ApiError> {
     budgets
         .commit(&key, Some(budget.revision), next)
         .map(|_| ())
-        .map_err(|_| refusal(refuse, format!("The disruption budget {name} has just changed, try again")))
+        .map_err(|_| {
+            refusal(
+                refuse,
+                format!("The disruption budget {name} has just changed, try again"),
+            )
+        })
 }
 
 /// A running pod that is not ready disrupts nothing when it goes.
 fn is_ready(pod: &Value) -> bool {
     let conditions = dig::items(pod, &["status", "conditions"]);
-    conditions.iter().any(|condition| dig::text(condition, &["type"]) == "Ready" && dig::text(condition, &["status"]) == "True")
+    conditions
+        .iter()
+        .any(|condition| dig::text(condition, &["type"]) == "Ready" && dig::text(condition, &["status"]) == "True")
 }

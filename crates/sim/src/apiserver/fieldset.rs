@@ -21,7 +21,10 @@ pub(crate) struct FieldSet {
 impl FieldSet {
     /// Only the place itself.
     pub(crate) fn leaf() -> Self {
-        Self { here: true, below: BTreeMap::new() }
+        Self {
+            here: true,
+            below: BTreeMap::new(),
+        }
     }
 
     /// Whether nothing is in it.
@@ -52,9 +55,15 @@ impl FieldSet {
 
     /// What is in `self` but not in `other`.
     pub(crate) fn minus(&self, other: &Self) -> Self {
-        let mut rest = Self { here: self.here && !other.here, below: BTreeMap::new() };
+        let mut rest = Self {
+            here: self.here && !other.here,
+            below: BTreeMap::new(),
+        };
         for (step, set) in &self.below {
-            let left = other.below.get(step).map_or_else(|| set.clone(), |other| set.minus(other));
+            let left = other
+                .below
+                .get(step)
+                .map_or_else(|| set.clone(), |other| set.minus(other));
             rest.put(step.clone(), left);
         }
         rest
@@ -62,7 +71,10 @@ impl FieldSet {
 
     /// What is in both.
     pub(crate) fn common(&self, other: &Self) -> Self {
-        let mut both = Self { here: self.here && other.here, below: BTreeMap::new() };
+        let mut both = Self {
+            here: self.here && other.here,
+            below: BTreeMap::new(),
+        };
         for (step, set) in &self.below {
             if let Some(other) = other.below.get(step) {
                 both.put(step.clone(), set.common(other));
@@ -107,7 +119,10 @@ impl FieldSet {
         let Some(map) = value.as_object() else {
             return Self::default();
         };
-        let mut set = Self { here: map.contains_key("."), below: BTreeMap::new() };
+        let mut set = Self {
+            here: map.contains_key("."),
+            below: BTreeMap::new(),
+        };
         for (step, value) in map.iter().filter(|(step, _)| *step != ".") {
             let mut below = Self::from_json(value);
             if value.as_object().is_some_and(Map::is_empty) {
@@ -201,10 +216,18 @@ impl Difference {
     pub(crate) fn between(old: Option<&Value>, new: Option<&Value>, at: &Cursor<'_>) -> Self {
         match (old, new) {
             (None, None) => Self::default(),
-            (None, Some(new)) => Self { changed: FieldSet::of(new, at), removed: FieldSet::default() },
-            (Some(old), None) => Self { changed: FieldSet::default(), removed: FieldSet::of(old, at) },
+            (None, Some(new)) => Self {
+                changed: FieldSet::of(new, at),
+                removed: FieldSet::default(),
+            },
+            (Some(old), None) => Self {
+                changed: FieldSet::default(),
+                removed: FieldSet::of(old, at),
+            },
             (Some(old), Some(new)) if old == new => Self::default(),
-            (Some(Value::Object(old)), Some(Value::Object(new))) if !at.is_atomic_map() && !old.is_empty() && !new.is_empty() => {
+            (Some(Value::Object(old)), Some(Value::Object(new)))
+                if !at.is_atomic_map() && !old.is_empty() && !new.is_empty() =>
+            {
                 let mut difference = Self::default();
                 for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
                     let part = Self::between(old.get(key), new.get(key), &at.field(key));
@@ -212,26 +235,43 @@ impl Difference {
                 }
                 difference
             }
-            (Some(Value::Array(old)), Some(Value::Array(new))) if at.list_type() != ListType::Atomic => Self::of_lists(old, new, at),
-            (Some(_), Some(_)) => Self { changed: FieldSet::leaf(), removed: FieldSet::default() },
+            (Some(Value::Array(old)), Some(Value::Array(new))) if at.list_type() != ListType::Atomic => {
+                Self::of_lists(old, new, at)
+            }
+            (Some(_), Some(_)) => Self {
+                changed: FieldSet::leaf(),
+                removed: FieldSet::default(),
+            },
         }
     }
 
     fn of_lists(old: &[Value], new: &[Value], at: &Cursor<'_>) -> Self {
         let kind = at.list_type();
-        let index = |list: &[Value]| -> BTreeMap<String, Value> { list.iter().map(|item| (element_step(item, &kind), item.clone())).collect() };
+        let index = |list: &[Value]| -> BTreeMap<String, Value> {
+            list.iter()
+                .map(|item| (element_step(item, &kind), item.clone()))
+                .collect()
+        };
         let (old, new) = (index(old), index(new));
         let mut difference = Self::default();
         for (step, item) in &new {
             let part = match old.get(step) {
-                Some(before) if matches!(kind, ListType::Map(_)) => Self::between(Some(before), Some(item), &at.element()),
+                Some(before) if matches!(kind, ListType::Map(_)) => {
+                    Self::between(Some(before), Some(item), &at.element())
+                }
                 Some(_) => Self::default(),
-                None => Self { changed: FieldSet::of_element(item, &kind, at), removed: FieldSet::default() },
+                None => Self {
+                    changed: FieldSet::of_element(item, &kind, at),
+                    removed: FieldSet::default(),
+                },
             };
             difference.put(step.clone(), part);
         }
         for (step, item) in old.iter().filter(|(step, _)| !new.contains_key(*step)) {
-            let part = Self { changed: FieldSet::default(), removed: FieldSet::of_element(item, &kind, at) };
+            let part = Self {
+                changed: FieldSet::default(),
+                removed: FieldSet::of_element(item, &kind, at),
+            };
             difference.put(step.clone(), part);
         }
         difference
@@ -272,11 +312,22 @@ mod tests {
     #[test]
     fn differences_name_what_changed_and_what_went() {
         let at = Cursor::built_in();
-        let old = json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}, "data": {"x": "1", "y": "1"}});
+        let old =
+            json!({"spec": {"containers": [{"name": "a", "image": "1"}, {"name": "b"}]}, "data": {"x": "1", "y": "1"}});
         let new = json!({"spec": {"containers": [{"name": "a", "image": "2"}]}, "data": {"x": "1", "z": "1"}});
         let difference = Difference::between(Some(&old), Some(&new), &at);
-        assert_eq!(difference.changed.paths(), [".data.z", ".spec.containers[name=\"a\"].image"]);
-        assert_eq!(difference.removed.paths(), [".data.y", ".spec.containers[name=\"b\"]", ".spec.containers[name=\"b\"].name"]);
+        assert_eq!(
+            difference.changed.paths(),
+            [".data.z", ".spec.containers[name=\"a\"].image"]
+        );
+        assert_eq!(
+            difference.removed.paths(),
+            [
+                ".data.y",
+                ".spec.containers[name=\"b\"]",
+                ".spec.containers[name=\"b\"].name"
+            ]
+        );
     }
 
     #[test]

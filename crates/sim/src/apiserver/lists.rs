@@ -27,7 +27,11 @@ const KEYED: &[(&str, &str, &[&str])] = &[
     ("ownerReferences", "metadata", &["uid"]),
     ("imagePullSecrets", "", &["name"]),
     ("hostAliases", "spec", &["ip"]),
-    ("topologySpreadConstraints", "spec", &["topologyKey", "whenUnsatisfiable"]),
+    (
+        "topologySpreadConstraints",
+        "spec",
+        &["topologyKey", "whenUnsatisfiable"],
+    ),
     ("addresses", "status", &["type"]),
     ("podIPs", "status", &["ip"]),
     ("hostIPs", "status", &["ip"]),
@@ -39,20 +43,33 @@ const KEYED: &[(&str, &str, &[&str])] = &[
 ];
 
 /// Lists that a strategic patch merges by key although apply holds them to be one value.
-const STRATEGIC_ONLY: &[(&str, &str, &str)] = &[("taints", "spec", "key"), ("resizePolicy", "containers", "resourceName")];
+const STRATEGIC_ONLY: &[(&str, &str, &str)] = &[
+    ("taints", "spec", "key"),
+    ("resizePolicy", "containers", "resourceName"),
+];
 
 fn place(path: &[String]) -> (&str, &str) {
     let field = path.last().map(String::as_str).unwrap_or_default();
-    let parent = path.len().checked_sub(2).and_then(|index| path.get(index)).map(String::as_str).unwrap_or_default();
+    let parent = path
+        .len()
+        .checked_sub(2)
+        .and_then(|index| path.get(index))
+        .map(String::as_str)
+        .unwrap_or_default();
     (field, parent)
 }
 
 /// The strategic merge key of the list at a path of field names.
 pub(crate) fn strategic_key(path: &[String]) -> Option<&'static str> {
     let (field, parent) = place(path);
-    let keyed = KEYED.iter().find(|(name, holder, _)| *name == field && (holder.is_empty() || *holder == parent));
+    let keyed = KEYED
+        .iter()
+        .find(|(name, holder, _)| *name == field && (holder.is_empty() || *holder == parent));
     keyed.and_then(|(_, _, keys)| keys.first().copied()).or_else(|| {
-        STRATEGIC_ONLY.iter().find(|(name, holder, _)| *name == field && *holder == parent).map(|(_, _, key)| *key)
+        STRATEGIC_ONLY
+            .iter()
+            .find(|(name, holder, _)| *name == field && *holder == parent)
+            .map(|(_, _, key)| *key)
     })
 }
 
@@ -65,9 +82,16 @@ pub(crate) fn is_primitive_merge(path: &[String]) -> bool {
 pub(crate) fn built_in_list(path: &[String]) -> ListType {
     let (field, parent) = place(path);
     if is_primitive_merge(path) || matches!((field, parent), ("accessModes", "spec") | ("hostnames", _)) {
-        return if field == "accessModes" { ListType::Atomic } else { ListType::Set };
+        return if field == "accessModes" {
+            ListType::Atomic
+        } else {
+            ListType::Set
+        };
     }
-    match KEYED.iter().find(|(name, holder, _)| *name == field && (holder.is_empty() || *holder == parent)) {
+    match KEYED
+        .iter()
+        .find(|(name, holder, _)| *name == field && (holder.is_empty() || *holder == parent))
+    {
         Some((_, _, keys)) => ListType::Map(keys.iter().map(|key| (*key).to_owned()).collect()),
         None => ListType::Atomic,
     }

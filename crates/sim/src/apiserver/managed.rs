@@ -67,13 +67,20 @@ impl Manager {
     }
 
     fn is(&self, other: &Self) -> bool {
-        self.name == other.name && self.applies == other.applies && self.subresource == other.subresource && self.api_version == other.api_version
+        self.name == other.name
+            && self.applies == other.applies
+            && self.subresource == other.subresource
+            && self.api_version == other.api_version
     }
 }
 
 /// The managers of an object.
 pub(crate) fn read(object: &Value) -> Vec<Manager> {
-    dig::items(object, &["metadata", "managedFields"]).iter().filter(|entry| !dig::is_void(entry)).map(Manager::from_json).collect()
+    dig::items(object, &["metadata", "managedFields"])
+        .iter()
+        .filter(|entry| !dig::is_void(entry))
+        .map(Manager::from_json)
+        .collect()
 }
 
 /// The writer of a request, with no fields yet.
@@ -81,7 +88,12 @@ pub(crate) fn writer(target: &Target<'_>, applies: bool) -> Manager {
     Manager {
         name: target.info.manager().chars().take(128).collect(),
         applies,
-        subresource: target.info.subresource.clone().filter(|sub| sub == "status").unwrap_or_default(),
+        subresource: target
+            .info
+            .subresource
+            .clone()
+            .filter(|sub| sub == "status")
+            .unwrap_or_default(),
         api_version: target.def.api_version(&target.version.name),
         time: target.server.timestamp(),
         fields: FieldSet::default(),
@@ -119,12 +131,21 @@ impl Scope {
 
 /// The managed fields at the top of an object and in its metadata, as path and value: without type, identity and what the server says.
 fn parts(object: &Value, scope: Scope) -> impl Iterator<Item = (Option<&'static str>, &str, &Value)> {
-    let top = object.as_object().into_iter().flatten().filter(move |(key, _)| scope.has(key));
+    let top = object
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter(move |(key, _)| scope.has(key));
     top.flat_map(|(key, value)| {
         let metadata = (key == "metadata").then(|| value.as_object()).flatten();
-        let inner = metadata.into_iter().flatten().filter(|(key, _)| !NOBODYS.contains(&key.as_str()));
+        let inner = metadata
+            .into_iter()
+            .flatten()
+            .filter(|(key, _)| !NOBODYS.contains(&key.as_str()));
         let plain = !matches!(key.as_str(), "metadata" | "apiVersion" | "kind");
-        inner.map(|(key, value)| (Some("metadata"), key.as_str(), value)).chain(plain.then_some((None, key.as_str(), value)))
+        inner
+            .map(|(key, value)| (Some("metadata"), key.as_str(), value))
+            .chain(plain.then_some((None, key.as_str(), value)))
     })
 }
 
@@ -168,12 +189,20 @@ pub(crate) fn difference(old: Option<&Value>, new: &Value, scope: Scope, at: &Cu
     for (parent, key, value) in parts(new, scope) {
         let before = in_object(old, parent, key);
         if before != Some(value) {
-            put(parent, key, Difference::between(before, Some(value), &cursor(parent, key, at)));
+            put(
+                parent,
+                key,
+                Difference::between(before, Some(value), &cursor(parent, key, at)),
+            );
         }
     }
     for (parent, key, value) in old.into_iter().flat_map(|old| parts(old, scope)) {
         if in_object(Some(new), parent, key).is_none() {
-            put(parent, key, Difference::between(Some(value), None, &cursor(parent, key, at)));
+            put(
+                parent,
+                key,
+                Difference::between(Some(value), None, &cursor(parent, key, at)),
+            );
         }
     }
     all
@@ -203,7 +232,10 @@ pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value,
     match intent {
         Intent::Apply { config, .. } => writer.fields = fields_of(config, scope, &at),
         Intent::Update => {
-            writer.fields = own.as_ref().map(|own| own.fields.minus(&difference.removed)).unwrap_or_default();
+            writer.fields = own
+                .as_ref()
+                .map(|own| own.fields.minus(&difference.removed))
+                .unwrap_or_default();
             writer.fields.add(&difference.changed);
         }
     }
@@ -234,14 +266,24 @@ fn starting_point(old: Option<&Value>, next: &Value) -> Vec<Manager> {
 
 fn forget_old_updaters(managers: &mut Vec<Manager>) {
     while managers.iter().filter(|manager| !manager.applies).count() > MAX_UPDATERS {
-        let oldest = |managers: &[Manager]| managers.iter().position(|manager| !manager.applies && manager.name != "ancient-changes");
+        let oldest = |managers: &[Manager]| {
+            managers
+                .iter()
+                .position(|manager| !manager.applies && manager.name != "ancient-changes")
+        };
         let Some(index) = oldest(managers) else {
             return;
         };
         let gone = managers.remove(index);
         match managers.iter_mut().find(|manager| manager.name == "ancient-changes") {
             Some(ancient) => ancient.fields.add(&gone.fields),
-            None => managers.insert(0, Manager { name: "ancient-changes".to_owned(), ..gone }),
+            None => managers.insert(
+                0,
+                Manager {
+                    name: "ancient-changes".to_owned(),
+                    ..gone
+                },
+            ),
         }
     }
 }

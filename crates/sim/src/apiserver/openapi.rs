@@ -3,14 +3,18 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    ApiServer, discovery,
+    ApiServer, builtin_schema, discovery,
     resource::{ResourceDef, VersionDef, api_version},
     server::Answer,
     status::ApiError,
 };
 
 fn prefix(group: &str, version: &str) -> String {
-    if group.is_empty() { format!("api/{version}") } else { format!("apis/{group}/{version}") }
+    if group.is_empty() {
+        format!("api/{version}")
+    } else {
+        format!("apis/{group}/{version}")
+    }
 }
 
 /// The empty document of OpenAPI v2.
@@ -29,7 +33,10 @@ pub(crate) fn v3_index(server: &ApiServer) -> Value {
         for version in versions {
             let prefix = prefix(&group, &version);
             let hash = server.store().definitions().len();
-            paths.insert(prefix.clone(), json!({"serverRelativeURL": format!("{}/openapi/v3/{prefix}?hash={hash}", server.config().base_path)}));
+            paths.insert(
+                prefix.clone(),
+                json!({"serverRelativeURL": format!("{}/openapi/v3/{prefix}?hash={hash}", server.config().base_path)}),
+            );
         }
     }
     json!({"paths": paths})
@@ -38,7 +45,12 @@ pub(crate) fn v3_index(server: &ApiServer) -> Value {
 /// The document of one group and version.
 pub(crate) fn v3(server: &ApiServer, group: &str, version_name: &str) -> Result<Answer, ApiError> {
     let (mut paths, mut schemas) = (Map::new(), Map::new());
-    for def in server.store().definitions().into_iter().filter(|def| def.group == group) {
+    for def in server
+        .store()
+        .definitions()
+        .into_iter()
+        .filter(|def| def.group == group)
+    {
         let Some(version) = def.version(version_name) else {
             continue;
         };
@@ -50,12 +62,15 @@ pub(crate) fn v3(server: &ApiServer, group: &str, version_name: &str) -> Result<
     if schemas.is_empty() {
         return Err(ApiError::no_such_path());
     }
-    Ok(Answer::json(200, &json!({
-        "openapi": "3.0.0",
-        "info": {"title": "Steading's simulated Kubernetes", "version": server.config().git_version},
-        "paths": paths,
-        "components": {"schemas": schemas},
-    })))
+    Ok(Answer::json(
+        200,
+        &json!({
+            "openapi": "3.0.0",
+            "info": {"title": "Steading's simulated Kubernetes", "version": server.config().git_version},
+            "paths": paths,
+            "components": {"schemas": schemas},
+        }),
+    ))
 }
 
 fn schema_name(def: &ResourceDef, version: &str) -> String {
@@ -68,16 +83,22 @@ fn schema_name(def: &ResourceDef, version: &str) -> String {
 }
 
 fn schema(def: &ResourceDef, version: &VersionDef, gvk: &Value) -> Value {
-    let mut schema = match &version.schema {
+    let known = version.schema.clone().or_else(|| builtin_schema::of(def));
+    let mut schema = match known {
         Some(schema) => schema.as_ref().clone(),
         None => json!({"type": "object", "x-kubernetes-preserve-unknown-fields": true}),
     };
     let map = super::dig::object(&mut schema);
     map.insert("x-kubernetes-group-version-kind".to_owned(), json!([gvk]));
-    map.entry("description").or_insert_with(|| json!(format!("{} of {}.", def.kind, api_version(&def.group, &version.name))));
+    map.entry("description")
+        .or_insert_with(|| json!(format!("{} of {}.", def.kind, api_version(&def.group, &version.name))));
     let properties = super::dig::object(map.entry("properties").or_insert_with(|| json!({})));
-    properties.entry("apiVersion").or_insert_with(|| json!({"type": "string", "description": "Version of the schema that this object follows."}));
-    properties.entry("kind").or_insert_with(|| json!({"type": "string", "description": "Name of the type."}));
+    properties
+        .entry("apiVersion")
+        .or_insert_with(|| json!({"type": "string", "description": "Version of the schema that this object follows."}));
+    properties
+        .entry("kind")
+        .or_insert_with(|| json!({"type": "string", "description": "Name of the type."}));
     properties.insert(
         "metadata".to_owned(),
         json!({"type": "object", "description": "Standard metadata.", "x-kubernetes-preserve-unknown-fields": true}),
@@ -86,7 +107,11 @@ fn schema(def: &ResourceDef, version: &VersionDef, gvk: &Value) -> Value {
 }
 
 fn def_paths(def: &ResourceDef, version: &str, gvk: &Value, schema: &str) -> Vec<(String, Value)> {
-    let space = if def.namespaced() { "/namespaces/{namespace}" } else { "" };
+    let space = if def.namespaced() {
+        "/namespaces/{namespace}"
+    } else {
+        ""
+    };
     let base = format!("/{}{space}/{}", prefix(&def.group, version), def.plural);
     let query = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
     let content = json!({"application/json": {"schema": {"$ref": format!("#/components/schemas/{schema}")}}});

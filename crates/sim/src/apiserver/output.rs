@@ -43,7 +43,9 @@ impl Shape {
                 Some(_) => {}
             }
         }
-        Err(ApiError::not_acceptable("only the following media types are accepted: application/json"))
+        Err(ApiError::not_acceptable(
+            "only the following media types are accepted: application/json",
+        ))
     }
 }
 
@@ -71,7 +73,13 @@ impl Writer {
             Some("Object") => Include::Object,
             _ => Include::Metadata,
         };
-        Ok(Self { def: target.def.clone(), version: target.version.name.clone(), shape: Shape::of(target.info)?, include, now: target.server.time().now() })
+        Ok(Self {
+            def: target.def.clone(),
+            version: target.version.name.clone(),
+            shape: Shape::of(target.info)?,
+            include,
+            now: target.server.time().now(),
+        })
     }
 
     fn version(&self) -> Option<&VersionDef> {
@@ -100,7 +108,10 @@ impl Writer {
         match self.shape {
             Shape::Full => Bytes::from(value.to_string()),
             Shape::Metadata => Bytes::from(partial(&value).to_string()),
-            Shape::Table => Bytes::from(self.table([value.as_ref()].into_iter(), true, &list_meta(&value)).to_string()),
+            Shape::Table => Bytes::from(
+                self.table([value.as_ref()].into_iter(), true, &list_meta(&value))
+                    .to_string(),
+            ),
         }
     }
 
@@ -108,7 +119,10 @@ impl Writer {
     pub(crate) fn event(&self, value: &Value, first: bool) -> Bytes {
         let value = self.in_version(value);
         match self.shape {
-            Shape::Table => Bytes::from(self.table([value.as_ref()].into_iter(), first, &list_meta(&value)).to_string()),
+            Shape::Table => Bytes::from(
+                self.table([value.as_ref()].into_iter(), first, &list_meta(&value))
+                    .to_string(),
+            ),
             _ => self.value(value.as_ref()),
         }
     }
@@ -134,8 +148,12 @@ impl Writer {
                 }
                 object
             }
-            Shape::Metadata => json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata}),
-            Shape::Table => json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": null, "rows": []}),
+            Shape::Metadata => {
+                json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": metadata})
+            }
+            Shape::Table => {
+                json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": null, "rows": []})
+            }
         }
     }
 
@@ -180,7 +198,11 @@ impl Writer {
                 row
             })
             .collect();
-        let definitions = if header { table::definitions(&columns) } else { Value::Null };
+        let definitions = if header {
+            table::definitions(&columns)
+        } else {
+            Value::Null
+        };
         json!({"kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": meta, "columnDefinitions": definitions, "rows": rows})
     }
 }

@@ -30,7 +30,14 @@ impl Patch {
                 let patch: json_patch::Patch = serde_json::from_value(value)
                     .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
                 if patch.0.len() > MAX_OPERATIONS {
-                    return Err(ApiError::new(413, "RequestEntityTooLarge", format!("The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}", patch.0.len())));
+                    return Err(ApiError::new(
+                        413,
+                        "RequestEntityTooLarge",
+                        format!(
+                            "The allowed maximum operations in a JSON patch is {MAX_OPERATIONS}, got {}",
+                            patch.0.len()
+                        ),
+                    ));
                 }
                 Ok(Self::Json(patch))
             }
@@ -50,7 +57,11 @@ impl Patch {
         let def = target.def;
         let name = target.info.name.as_deref().unwrap_or_default();
         if target.info.query.get("fieldManager").is_none() {
-            let cause = Cause::new("FieldValueRequired", "fieldManager", "Required value: is required for apply patch");
+            let cause = Cause::new(
+                "FieldValueRequired",
+                "fieldManager",
+                "Required value: is required for apply patch",
+            );
             return Err(ApiError::invalid(def, name, vec![cause]));
         }
         if !config.is_object() {
@@ -60,24 +71,34 @@ impl Patch {
         for (key, wanted) in [("apiVersion", expected.as_str()), ("kind", def.kind.as_str())] {
             let got = dig::text(&config, &[key]);
             if got != wanted {
-                return Err(ApiError::bad_request(format!("{key} of the applied configuration is {got:?}, expected {wanted:?}")));
+                return Err(ApiError::bad_request(format!(
+                    "{key} of the applied configuration is {got:?}, expected {wanted:?}"
+                )));
             }
         }
-        if config.pointer("/metadata/managedFields").is_some_and(|fields| !dig::is_void(fields)) {
+        if config
+            .pointer("/metadata/managedFields")
+            .is_some_and(|fields| !dig::is_void(fields))
+        {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
         dig::metadata(&mut config).remove("managedFields");
         for (key, wanted) in [("name", name), ("namespace", target.info.ns())] {
             let got = dig::meta(&config, key);
             if !got.is_empty() && got != wanted {
-                return Err(ApiError::bad_request(format!("metadata.{key} of the applied configuration ({got}) does not match the URL ({wanted})")));
+                return Err(ApiError::bad_request(format!(
+                    "metadata.{key} of the applied configuration ({got}) does not match the URL ({wanted})"
+                )));
             }
             if !wanted.is_empty() {
                 dig::set_meta(&mut config, key, wanted);
             }
         }
         convert::to_storage(def, &mut config);
-        Ok(Self::Apply { config, force: target.info.query.flag("force") })
+        Ok(Self::Apply {
+            config,
+            force: target.info.query.flag("force"),
+        })
     }
 
     /// The patched object.
@@ -105,7 +126,11 @@ impl Patch {
             }
         }
         if dig::meta(&object, "name") != name {
-            let cause = Cause::new("FieldValueInvalid", "metadata.name", "Invalid value: field is immutable");
+            let cause = Cause::new(
+                "FieldValueInvalid",
+                "metadata.name",
+                "Invalid value: field is immutable",
+            );
             return Err(ApiError::invalid(target.def, name, vec![cause]));
         }
         Ok(object)

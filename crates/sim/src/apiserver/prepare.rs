@@ -2,12 +2,22 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiServer, dig, resource::ResourceDef, status::{ApiError, Cause}};
+use super::{
+    ApiServer, dig,
+    resource::ResourceDef,
+    status::{ApiError, Cause},
+};
 
 /// Sets what every new object gets: uid, creation time, generation; drops what only the server may say.
 pub(crate) fn stamp_new(server: &ApiServer, def: &ResourceDef, object: &mut Value) {
     let metadata = dig::metadata(object);
-    for key in ["resourceVersion", "selfLink", "deletionTimestamp", "deletionGracePeriodSeconds", "generation"] {
+    for key in [
+        "resourceVersion",
+        "selfLink",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+    ] {
         metadata.remove(key);
     }
     metadata.insert("uid".to_owned(), json!(server.new_uid()));
@@ -107,7 +117,11 @@ fn service(object: &mut Value) {
 }
 
 fn ports_of(service: &mut Value) -> &mut [Value] {
-    dig::object_at(service, &["spec"]).get_mut("ports").and_then(Value::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default()
+    dig::object_at(service, &["spec"])
+        .get_mut("ports")
+        .and_then(Value::as_array_mut)
+        .map(Vec::as_mut_slice)
+        .unwrap_or_default()
 }
 
 /// Gives a Service what only the server hands out, or keeps what it had: addresses and node ports. Nobody's field, so it comes after the record.
@@ -126,7 +140,12 @@ pub(crate) fn allocate(server: &ApiServer, def: &ResourceDef, old: Option<&Value
     }
     let address = dig::text(object, &["spec", "clusterIP"]).to_owned();
     default(object, &["spec"], "clusterIPs", json!([address]));
-    default(object, &["spec"], "ipFamilies", json!([if address.contains(':') { "IPv6" } else { "IPv4" }]));
+    default(
+        object,
+        &["spec"],
+        "ipFamilies",
+        json!([if address.contains(':') { "IPv6" } else { "IPv4" }]),
+    );
     default(object, &["spec"], "ipFamilyPolicy", json!("SingleStack"));
     let exposed = matches!(dig::text(object, &["spec", "type"]), "LoadBalancer" | "NodePort")
         && dig::at(object, &["spec", "allocateLoadBalancerNodePorts"]) != Some(&Value::Bool(false));
@@ -139,7 +158,9 @@ pub(crate) fn allocate(server: &ApiServer, def: &ResourceDef, old: Option<&Value
         if number(port, "nodePort") != 0 {
             continue;
         }
-        let same = had.iter().find(|old| number(old, "port") == number(port, "port") && old.get("protocol") == port.get("protocol"));
+        let same = had
+            .iter()
+            .find(|old| number(old, "port") == number(port, "port") && old.get("protocol") == port.get("protocol"));
         let kept = same.map(|old| number(old, "nodePort")).filter(|kept| *kept != 0);
         let node_port = kept.unwrap_or_else(|| i64::from(server.next_node_port()));
         dig::object(port).insert("nodePort".to_owned(), json!(node_port));
@@ -164,24 +185,42 @@ pub(crate) fn check_metadata(def: &ResourceDef, object: &Value) -> Result<(), Ap
         for (key, value) in labels {
             let text = value.as_str();
             if text.is_none_or(|text| !valid_label(text)) {
-                causes.push(Cause::new("FieldValueInvalid", "metadata.labels", format!("Invalid value: {value}: not a valid label value for {key}")));
+                causes.push(Cause::new(
+                    "FieldValueInvalid",
+                    "metadata.labels",
+                    format!("Invalid value: {value}: not a valid label value for {key}"),
+                ));
             }
         }
     }
     for finalizer in dig::finalizers(object) {
-        if finalizer.is_empty() || (def.origin != super::Origin::BuiltIn && !finalizer.contains('/') && !matches!(finalizer, "foregroundDeletion" | "orphan")) {
-            let message = format!("Invalid value: \"{finalizer}\": name is neither a standard finalizer name nor is it fully qualified");
+        if finalizer.is_empty()
+            || (def.origin != super::Origin::BuiltIn
+                && !finalizer.contains('/')
+                && !matches!(finalizer, "foregroundDeletion" | "orphan"))
+        {
+            let message = format!(
+                "Invalid value: \"{finalizer}\": name is neither a standard finalizer name nor is it fully qualified"
+            );
             causes.push(Cause::new("FieldValueInvalid", "metadata.finalizers", message));
         }
     }
     for owner in dig::items(object, &["metadata", "ownerReferences"]) {
         for key in ["apiVersion", "kind", "name", "uid"] {
             if dig::text(owner, &[key]).is_empty() {
-                causes.push(Cause::new("FieldValueInvalid", format!("metadata.ownerReferences.{key}"), "Invalid value: \"\": must not be empty"));
+                causes.push(Cause::new(
+                    "FieldValueInvalid",
+                    format!("metadata.ownerReferences.{key}"),
+                    "Invalid value: \"\": must not be empty",
+                ));
             }
         }
     }
-    if causes.is_empty() { Ok(()) } else { Err(ApiError::invalid(def, name, causes)) }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(ApiError::invalid(def, name, causes))
+    }
 }
 
 fn valid_name(def: &ResourceDef, name: &str) -> bool {
@@ -194,12 +233,17 @@ fn valid_name(def: &ResourceDef, name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
     name.split('.').all(|part| {
         let bytes = part.as_bytes();
-        bytes.first().copied().is_some_and(inner) && bytes.last().copied().is_some_and(inner) && bytes.iter().all(|byte| inner(*byte) || *byte == b'-')
+        bytes.first().copied().is_some_and(inner)
+            && bytes.last().copied().is_some_and(inner)
+            && bytes.iter().all(|byte| inner(*byte) || *byte == b'-')
     })
 }
 
 fn valid_label(text: &str) -> bool {
     let inner = |c: char| c.is_ascii_alphanumeric();
     text.is_empty()
-        || (text.len() <= 63 && text.starts_with(inner) && text.ends_with(inner) && text.chars().all(|c| inner(c) || "-_.".contains(c)))
+        || (text.len() <= 63
+            && text.starts_with(inner)
+            && text.ends_with(inner)
+            && text.chars().all(|c| inner(c) || "-_.".contains(c)))
 }

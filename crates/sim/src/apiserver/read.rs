@@ -21,14 +21,19 @@ const MAX_CONTINUATIONS: usize = 256;
 pub(crate) fn get(target: &Target<'_>) -> Result<Answer, ApiError> {
     let key = target.key()?;
     check_not_ahead(target)?;
-    let object = target.collection.get(&key).ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
+    let object = target
+        .collection
+        .get(&key)
+        .ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
     Ok(Answer::bytes(200, Writer::new(target)?.object(&object)))
 }
 
 pub(crate) fn list(target: &Target<'_>) -> Result<Answer, ApiError> {
     let writer = Writer::new(target)?;
     let limit = match target.info.query.get("limit") {
-        Some(text) => text.parse::<usize>().map_err(|_| ApiError::bad_request("limit must be a number"))?,
+        Some(text) => text
+            .parse::<usize>()
+            .map_err(|_| ApiError::bad_request("limit must be a number"))?,
         None => 0,
     };
     let (objects, revision) = match target.info.query.get("continue") {
@@ -54,12 +59,16 @@ fn fresh(target: &Target<'_>) -> Result<(Vec<Arc<Object>>, u64), ApiError> {
     let asked = check_not_ahead(target)?;
     let exact = target.info.query.get("resourceVersionMatch") == Some("Exact");
     if target.info.query.get("resourceVersionMatch").is_some() && asked.is_none() {
-        return Err(ApiError::bad_request("resourceVersionMatch is forbidden for list unless resourceVersion is provided"));
+        return Err(ApiError::bad_request(
+            "resourceVersionMatch is forbidden for list unless resourceVersion is provided",
+        ));
     }
     let selection = selection(target)?;
     let (mut objects, revision) = target.collection.list(target.info.ns());
     if exact && asked.is_some_and(|asked| asked < target.collection.last_change()) {
-        return Err(ApiError::expired("The resourceVersion for the provided list is too old."));
+        return Err(ApiError::expired(
+            "The resourceVersion for the provided list is too old.",
+        ));
     }
     if !selection.is_everything() {
         objects.retain(|object| selection.matches(&object.value));
@@ -70,7 +79,12 @@ fn fresh(target: &Target<'_>) -> Result<(Vec<Arc<Object>>, u64), ApiError> {
 /// The selection of a list or watch.
 pub(crate) fn selection(target: &Target<'_>) -> Result<Selection, ApiError> {
     let query = &target.info.query;
-    let selection = Selection::parse(target.def, &target.version.name, query.get("labelSelector"), query.get("fieldSelector"))?;
+    let selection = Selection::parse(
+        target.def,
+        &target.version.name,
+        query.get("labelSelector"),
+        query.get("fieldSelector"),
+    )?;
     Ok(match &target.info.name {
         Some(name) => selection.named(name),
         None => selection,
@@ -82,9 +96,15 @@ pub(crate) fn check_not_ahead(target: &Target<'_>) -> Result<Option<u64>, ApiErr
     let Some(text) = target.info.query.get("resourceVersion") else {
         return Ok(None);
     };
-    let asked = text.parse::<u64>().map_err(|_| ApiError::bad_request(format!("Invalid value: \"{text}\": resourceVersion must be a number")))?;
+    let asked = text
+        .parse::<u64>()
+        .map_err(|_| ApiError::bad_request(format!("Invalid value: \"{text}\": resourceVersion must be a number")))?;
     let current = target.server.store().revision();
-    if asked > current { Err(ApiError::version_too_large(asked, current)) } else { Ok(Some(asked)) }
+    if asked > current {
+        Err(ApiError::version_too_large(asked, current))
+    } else {
+        Ok(Some(asked))
+    }
 }
 
 /// The rest of paged lists, so that all pages show one moment.
@@ -106,7 +126,12 @@ impl Continuations {
         let mut kept = self.kept.lock();
         kept.0 += 1;
         let token = URL_SAFE_NO_PAD.encode(json!({"v": "meta.k8s.io/v1", "rv": revision, "start": kept.0}).to_string());
-        kept.1.push_back(Continuation { token: token.clone(), question: question(info), revision, rest });
+        kept.1.push_back(Continuation {
+            token: token.clone(),
+            question: question(info),
+            revision,
+            rest,
+        });
         if kept.1.len() > MAX_CONTINUATIONS {
             kept.1.pop_front();
         }
@@ -119,7 +144,9 @@ impl Continuations {
         let found = kept.1.iter().find(|continuation| continuation.token == token);
         match found {
             Some(found) if found.question == question(info) => Ok((found.rest.clone(), found.revision)),
-            Some(_) => Err(ApiError::bad_request("continue key is not valid: it belongs to another list")),
+            Some(_) => Err(ApiError::bad_request(
+                "continue key is not valid: it belongs to another list",
+            )),
             None if URL_SAFE_NO_PAD.decode(token).is_ok() => Err(ApiError::expired(
                 "The provided continue parameter is too old to display a consistent list result.",
             )),
@@ -130,5 +157,10 @@ impl Continuations {
 
 fn question(info: &RequestInfo) -> String {
     let query = &info.query;
-    format!("{}?{:?}&{:?}", info.path, query.get("labelSelector"), query.get("fieldSelector"))
+    format!(
+        "{}?{:?}&{:?}",
+        info.path,
+        query.get("labelSelector"),
+        query.get("fieldSelector")
+    )
 }

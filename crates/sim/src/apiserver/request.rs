@@ -44,7 +44,10 @@ impl Verb {
 
     /// Whether it may change something.
     pub fn is_write(self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Patch | Self::Delete | Self::DeleteCollection)
+        matches!(
+            self,
+            Self::Create | Self::Update | Self::Patch | Self::Delete | Self::DeleteCollection
+        )
     }
 }
 
@@ -55,7 +58,11 @@ pub struct Query(Vec<(String, String)>);
 impl Query {
     /// Takes a raw query string apart.
     pub fn parse(raw: &str) -> Self {
-        let decode = |text: &str| percent_decode_str(&text.replace('+', " ")).decode_utf8_lossy().into_owned();
+        let decode = |text: &str| {
+            percent_decode_str(&text.replace('+', " "))
+                .decode_utf8_lossy()
+                .into_owned()
+        };
         let pairs = raw.split('&').filter(|pair| !pair.is_empty()).map(|pair| {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
             (decode(key), decode(value))
@@ -65,12 +72,18 @@ impl Query {
 
     /// The first value of `key`; none when it is missing or empty.
     pub fn get(&self, key: &str) -> Option<&str> {
-        self.0.iter().find(|(name, _)| name == key).map(|(_, value)| value.as_str()).filter(|value| !value.is_empty())
+        self.0
+            .iter()
+            .find(|(name, _)| name == key)
+            .map(|(_, value)| value.as_str())
+            .filter(|value| !value.is_empty())
     }
 
     /// Whether `key` is given as true.
     pub fn flag(&self, key: &str) -> bool {
-        self.0.iter().any(|(name, value)| name == key && matches!(value.as_str(), "true" | "1" | ""))
+        self.0
+            .iter()
+            .any(|(name, value)| name == key && matches!(value.as_str(), "true" | "1" | ""))
     }
 }
 
@@ -109,8 +122,11 @@ impl RequestInfo {
     /// Takes the head of a request apart.
     pub fn parse(parts: &Parts) -> Self {
         let path = parts.uri.path();
-        let decoded: Vec<String> =
-            path.split('/').filter(|part| !part.is_empty()).map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned()).collect();
+        let decoded: Vec<String> = path
+            .split('/')
+            .filter(|part| !part.is_empty())
+            .map(|part| percent_decode_str(part).decode_utf8_lossy().into_owned())
+            .collect();
         let segments: Vec<&str> = decoded.iter().map(String::as_str).collect();
         let query = Query::parse(parts.uri.query().unwrap_or_default());
         let mut info = Self {
@@ -124,9 +140,16 @@ impl RequestInfo {
             path: path.to_owned(),
             query,
             user_agent: header_text(&parts.headers, &header::USER_AGENT),
-            content_type: header_text(&parts.headers, &header::CONTENT_TYPE).split(';').next().unwrap_or_default().trim().to_owned(),
+            content_type: header_text(&parts.headers, &header::CONTENT_TYPE)
+                .split(';')
+                .next()
+                .unwrap_or_default()
+                .trim()
+                .to_owned(),
             accept: header_text(&parts.headers, &header::ACCEPT),
-            bearer: header_text(&parts.headers, &header::AUTHORIZATION).strip_prefix("Bearer ").map(str::to_owned),
+            bearer: header_text(&parts.headers, &header::AUTHORIZATION)
+                .strip_prefix("Bearer ")
+                .map(str::to_owned),
         };
         let rest = match segments.as_slice() {
             ["api", version, rest @ ..] => {
@@ -222,7 +245,11 @@ impl RequestInfo {
 }
 
 fn header_text(headers: &HeaderMap, name: &header::HeaderName) -> String {
-    headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default().to_owned()
+    headers
+        .get(name)
+        .and_then(|value| value.to_str().ok())
+        .unwrap_or_default()
+        .to_owned()
 }
 
 #[cfg(test)]
@@ -230,20 +257,73 @@ mod tests {
     use super::*;
 
     fn parse(method: Method, uri: &str) -> RequestInfo {
-        let (parts, ()) = http::Request::builder().method(method).uri(uri).body(()).unwrap().into_parts();
+        let (parts, ()) = http::Request::builder()
+            .method(method)
+            .uri(uri)
+            .body(())
+            .unwrap()
+            .into_parts();
         RequestInfo::parse(&parts)
     }
 
     #[test]
     fn paths_are_taken_apart_as_kubernetes_does() {
         for (method, uri, verb, namespace, resource, name, subresource) in [
-            (Method::GET, "/api/v1/namespaces/a", Verb::Get, "", "namespaces", "a", ""),
-            (Method::PUT, "/api/v1/namespaces/a/finalize", Verb::Update, "", "namespaces", "a", "finalize"),
-            (Method::GET, "/api/v1/namespaces/a/pods", Verb::List, "a", "pods", "", ""),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a",
+                Verb::Get,
+                "",
+                "namespaces",
+                "a",
+                "",
+            ),
+            (
+                Method::PUT,
+                "/api/v1/namespaces/a/finalize",
+                Verb::Update,
+                "",
+                "namespaces",
+                "a",
+                "finalize",
+            ),
+            (
+                Method::GET,
+                "/api/v1/namespaces/a/pods",
+                Verb::List,
+                "a",
+                "pods",
+                "",
+                "",
+            ),
             (Method::GET, "/api/v1/pods?watch=1", Verb::Watch, "", "pods", "", ""),
-            (Method::POST, "/api/v1/namespaces/a/pods/p/eviction", Verb::Create, "a", "pods", "p", "eviction"),
-            (Method::PUT, "/apis/subresources.kubevirt.io/v1/namespaces/a/vms/v/evacuate/cancel", Verb::Update, "a", "vms", "v", "evacuate/cancel"),
-            (Method::DELETE, "/apis/g/v1/things?labelSelector=a%3Db", Verb::DeleteCollection, "", "things", "", ""),
+            (
+                Method::POST,
+                "/api/v1/namespaces/a/pods/p/eviction",
+                Verb::Create,
+                "a",
+                "pods",
+                "p",
+                "eviction",
+            ),
+            (
+                Method::PUT,
+                "/apis/subresources.kubevirt.io/v1/namespaces/a/vms/v/evacuate/cancel",
+                Verb::Update,
+                "a",
+                "vms",
+                "v",
+                "evacuate/cancel",
+            ),
+            (
+                Method::DELETE,
+                "/apis/g/v1/things?labelSelector=a%3Db",
+                Verb::DeleteCollection,
+                "",
+                "things",
+                "",
+                "",
+            ),
         ] {
             let info = parse(method, uri);
             assert_eq!(info.verb, verb, "{uri}");

@@ -127,7 +127,11 @@ impl ResourceDef {
 
     /// `plural` or `plural.group`, as error messages say it.
     pub fn qualified(&self) -> String {
-        if self.group.is_empty() { self.plural.clone() } else { format!("{}.{}", self.plural, self.group) }
+        if self.group.is_empty() {
+            self.plural.clone()
+        } else {
+            format!("{}.{}", self.plural, self.group)
+        }
     }
 
     /// The served version of that name.
@@ -157,11 +161,16 @@ impl ResourceDef {
 
     /// Whether `metadata.generation` is kept.
     pub fn has_generation(&self) -> bool {
-        self.origin != Origin::BuiltIn || (self.has_status() && !matches!(self.plural.as_str(), "namespaces" | "nodes" | "persistentvolumes"))
+        self.origin != Origin::BuiltIn
+            || (self.has_status() && !matches!(self.plural.as_str(), "namespaces" | "nodes" | "persistentvolumes"))
     }
 }
 
 /// `group/version`, or `version` in the core group.
 pub fn api_version(group: &str, version: &str) -> String {
-    if group.is_empty() { version.to_owned() } else { format!("{group}/{version}") }
+    if group.is_empty() {
+        version.to_owned()
+    } else {
+        format!("{group}/{version}")
+    }
 }

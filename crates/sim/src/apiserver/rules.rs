@@ -29,18 +29,30 @@ impl Rules {
 
     /// What the rules cannot be compiled for.
     pub(crate) fn errors(&self) -> Vec<String> {
-        self.0.compilation_errors().into_iter().map(ToString::to_string).collect()
+        self.0
+            .compilation_errors()
+            .into_iter()
+            .map(ToString::to_string)
+            .collect()
     }
 
     /// Evaluates the rules on an object and, for transition rules, the one before.
     pub(crate) fn check(&self, object: &Value, old: Option<&Value>) -> Vec<Cause> {
-        let found = VALIDATOR.with(|validator| validator.get_or_init(Validator::new).validate_compiled(&self.0, object, old));
+        let found = VALIDATOR.with(|validator| {
+            validator
+                .get_or_init(Validator::new)
+                .validate_compiled(&self.0, object, old)
+        });
         let Err(errors) = found else {
             return Vec::new();
         };
         let causes = errors.as_slice().iter().map(|error| {
             let reason = error.reason.as_deref().unwrap_or("FieldValueInvalid");
-            Cause::new(reason, error.field_path.clone(), format!("Invalid value: {}", error.message))
+            Cause::new(
+                reason,
+                error.field_path.clone(),
+                format!("Invalid value: {}", error.message),
+            )
         });
         causes.collect()
     }

@@ -22,7 +22,11 @@ fn is_root(path: &str, schema: &Value) -> bool {
 }
 
 fn join(path: &str, key: &str) -> String {
-    if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") }
+    if path.is_empty() {
+        key.to_owned()
+    } else {
+        format!("{path}.{key}")
+    }
 }
 
 /// Takes out fields that the schema does not know, and names them.
@@ -49,7 +53,9 @@ pub(crate) fn prune(value: &mut Value, schema: &Value, path: &str, unknown: &mut
                 if root && ROOT_FIELDS.contains(&key.as_str()) {
                     continue;
                 }
-                if let Some(schema) = property(schema, key).or_else(|| additional(schema).filter(|more| more.is_object())) {
+                if let Some(schema) =
+                    property(schema, key).or_else(|| additional(schema).filter(|more| more.is_object()))
+                {
                     prune(value, schema, &join(path, key), unknown);
                 }
             }
@@ -85,7 +91,9 @@ pub(crate) fn default(value: &mut Value, schema: &Value) {
                 }
             }
             for (key, value) in map.iter_mut() {
-                if let Some(schema) = property(schema, key).or_else(|| additional(schema).filter(|more| more.is_object())) {
+                if let Some(schema) =
+                    property(schema, key).or_else(|| additional(schema).filter(|more| more.is_object()))
+                {
                     default(value, schema);
                 }
             }
@@ -121,7 +129,10 @@ mod tests {
         prune(&mut object, &schema, "", &mut unknown);
         unknown.sort();
         assert_eq!(unknown, ["junk", "spec.list[0].c", "spec.map.k.b", "spec.open.known.z"]);
-        assert_eq!(object["spec"], json!({"map": {"k": {"a": "1"}}, "open": {"x": {"y": 1}, "known": {}}, "list": [{"a": 1}]}));
+        assert_eq!(
+            object["spec"],
+            json!({"map": {"k": {"a": "1"}}, "open": {"x": {"y": 1}, "known": {}}, "list": [{"a": 1}]})
+        );
     }
 
     #[test]

@@ -34,11 +34,22 @@ impl Selection {
     /// # Errors
     ///
     /// 400 for a selector that cannot be parsed or a field that the resource cannot be selected by.
-    pub fn parse(def: &ResourceDef, version: &str, labels: Option<&str>, fields: Option<&str>) -> Result<Self, ApiError> {
-        let selection = Self { labels: parse_labels(labels.unwrap_or_default())?, fields: parse_fields(fields.unwrap_or_default())? };
+    pub fn parse(
+        def: &ResourceDef,
+        version: &str,
+        labels: Option<&str>,
+        fields: Option<&str>,
+    ) -> Result<Self, ApiError> {
+        let selection = Self {
+            labels: parse_labels(labels.unwrap_or_default())?,
+            fields: parse_fields(fields.unwrap_or_default())?,
+        };
         for field in &selection.fields {
             if !selectable(def, version, &field.path) {
-                return Err(ApiError::bad_request(format!("field label not supported: {}", field.path)));
+                return Err(ApiError::bad_request(format!(
+                    "field label not supported: {}",
+                    field.path
+                )));
             }
         }
         Ok(selection)
@@ -50,7 +61,10 @@ impl Selection {
     ///
     /// 400 for one that cannot be parsed.
     pub fn labels(text: &str) -> Result<Self, ApiError> {
-        Ok(Self { labels: parse_labels(text)?, fields: Vec::new() })
+        Ok(Self {
+            labels: parse_labels(text)?,
+            fields: Vec::new(),
+        })
     }
 
     /// Whether everything matches.
@@ -61,7 +75,11 @@ impl Selection {
     /// Narrowed to one object, as a watch on a single name is.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
-        self.fields.push(FieldRequirement { path: "metadata.name".to_owned(), value: name.to_owned(), equal: true });
+        self.fields.push(FieldRequirement {
+            path: "metadata.name".to_owned(),
+            value: name.to_owned(),
+            equal: true,
+        });
         self
     }
 
@@ -70,7 +88,10 @@ impl Selection {
         let labels = dig::at(object, &["metadata", "labels"]);
         let label = |key: &str| labels.and_then(|labels| labels.get(key)).and_then(Value::as_str);
         self.labels.iter().all(|requirement| requirement.matches(label))
-            && self.fields.iter().all(|field| (field_value(object, &field.path) == field.value) == field.equal)
+            && self
+                .fields
+                .iter()
+                .all(|field| (field_value(object, &field.path) == field.value) == field.equal)
     }
 }
 
@@ -141,7 +162,12 @@ fn selectable(def: &ResourceDef, version: &str, path: &str) -> bool {
         _ => &[],
     };
     known.contains(&path)
-        || def.version(version).is_some_and(|version| version.selectable.iter().any(|field| field.trim_start_matches('.') == path))
+        || def.version(version).is_some_and(|version| {
+            version
+                .selectable
+                .iter()
+                .any(|field| field.trim_start_matches('.') == path)
+        })
 }
 
 fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, ApiError> {
@@ -157,13 +183,20 @@ fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, ApiError> {
                     "invalid selector: '{text}'; can't understand '{term}'"
                 )));
             };
-            Ok(FieldRequirement { path: path.trim().to_owned(), value: value.trim().to_owned(), equal })
+            Ok(FieldRequirement {
+                path: path.trim().to_owned(),
+                value: value.trim().to_owned(),
+                equal,
+            })
         })
         .collect()
 }
 
 fn parse_labels(text: &str) -> Result<Vec<LabelRequirement>, ApiError> {
-    split_terms(text).into_iter().map(|term| parse_label(text, term.trim())).collect()
+    split_terms(text)
+        .into_iter()
+        .map(|term| parse_label(text, term.trim()))
+        .collect()
 }
 
 /// Splits at commas that are not inside parentheses.
@@ -186,17 +219,24 @@ fn parse_label(whole: &str, term: &str) -> Result<LabelRequirement, ApiError> {
     let key = |text: &str| {
         let text = text.trim();
         let valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
-        valid.then(|| text.to_owned()).ok_or_else(|| bad(&format!("invalid label key '{text}'")))
+        valid
+            .then(|| text.to_owned())
+            .ok_or_else(|| bad(&format!("invalid label key '{text}'")))
     };
     let one = |text: &str| {
         let text = text.trim();
         let valid = text.len() <= 63 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        valid.then(|| text.to_owned()).ok_or_else(|| bad(&format!("invalid label value '{text}'")))
+        valid
+            .then(|| text.to_owned())
+            .ok_or_else(|| bad(&format!("invalid label value '{text}'")))
     };
     if let Some((head, tail)) = term.split_once('(') {
         let values = tail.strip_suffix(')').ok_or_else(|| bad("unbalanced parentheses"))?;
         let values = values.split(',').map(one).collect::<Result<Vec<_>, _>>()?;
-        let (name, operator) = head.trim().rsplit_once(char::is_whitespace).ok_or_else(|| bad("found '(' without an operator"))?;
+        let (name, operator) = head
+            .trim()
+            .rsplit_once(char::is_whitespace)
+            .ok_or_else(|| bad("found '(' without an operator"))?;
         return match operator {
             "in" => Ok(LabelRequirement::In(key(name)?, values)),
             "notin" => Ok(LabelRequirement::NotIn(key(name)?, values)),
@@ -209,7 +249,11 @@ fn parse_label(whole: &str, term: &str) -> Result<LabelRequirement, ApiError> {
     if let Some((name, value)) = term.split_once("==").or_else(|| term.split_once('=')) {
         return Ok(LabelRequirement::In(key(name)?, vec![one(value)?]));
     }
-    let number = |text: &str| text.trim().parse::<i64>().map_err(|_| bad("for 'Gt', 'Lt' operators, the value must be an integer"));
+    let number = |text: &str| {
+        text.trim()
+            .parse::<i64>()
+            .map_err(|_| bad("for 'Gt', 'Lt' operators, the value must be an integer"))
+    };
     if let Some((name, value)) = term.split_once('>') {
         return Ok(LabelRequirement::Greater(key(name)?, number(value)?));
     }
@@ -232,7 +276,11 @@ pub(crate) fn label_selector_matches(selector: &Value, labels: Option<&Value>) -
     equal
         && dig::items(selector, &["matchExpressions"]).iter().all(|expression| {
             let key = dig::text(expression, &["key"]).to_owned();
-            let values = dig::items(expression, &["values"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+            let values = dig::items(expression, &["values"])
+                .iter()
+                .filter_map(Value::as_str)
+                .map(str::to_owned)
+                .collect();
             let requirement = match dig::text(expression, &["operator"]) {
                 "In" => LabelRequirement::In(key, values),
                 "NotIn" => LabelRequirement::NotIn(key, values),
@@ -268,7 +316,11 @@ mod tests {
             ("size<5", false),
             ("missing notin (a)", true),
         ] {
-            assert_eq!(Selection::labels(selector).unwrap().matches(&object), expected, "{selector}");
+            assert_eq!(
+                Selection::labels(selector).unwrap().matches(&object),
+                expected,
+                "{selector}"
+            );
         }
         for bad in ["app in web", "a b", "app in (x", "=x", "a=b c"] {
             assert_eq!(Selection::labels(bad).unwrap_err().code, 400, "{bad}");
@@ -279,7 +331,8 @@ mod tests {
     fn field_selectors_know_only_the_fields_of_their_resource() {
         let pods = ResourceDef::built_in("", "v1", "pods", "Pod", super::super::resource::Scope::Namespaced);
         let pod = json!({"metadata": {"name": "a"}, "spec": {"nodeName": "n1"}});
-        let selected = |text: &str| Selection::parse(&pods, "v1", None, Some(text)).map(|selection| selection.matches(&pod));
+        let selected =
+            |text: &str| Selection::parse(&pods, "v1", None, Some(text)).map(|selection| selection.matches(&pod));
         assert!(selected("spec.nodeName=n1,metadata.name!=b").unwrap());
         assert!(!selected("status.phase=Running").unwrap());
         assert!(selected("status.phase!=Running").unwrap());

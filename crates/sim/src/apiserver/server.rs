@@ -35,8 +35,15 @@ pub(crate) struct Answer {
 
 impl Answer {
     pub(crate) fn bytes(status: u16, body: Bytes) -> Self {
-        let body = Full::new(body).map_err(|never: Infallible| match never {}).boxed_unsync();
-        Self { status, body, content_type: "application/json", warnings: Vec::new() }
+        let body = Full::new(body)
+            .map_err(|never: Infallible| match never {})
+            .boxed_unsync();
+        Self {
+            status,
+            body,
+            content_type: "application/json",
+            warnings: Vec::new(),
+        }
     }
 
     pub(crate) fn json(status: u16, value: &Value) -> Self {
@@ -44,12 +51,20 @@ impl Answer {
     }
 
     pub(crate) fn text(text: &str) -> Self {
-        Self { content_type: "text/plain; charset=utf-8", ..Self::bytes(200, Bytes::from(text.to_owned())) }
+        Self {
+            content_type: "text/plain; charset=utf-8",
+            ..Self::bytes(200, Bytes::from(text.to_owned()))
+        }
     }
 
     pub(crate) fn stream(stream: impl Stream<Item = Result<Bytes, Disconnected>> + Send + 'static) -> Self {
         let frames = futures::StreamExt::map(stream, |chunk| chunk.map(Frame::data));
-        Self { status: 200, body: StreamBody::new(frames).boxed_unsync(), content_type: "application/json", warnings: Vec::new() }
+        Self {
+            status: 200,
+            body: StreamBody::new(frames).boxed_unsync(),
+            content_type: "application/json",
+            warnings: Vec::new(),
+        }
     }
 
     fn into_response(self) -> Response<Body> {
@@ -70,7 +85,9 @@ impl Answer {
 fn refusal(error: &ApiError) -> Response<Body> {
     let mut response = Answer::json(error.code, &error.body()).into_response();
     if let Some(seconds) = error.retry_after_seconds {
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
     response
 }
@@ -110,7 +127,13 @@ impl ApiServer {
         Ok(match answer {
             Ok(answer) => answer.into_response(),
             Err(error) => {
-                tracing::debug!(verb = info.verb.as_str(), path = info.path, code = error.code, error = error.message, "refused");
+                tracing::debug!(
+                    verb = info.verb.as_str(),
+                    path = info.path,
+                    code = error.code,
+                    error = error.message,
+                    "refused"
+                );
                 refusal(&error)
             }
         })
@@ -141,12 +164,21 @@ impl ApiServer {
         if info.subresource.as_deref().is_some_and(|sub| sub != "status") || self.has_handler(info) {
             return subresource::answer(self, info, body).await;
         }
-        let (collection, def) = self.store().lookup(&info.group, &info.resource).ok_or_else(ApiError::no_such_path)?;
+        let (collection, def) = self
+            .store()
+            .lookup(&info.group, &info.resource)
+            .ok_or_else(ApiError::no_such_path)?;
         let version = def.version(&info.version).ok_or_else(ApiError::no_such_path)?;
         if info.subresource.is_some() && !version.status {
             return Err(ApiError::no_such_path());
         }
-        let target = Target { server: self, info, collection: &collection, def: &def, version };
+        let target = Target {
+            server: self,
+            info,
+            collection: &collection,
+            def: &def,
+            version,
+        };
         if def.virtual_only {
             return subresource::review(&target, body);
         }

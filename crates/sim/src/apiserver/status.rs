@@ -18,7 +18,11 @@ pub struct Cause {
 impl Cause {
     /// A cause from its three parts.
     pub fn new(reason: &str, field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { reason: reason.to_owned(), message: message.into(), field: field.into() }
+        Self {
+            reason: reason.to_owned(),
+            message: message.into(),
+            field: field.into(),
+        }
     }
 }
 
@@ -92,7 +96,12 @@ impl ApiError {
 
     /// 403 for an object.
     pub fn forbidden(def: &ResourceDef, name: &str, why: &str) -> Self {
-        Self::new(403, "Forbidden", format!("{} \"{name}\" is forbidden: {why}", def.qualified())).about(def, name)
+        Self::new(
+            403,
+            "Forbidden",
+            format!("{} \"{name}\" is forbidden: {why}", def.qualified()),
+        )
+        .about(def, name)
     }
 
     /// 404 for an object.
@@ -107,7 +116,11 @@ impl ApiError {
 
     /// 405.
     pub fn method_not_allowed() -> Self {
-        Self::new(405, "MethodNotAllowed", "the server does not allow this method on the requested resource")
+        Self::new(
+            405,
+            "MethodNotAllowed",
+            "the server does not allow this method on the requested resource",
+        )
     }
 
     /// 406.
@@ -117,7 +130,12 @@ impl ApiError {
 
     /// 409 for a name that is taken.
     pub fn already_exists(def: &ResourceDef, name: &str) -> Self {
-        Self::new(409, "AlreadyExists", format!("{} \"{name}\" already exists", def.qualified())).about(def, name)
+        Self::new(
+            409,
+            "AlreadyExists",
+            format!("{} \"{name}\" already exists", def.qualified()),
+        )
+        .about(def, name)
     }
 
     /// 409 for a write that lost a race.
@@ -144,17 +162,28 @@ impl ApiError {
 
     /// 415.
     pub fn unsupported_media_type(what: &str) -> Self {
-        Self::new(415, "UnsupportedMediaType", format!("the body of the request was in an unknown format - {what}"))
+        Self::new(
+            415,
+            "UnsupportedMediaType",
+            format!("the body of the request was in an unknown format - {what}"),
+        )
     }
 
     /// 422 with its causes.
     pub fn invalid(def: &ResourceDef, name: &str, causes: Vec<Cause>) -> Self {
-        let list: Vec<String> = causes.iter().map(|cause| format!("{}: {}", cause.field, cause.message)).collect();
+        let list: Vec<String> = causes
+            .iter()
+            .map(|cause| format!("{}: {}", cause.field, cause.message))
+            .collect();
         let text = match list.as_slice() {
             [one] => one.clone(),
             many => format!("[{}]", many.join(", ")),
         };
-        let kind = if def.group.is_empty() { def.kind.clone() } else { format!("{}.{}", def.kind, def.group) };
+        let kind = if def.group.is_empty() {
+            def.kind.clone()
+        } else {
+            format!("{}.{}", def.kind, def.group)
+        };
         let mut error = Self::new(422, "Invalid", format!("{kind} \"{name}\" is invalid: {text}")).about(def, name);
         error.kind.clone_from(&def.kind);
         error.causes = causes;
@@ -168,7 +197,11 @@ impl ApiError {
 
     /// 500.
     pub fn internal(message: impl Into<String>) -> Self {
-        Self::new(500, "InternalError", format!("Internal error occurred: {}", message.into()))
+        Self::new(
+            500,
+            "InternalError",
+            format!("Internal error occurred: {}", message.into()),
+        )
     }
 
     /// 503.
@@ -178,9 +211,13 @@ impl ApiError {
 
     /// 504 for a resourceVersion from the future.
     pub fn version_too_large(asked: u64, current: u64) -> Self {
-        Self::new(504, "Timeout", format!("Too large resource version: {asked}, current: {current}"))
-            .retry_after(1)
-            .with_cause(Cause::new("ResourceVersionTooLarge", "", "Too large resource version"))
+        Self::new(
+            504,
+            "Timeout",
+            format!("Too large resource version: {asked}, current: {current}"),
+        )
+        .retry_after(1)
+        .with_cause(Cause::new("ResourceVersionTooLarge", "", "Too large resource version"))
     }
 
     /// The `Status` object.

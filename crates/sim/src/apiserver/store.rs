@@ -31,7 +31,10 @@ pub struct Key {
 impl Key {
     /// From its parts.
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self { namespace: namespace.to_owned(), name: name.to_owned() }
+        Self {
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        }
     }
 }
 
@@ -47,7 +50,11 @@ pub struct Object {
 
 impl Object {
     fn new(value: Value, revision: u64) -> Self {
-        Self { value, revision, json: OnceLock::new() }
+        Self {
+            value,
+            revision,
+            json: OnceLock::new(),
+        }
     }
 
     /// The object's JSON text.
@@ -108,8 +115,17 @@ impl Collection {
     fn new(def: ResourceDef, revision: Arc<AtomicU64>, history: usize) -> Self {
         let now = revision.load(Ordering::SeqCst);
         let (head, _) = watch::channel(now);
-        let state = State { floor: now, ..State::default() };
-        Self { def: RwLock::new(Arc::new(def)), state: RwLock::new(state), head, revision, history }
+        let state = State {
+            floor: now,
+            ..State::default()
+        };
+        Self {
+            def: RwLock::new(Arc::new(def)),
+            state: RwLock::new(state),
+            head,
+            revision,
+            history,
+        }
     }
 
     /// What this resource is.
@@ -172,8 +188,19 @@ impl Collection {
         dig::set_meta(&mut value, "resourceVersion", revision.to_string());
         let object = Arc::new(Object::new(value, revision));
         state.items.insert(key.clone(), object.clone());
-        let change = if previous.is_some() { Change::Modified } else { Change::Added };
-        self.publish(&mut state, Event { change, object: object.clone(), previous });
+        let change = if previous.is_some() {
+            Change::Modified
+        } else {
+            Change::Added
+        };
+        self.publish(
+            &mut state,
+            Event {
+                change,
+                object: object.clone(),
+                previous,
+            },
+        );
         Ok(object)
     }
 
@@ -192,7 +219,14 @@ impl Collection {
         let revision = self.next_revision();
         dig::set_meta(&mut last, "resourceVersion", revision.to_string());
         let object = Arc::new(Object::new(last, revision));
-        self.publish(&mut state, Event { change: Change::Deleted, object: object.clone(), previous: Some(previous) });
+        self.publish(
+            &mut state,
+            Event {
+                change: Change::Deleted,
+                object: object.clone(),
+                previous: Some(previous),
+            },
+        );
         Ok(object)
     }
 
@@ -263,7 +297,12 @@ struct Alias {
 impl Store {
     /// An empty store that keeps `history` events a resource.
     pub fn new(history: usize) -> Self {
-        Self { revision: Arc::new(AtomicU64::new(1)), history: history.max(1), collections: RwLock::default(), aliases: RwLock::default() }
+        Self {
+            revision: Arc::new(AtomicU64::new(1)),
+            history: history.max(1),
+            collections: RwLock::default(),
+            aliases: RwLock::default(),
+        }
     }
 
     /// The revision of the last write.
@@ -291,13 +330,22 @@ impl Store {
 
     /// The collection of a resource.
     pub fn collection(&self, group: &str, plural: &str) -> Option<Arc<Collection>> {
-        self.collections.read().get(&(group.to_owned(), plural.to_owned())).cloned()
+        self.collections
+            .read()
+            .get(&(group.to_owned(), plural.to_owned()))
+            .cloned()
     }
 
     /// Shows the objects of `of` (group, plural) as another resource too.
     pub(crate) fn alias(&self, def: ResourceDef, of: (&str, &str)) {
         let key = (def.group.clone(), def.plural.clone());
-        self.aliases.write().insert(key, Alias { def: Arc::new(def), of: (of.0.to_owned(), of.1.to_owned()) });
+        self.aliases.write().insert(
+            key,
+            Alias {
+                def: Arc::new(def),
+                of: (of.0.to_owned(), of.1.to_owned()),
+            },
+        );
     }
 
     /// A resource's collection and definition, through aliases.
@@ -306,14 +354,19 @@ impl Store {
             let def = collection.def();
             return Some((collection, def));
         }
-        let alias = self.aliases.read().get(&(group.to_owned(), plural.to_owned())).cloned()?;
+        let alias = self
+            .aliases
+            .read()
+            .get(&(group.to_owned(), plural.to_owned()))
+            .cloned()?;
         Some((self.collection(&alias.of.0, &alias.of.1)?, alias.def))
     }
 
     /// All resources, aliases too.
     pub(crate) fn definitions(&self) -> Vec<Arc<ResourceDef>> {
         let own = self.collections().into_iter().map(|collection| collection.def());
-        own.chain(self.aliases.read().values().map(|alias| alias.def.clone())).collect()
+        own.chain(self.aliases.read().values().map(|alias| alias.def.clone()))
+            .collect()
     }
 
     /// All collections, ordered by group and plural.
@@ -350,7 +403,9 @@ mod tests {
         let (store, things) = store();
         let begin = store.revision();
         for index in 0..4 {
-            things.commit(&Key::new("a", &index.to_string()), None, json!({})).unwrap();
+            things
+                .commit(&Key::new("a", &index.to_string()), None, json!({}))
+                .unwrap();
         }
         assert_eq!(things.events_after(begin, 10).unwrap().0.len(), 4);
         things.commit(&Key::new("a", "last"), None, json!({})).unwrap();

@@ -16,10 +16,18 @@ pub(crate) fn merge(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
     merge_map(dig::object(object), patch, &mut Vec::new())
 }
 
-fn merge_map(object: &mut Map<String, Value>, patch: &Map<String, Value>, path: &mut Vec<String>) -> Result<(), ApiError> {
+fn merge_map(
+    object: &mut Map<String, Value>,
+    patch: &Map<String, Value>,
+    path: &mut Vec<String>,
+) -> Result<(), ApiError> {
     match patch.get("$patch").and_then(Value::as_str) {
         Some("replace") => {
-            *object = patch.iter().filter(|(key, _)| !key.starts_with('$')).map(|(key, value)| (key.clone(), value.clone())).collect();
+            *object = patch
+                .iter()
+                .filter(|(key, _)| !key.starts_with('$'))
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect();
             return Ok(());
         }
         Some("delete") => {
@@ -43,18 +51,32 @@ fn merge_map(object: &mut Map<String, Value>, patch: &Map<String, Value>, path: 
         } else if let Some(key) = directive.strip_prefix("$setElementOrder/") {
             path.push(key.to_owned());
             if let Some(list) = object.get_mut(key).and_then(Value::as_array_mut) {
-                reorder(list, value.as_array().map(Vec::as_slice).unwrap_or_default(), merge_key(path));
+                reorder(
+                    list,
+                    value.as_array().map(Vec::as_slice).unwrap_or_default(),
+                    merge_key(path),
+                );
             }
             path.pop();
         } else if directive == "$retainKeys" {
-            let keep: Vec<&str> = value.as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+            let keep: Vec<&str> = value
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(Value::as_str)
+                .collect();
             object.retain(|key, _| keep.contains(&key.as_str()));
         }
     }
     Ok(())
 }
 
-fn merge_field(object: &mut Map<String, Value>, key: &str, value: &Value, path: &mut Vec<String>) -> Result<(), ApiError> {
+fn merge_field(
+    object: &mut Map<String, Value>,
+    key: &str,
+    value: &Value,
+    path: &mut Vec<String>,
+) -> Result<(), ApiError> {
     match value {
         Value::Null => {
             object.remove(key);
@@ -80,7 +102,9 @@ fn merge_field(object: &mut Map<String, Value>, key: &str, value: &Value, path: 
 
 fn merge_list(slot: &mut Value, patch: &[Value], path: &mut Vec<String>) -> Result<(), ApiError> {
     let key = merge_key(path);
-    let replaces = patch.iter().any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
+    let replaces = patch
+        .iter()
+        .any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
     let Some(key) = key.filter(|_| !replaces) else {
         if lists::is_primitive_merge(path) && !replaces {
             let list = as_list(slot);
@@ -90,14 +114,23 @@ fn merge_list(slot: &mut Value, patch: &[Value], path: &mut Vec<String>) -> Resu
                 }
             }
         } else {
-            *slot = Value::Array(patch.iter().filter(|item| item.get("$patch").is_none()).cloned().collect());
+            *slot = Value::Array(
+                patch
+                    .iter()
+                    .filter(|item| item.get("$patch").is_none())
+                    .cloned()
+                    .collect(),
+            );
         }
         return Ok(());
     };
     let list = as_list(slot);
     for item in patch {
         let Value::Object(fields) = item else {
-            return Err(ApiError::bad_request(format!("{}: a list of objects is expected", path.join("."))));
+            return Err(ApiError::bad_request(format!(
+                "{}: a list of objects is expected",
+                path.join(".")
+            )));
         };
         let wanted = fields.get(key);
         let position = list.iter().position(|have| have.get(key) == wanted);
@@ -202,6 +235,12 @@ mod tests {
     #[test]
     fn primitive_lists_lose_what_the_directive_names() {
         let object = json!({"metadata": {"finalizers": ["x", "y"]}});
-        assert_eq!(merged(object, &json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"]}})), json!({"metadata": {"finalizers": ["y"]}}));
+        assert_eq!(
+            merged(
+                object,
+                &json!({"metadata": {"$deleteFromPrimitiveList/finalizers": ["x"]}})
+            ),
+            json!({"metadata": {"finalizers": ["y"]}})
+        );
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    ApiServer, Identity, admission, eviction, dig,
+    ApiServer, Identity, admission, dig, eviction,
     request::{RequestInfo, Verb},
     resource::ScalePaths,
     server::{Answer, Target},
@@ -17,13 +17,30 @@ pub(crate) async fn answer(server: &ApiServer, info: &RequestInfo, body: &Bytes)
     let sub = info.subresource.as_deref().unwrap_or_default();
     if let Some(handler) = server.admission().handler(&info.group, &info.resource, sub) {
         let body = write::decode(body, &info.content_type)?;
-        let request = admission::SubresourceRequest { info: info.clone(), body, server: server.clone() };
+        let request = admission::SubresourceRequest {
+            info: info.clone(),
+            body,
+            server: server.clone(),
+        };
         let (status, body) = handler.handle(request).await?;
-        return Ok(if body.is_null() { Answer::bytes(status, Bytes::new()) } else { Answer::json(status, &body) });
+        return Ok(if body.is_null() {
+            Answer::bytes(status, Bytes::new())
+        } else {
+            Answer::json(status, &body)
+        });
     }
-    let (collection, def) = server.store().lookup(&info.group, &info.resource).ok_or_else(ApiError::no_such_path)?;
+    let (collection, def) = server
+        .store()
+        .lookup(&info.group, &info.resource)
+        .ok_or_else(ApiError::no_such_path)?;
     let version = def.version(&info.version).ok_or_else(ApiError::no_such_path)?;
-    let target = Target { server, info, collection: &collection, def: &def, version };
+    let target = Target {
+        server,
+        info,
+        collection: &collection,
+        def: &def,
+        version,
+    };
     match (info.group.as_str(), info.resource.as_str(), sub) {
         ("", "pods", "eviction") => eviction::answer(&target, body).await,
         ("", "pods", "binding") => bind(&target, body).await,
@@ -48,7 +65,10 @@ async fn bind(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     let mut binding = write::decode(body, &target.info.content_type)?;
     let node = dig::text(&binding, &["target", "name"]).to_owned();
     let key = target.key()?;
-    let pod = target.collection.get(&key).ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
+    let pod = target
+        .collection
+        .get(&key)
+        .ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
     admission::admit(target, Some(&pod.value), &mut binding).await?;
     let now = target.server.timestamp();
     write::modify(target, &key, Intent::Update, |pod| {
@@ -58,7 +78,11 @@ async fn bind(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
             return Err(ApiError::conflict(target.def, &key.name, &why));
         }
         if dig::is_terminating(pod) {
-            return Err(ApiError::conflict(target.def, &key.name, "pod is being deleted, cannot be assigned to a host"));
+            return Err(ApiError::conflict(
+                target.def,
+                &key.name,
+                "pod is being deleted, cannot be assigned to a host",
+            ));
         }
         let mut next = pod.clone();
         dig::object_at(&mut next, &["spec"]).insert("nodeName".to_owned(), json!(node));
@@ -66,12 +90,17 @@ async fn bind(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
         let conditions = status.entry("conditions").or_insert_with(|| json!([]));
         if let Some(list) = conditions.as_array_mut() {
             list.retain(|condition| dig::text(condition, &["type"]) != "PodScheduled");
-            list.push(json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}));
+            list.push(
+                json!({"type": "PodScheduled", "status": "True", "lastProbeTime": null, "lastTransitionTime": now}),
+            );
         }
         Ok(next)
     })
     .await?;
-    Ok(Answer::json(201, &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201})))
+    Ok(Answer::json(
+        201,
+        &json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201}),
+    ))
 }
 
 async fn finalize(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
@@ -79,7 +108,9 @@ async fn finalize(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError>
     let key = target.key()?;
     write::modify(target, &key, Intent::Update, |current| {
         let mut next = current.clone();
-        let finalizers = dig::at(&sent, &["spec", "finalizers"]).cloned().unwrap_or_else(|| json!([]));
+        let finalizers = dig::at(&sent, &["spec", "finalizers"])
+            .cloned()
+            .unwrap_or_else(|| json!([]));
         dig::object_at(&mut next, &["spec"]).insert("finalizers".to_owned(), finalizers);
         if let Some(version) = dig::at(&sent, &["metadata", "resourceVersion"]) {
             dig::set_meta(&mut next, "resourceVersion", version.clone());
@@ -95,19 +126,35 @@ fn token(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     if target.collection.get(&key).is_none() {
         return Err(ApiError::not_found(target.def, &key.name));
     }
-    let seconds = dig::at(&request, &["spec", "expirationSeconds"]).and_then(Value::as_i64).unwrap_or(3600);
-    let audiences: Vec<String> = dig::items(&request, &["spec", "audiences"]).iter().filter_map(Value::as_str).map(str::to_owned).collect();
+    let seconds = dig::at(&request, &["spec", "expirationSeconds"])
+        .and_then(Value::as_i64)
+        .unwrap_or(3600);
+    let audiences: Vec<String> = dig::items(&request, &["spec", "audiences"])
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
     let token = format!("sim.{}.{}", key.name, target.server.new_uid());
-    target.server.access().add_token(&token, Identity {
-        username: format!("system:serviceaccount:{}:{}", key.namespace, key.name),
-        groups: vec!["system:serviceaccounts".to_owned(), format!("system:serviceaccounts:{}", key.namespace), "system:authenticated".to_owned()],
-        audiences,
-    });
+    target.server.access().add_token(
+        &token,
+        Identity {
+            username: format!("system:serviceaccount:{}:{}", key.namespace, key.name),
+            groups: vec![
+                "system:serviceaccounts".to_owned(),
+                format!("system:serviceaccounts:{}", key.namespace),
+                "system:authenticated".to_owned(),
+            ],
+            audiences,
+        },
+    );
     let expires = target.server.deletion_timestamp(seconds);
     let map = dig::object(&mut request);
     map.insert("kind".to_owned(), json!("TokenRequest"));
     map.insert("apiVersion".to_owned(), json!("authentication.k8s.io/v1"));
-    map.insert("status".to_owned(), json!({"token": token, "expirationTimestamp": expires}));
+    map.insert(
+        "status".to_owned(),
+        json!({"token": token, "expirationTimestamp": expires}),
+    );
     Ok(Answer::json(201, &request))
 }
 
@@ -121,7 +168,10 @@ fn scale_of(target: &Target<'_>, paths: &ScalePaths, object: &Value) -> Value {
     if selector.is_empty()
         && let Some(labels) = dig::at(object, &["spec", "selector", "matchLabels"]).and_then(Value::as_object)
     {
-        let pairs: Vec<String> = labels.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+        let pairs: Vec<String> = labels
+            .iter()
+            .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+            .collect();
         selector = pairs.join(",");
     }
     let meta = |key: &str| dig::at(object, &["metadata", key]).cloned().unwrap_or_default();
@@ -138,7 +188,12 @@ fn scale_of(target: &Target<'_>, paths: &ScalePaths, object: &Value) -> Value {
 
 async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<Answer, ApiError> {
     let key = target.key()?;
-    let read = || target.collection.get(&key).ok_or_else(|| ApiError::not_found(target.def, &key.name));
+    let read = || {
+        target
+            .collection
+            .get(&key)
+            .ok_or_else(|| ApiError::not_found(target.def, &key.name))
+    };
     let sent = write::decode(body, &target.info.content_type)?;
     match target.info.verb {
         Verb::Get => return Ok(Answer::json(200, &scale_of(target, paths, &read()?.value))),
@@ -149,14 +204,22 @@ async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<
         let mut scaled = scale_of(target, paths, current);
         match target.info.content_type.as_str() {
             "application/json-patch+json" => {
-                let patch: json_patch::Patch = serde_json::from_value(sent.clone()).map_err(|error| ApiError::bad_request(error.to_string()))?;
-                super::patch::operate(&mut scaled, &patch).map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
+                let patch: json_patch::Patch =
+                    serde_json::from_value(sent.clone()).map_err(|error| ApiError::bad_request(error.to_string()))?;
+                super::patch::operate(&mut scaled, &patch)
+                    .map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
             }
             _ => super::patch::merge(&mut scaled, &sent),
         }
-        let replicas = dig::at(&scaled, &["spec", "replicas"]).and_then(Value::as_i64).unwrap_or(0);
+        let replicas = dig::at(&scaled, &["spec", "replicas"])
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
         if replicas < 0 {
-            let cause = Cause::new("FieldValueInvalid", "spec.replicas", format!("Invalid value: {replicas}: should be a non-negative integer"));
+            let cause = Cause::new(
+                "FieldValueInvalid",
+                "spec.replicas",
+                format!("Invalid value: {replicas}: should be a non-negative integer"),
+            );
             return Err(ApiError::invalid(target.def, &key.name, vec![cause]));
         }
         let mut next = current.clone();
@@ -182,11 +245,15 @@ pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiErr
     let spec = review.get("spec").cloned().unwrap_or_default();
     let access = target.server.access();
     let caller = target.info.bearer.as_deref().and_then(|token| access.identify(token));
-    let user = caller.as_ref().map_or("system:admin", |identity| identity.username.as_str());
+    let user = caller
+        .as_ref()
+        .map_or("system:admin", |identity| identity.username.as_str());
     let status = match target.def.plural.as_str() {
         "tokenreviews" => access.token_review(&spec),
         "selfsubjectreviews" => {
-            let groups = caller.as_ref().map_or_else(|| vec!["system:masters".to_owned()], |identity| identity.groups.clone());
+            let groups = caller
+                .as_ref()
+                .map_or_else(|| vec!["system:masters".to_owned()], |identity| identity.groups.clone());
             json!({"userInfo": {"username": user, "groups": groups}})
         }
         "selfsubjectrulesreviews" => json!({
@@ -198,7 +265,10 @@ pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiErr
     };
     let map = dig::object(&mut review);
     map.insert("kind".to_owned(), json!(target.def.kind));
-    map.insert("apiVersion".to_owned(), json!(target.def.api_version(&target.version.name)));
+    map.insert(
+        "apiVersion".to_owned(),
+        json!(target.def.api_version(&target.version.name)),
+    );
     map.entry("metadata").or_insert_with(|| json!({}));
     map.insert("status".to_owned(), status);
     Ok(Answer::json(201, &review))

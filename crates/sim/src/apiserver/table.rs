@@ -14,7 +14,12 @@ pub(crate) use self::columns::built_in;
 
 /// The columns of a resource: `NAME`, then its own, or `AGE`.
 pub(crate) fn columns(_def: &ResourceDef, version: Option<&VersionDef>) -> Vec<Column> {
-    let column = |name: &str, kind: &str, path: &str| Column { name: name.to_owned(), kind: kind.to_owned(), path: path.to_owned(), priority: 0 };
+    let column = |name: &str, kind: &str, path: &str| Column {
+        name: name.to_owned(),
+        kind: kind.to_owned(),
+        path: path.to_owned(),
+        priority: 0,
+    };
     let mut columns = vec![column("Name", "string", ".metadata.name")];
     match version {
         Some(version) if !version.columns.is_empty() => columns.extend(version.columns.iter().cloned()),
@@ -47,7 +52,10 @@ fn cell(column: &Column, now: jiff::Timestamp, value: &Value) -> Value {
             "date" => json!("<unknown>"),
             _ => json!(""),
         },
-        ("date", [Value::String(text), ..]) => json!(text.parse().map_or_else(|_| "<invalid>".to_owned(), |then| age(now, then))),
+        ("date", [Value::String(text), ..]) => json!(
+            text.parse()
+                .map_or_else(|_| "<invalid>".to_owned(), |then| age(now, then))
+        ),
         ("integer" | "number" | "boolean", [one]) => (*one).clone(),
         (_, many) => {
             let texts: Vec<String> = many
@@ -67,7 +75,11 @@ fn age(now: jiff::Timestamp, then: jiff::Timestamp) -> String {
     let seconds = now.duration_since(then).as_secs();
     let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
     let two = |big: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
+        if small == 0 {
+            format!("{big}{unit}")
+        } else {
+            format!("{big}{unit}{small}{small_unit}")
+        }
     };
     match seconds {
         ..0 => "0s".to_owned(),
@@ -88,7 +100,17 @@ mod tests {
     #[test]
     fn ages_read_as_kubectl_writes_them() {
         let start = jiff::Timestamp::UNIX_EPOCH;
-        for (seconds, expected) in [(5, "5s"), (119, "119s"), (182, "3m2s"), (180, "3m"), (3600, "60m"), (11_000, "3h3m"), (90_000, "25h"), (180_000, "2d2h"), (864_000, "10d")] {
+        for (seconds, expected) in [
+            (5, "5s"),
+            (119, "119s"),
+            (182, "3m2s"),
+            (180, "3m"),
+            (3600, "60m"),
+            (11_000, "3h3m"),
+            (90_000, "25h"),
+            (180_000, "2d2h"),
+            (864_000, "10d"),
+        ] {
             assert_eq!(age(start + jiff::SignedDuration::from_secs(seconds), start), expected);
         }
     }
@@ -106,6 +128,9 @@ mod tests {
         let columns = columns(&def, Some(&version));
         let now = "1970-01-01T00:01:00Z".parse().unwrap();
         let row = cells(&columns, now, &pod);
-        assert_eq!(row.get(..5).unwrap(), [json!("a"), json!("1/2"), json!("Running"), json!("2"), json!("60s")]);
+        assert_eq!(
+            row.get(..5).unwrap(),
+            [json!("a"), json!("1/2"), json!("Running"), json!("2"), json!("60s")]
+        );
     }
 }

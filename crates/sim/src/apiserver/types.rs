@@ -37,7 +37,10 @@ impl<'a> Cursor<'a> {
 
     #[cfg(test)]
     pub(crate) fn built_in() -> Self {
-        Self { kind: Kind::BuiltIn, path: Vec::new() }
+        Self {
+            kind: Kind::BuiltIn,
+            path: Vec::new(),
+        }
     }
 
     /// The place of a field.
@@ -46,7 +49,9 @@ impl<'a> Cursor<'a> {
             _ if self.path.is_empty() && key == "metadata" => Kind::BuiltIn,
             Kind::Schema(schema) => {
                 let named = schema.get("properties").and_then(|properties| properties.get(key));
-                named.or_else(|| schema.get("additionalProperties").filter(|more| more.is_object())).map_or(Kind::Plain, Kind::Schema)
+                named
+                    .or_else(|| schema.get("additionalProperties").filter(|more| more.is_object()))
+                    .map_or(Kind::Plain, Kind::Schema)
             }
             other => other,
         };
@@ -61,18 +66,27 @@ impl<'a> Cursor<'a> {
             Kind::Schema(schema) => schema.get("items").map_or(Kind::Plain, Kind::Schema),
             other => other,
         };
-        Self { kind, path: self.path.clone() }
+        Self {
+            kind,
+            path: self.path.clone(),
+        }
     }
 
     /// How the list here merges.
     pub(crate) fn list_type(&self) -> ListType {
         match self.kind {
             Kind::BuiltIn => lists::built_in_list(&self.path),
-            Kind::Plain if self.path.last().is_some_and(|name| name == "topologySpreadConstraints") => lists::built_in_list(&self.path),
+            Kind::Plain if self.path.last().is_some_and(|name| name == "topologySpreadConstraints") => {
+                lists::built_in_list(&self.path)
+            }
             Kind::Plain => ListType::Atomic,
             Kind::Schema(schema) => match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
                 Some("map") => {
-                    let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array).into_iter().flatten();
+                    let keys = schema
+                        .get("x-kubernetes-list-map-keys")
+                        .and_then(Value::as_array)
+                        .into_iter()
+                        .flatten();
                     ListType::Map(keys.filter_map(Value::as_str).map(str::to_owned).collect())
                 }
                 Some("set") => ListType::Set,

@@ -6,11 +6,7 @@ use parking_lot::Mutex;
 use regex::Regex;
 use serde_json::Value;
 
-use super::{
-    fieldset::element_step,
-    status::Cause,
-    types::ListType,
-};
+use super::{fieldset::element_step, status::Cause, types::ListType};
 
 /// How many causes are told at most; a hostile object must not make a hostile answer.
 const MAX_CAUSES: usize = 64;
@@ -28,7 +24,11 @@ pub(crate) fn validate(value: &Value, schema: &Value, path: &str, causes: &mut V
     if !type_fits(value, schema) {
         let kind = schema.get("type").and_then(Value::as_str).unwrap_or_default();
         let got = type_name(value);
-        causes.push(Cause::new("FieldValueTypeInvalid", path, format!("Invalid value: \"{got}\": {path} in body must be of type {kind}: \"{got}\"")));
+        causes.push(Cause::new(
+            "FieldValueTypeInvalid",
+            path,
+            format!("Invalid value: \"{got}\": {path} in body must be of type {kind}: \"{got}\""),
+        ));
         return;
     }
     enumerated(value, schema, path, causes);
@@ -55,7 +55,11 @@ fn type_name(value: &Value) -> &'static str {
 }
 
 fn type_fits(value: &Value, schema: &Value) -> bool {
-    if schema.get("x-kubernetes-int-or-string").and_then(Value::as_bool).unwrap_or(false) {
+    if schema
+        .get("x-kubernetes-int-or-string")
+        .and_then(Value::as_bool)
+        .unwrap_or(false)
+    {
         return matches!(type_name(value), "integer" | "string");
     }
     let whole = || value.as_f64().is_some_and(|number| number.fract() == 0.0);
@@ -72,12 +76,20 @@ fn enumerated(value: &Value, schema: &Value, path: &str, causes: &mut Vec<Cause>
     };
     if !allowed.contains(value) {
         let list: Vec<String> = allowed.iter().map(Value::to_string).collect();
-        causes.push(Cause::new("FieldValueNotSupported", path, format!("Unsupported value: {value}: supported values: {}", list.join(", "))));
+        causes.push(Cause::new(
+            "FieldValueNotSupported",
+            path,
+            format!("Unsupported value: {value}: supported values: {}", list.join(", ")),
+        ));
     }
 }
 
 fn wrong(path: &str, value: &str, rule: &str) -> Cause {
-    Cause::new("FieldValueInvalid", path, format!("Invalid value: {value}: {path} in body {rule}"))
+    Cause::new(
+        "FieldValueInvalid",
+        path,
+        format!("Invalid value: {value}: {path} in body {rule}"),
+    )
 }
 
 fn string(text: &str, schema: &Value, path: &str, causes: &mut Vec<Cause>) {
@@ -85,7 +97,11 @@ fn string(text: &str, schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     let length = text.chars().count() as u64;
     let shown = Value::from(text).to_string();
     if let Some(max) = limit("maxLength").filter(|max| length > *max) {
-        causes.push(Cause::new("FieldValueTooLong", path, format!("Too long: may not be more than {max} bytes")));
+        causes.push(Cause::new(
+            "FieldValueTooLong",
+            path,
+            format!("Too long: may not be more than {max} bytes"),
+        ));
     }
     if let Some(min) = limit("minLength").filter(|min| length < *min) {
         causes.push(wrong(path, &shown, &format!("should be at least {min} chars long")));
@@ -130,7 +146,11 @@ fn number(value: &Value, schema: &Value, path: &str, causes: &mut Vec<Cause>) {
         if exclusive("exclusiveMinimum") && number <= min {
             causes.push(wrong(path, &shown, &format!("should be greater than {min}")));
         } else if number < min {
-            causes.push(wrong(path, &shown, &format!("should be greater than or equal to {min}")));
+            causes.push(wrong(
+                path,
+                &shown,
+                &format!("should be greater than or equal to {min}"),
+            ));
         }
     }
     if let Some(step) = limit("multipleOf").filter(|step| *step != 0.0 && (number / step).fract() != 0.0) {
@@ -142,15 +162,29 @@ fn array(list: &[Value], schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     let limit = |key: &str| schema.get(key).and_then(Value::as_u64);
     let length = list.len() as u64;
     if let Some(max) = limit("maxItems").filter(|max| length > *max) {
-        causes.push(Cause::new("FieldValueTooMany", path, format!("Too many: {length}: must have at most {max} items")));
+        causes.push(Cause::new(
+            "FieldValueTooMany",
+            path,
+            format!("Too many: {length}: must have at most {max} items"),
+        ));
     }
     if let Some(min) = limit("minItems").filter(|min| length < *min) {
-        causes.push(wrong(path, &length.to_string(), &format!("should have at least {min} items")));
+        causes.push(wrong(
+            path,
+            &length.to_string(),
+            &format!("should have at least {min} items"),
+        ));
     }
     let kind = match schema.get("x-kubernetes-list-type").and_then(Value::as_str) {
         Some("map") => {
-            let keys = schema.get("x-kubernetes-list-map-keys").and_then(Value::as_array).into_iter().flatten();
-            Some(ListType::Map(keys.filter_map(Value::as_str).map(str::to_owned).collect()))
+            let keys = schema
+                .get("x-kubernetes-list-map-keys")
+                .and_then(Value::as_array)
+                .into_iter()
+                .flatten();
+            Some(ListType::Map(
+                keys.filter_map(Value::as_str).map(str::to_owned).collect(),
+            ))
         }
         Some("set") => Some(ListType::Set),
         _ => None,
@@ -162,7 +196,11 @@ fn array(list: &[Value], schema: &Value, path: &str, causes: &mut Vec<Cause>) {
             let step = element_step(item, kind);
             let shown = step.get(2..).unwrap_or_default().to_owned();
             if !seen.insert(step) {
-                causes.push(Cause::new("FieldValueDuplicate", path.clone(), format!("Duplicate value: {shown}")));
+                causes.push(Cause::new(
+                    "FieldValueDuplicate",
+                    path.clone(),
+                    format!("Duplicate value: {shown}"),
+                ));
             }
         }
         if let Some(items) = schema.get("items") {
@@ -172,8 +210,20 @@ fn array(list: &[Value], schema: &Value, path: &str, causes: &mut Vec<Cause>) {
 }
 
 fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
-    for key in schema.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+    let join = |key: &str| {
+        if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        }
+    };
+    for key in schema
+        .get("required")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+    {
         if !map.contains_key(key) {
             causes.push(Cause::new("FieldValueRequired", join(key), "Required value"));
         }
@@ -181,12 +231,24 @@ fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, caus
     let limit = |key: &str| schema.get(key).and_then(Value::as_u64);
     let length = map.len() as u64;
     if let Some(max) = limit("maxProperties").filter(|max| length > *max) {
-        causes.push(Cause::new("FieldValueTooMany", path, format!("Too many: {length}: must have at most {max} items")));
+        causes.push(Cause::new(
+            "FieldValueTooMany",
+            path,
+            format!("Too many: {length}: must have at most {max} items"),
+        ));
     }
     if let Some(min) = limit("minProperties").filter(|min| length < *min) {
-        causes.push(wrong(path, &length.to_string(), &format!("should have at least {min} properties")));
+        causes.push(wrong(
+            path,
+            &length.to_string(),
+            &format!("should have at least {min} properties"),
+        ));
     }
-    let embedded = path.is_empty() || schema.get("x-kubernetes-embedded-resource").and_then(Value::as_bool).unwrap_or(false);
+    let embedded = path.is_empty()
+        || schema
+            .get("x-kubernetes-embedded-resource")
+            .and_then(Value::as_bool)
+            .unwrap_or(false);
     for (key, value) in map {
         if embedded && key == "metadata" {
             continue;
@@ -199,7 +261,13 @@ fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, caus
 }
 
 fn combined(value: &Value, schema: &Value, path: &str, causes: &mut Vec<Cause>) {
-    let parts = |key: &str| schema.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let parts = |key: &str| {
+        schema
+            .get(key)
+            .and_then(Value::as_array)
+            .map(Vec::as_slice)
+            .unwrap_or_default()
+    };
     let fits = |part: &Value| {
         let mut found = Vec::new();
         validate(value, part, path, &mut found);
@@ -236,21 +304,69 @@ mod tests {
     fn each_rule_refuses_with_its_reason() {
         let one = |reason: &str, field: &str| vec![(reason.to_owned(), field.to_owned())];
         for (value, schema, expected) in [
-            (json!("x"), json!({"type": "integer"}), one("FieldValueTypeInvalid", "f")),
+            (
+                json!("x"),
+                json!({"type": "integer"}),
+                one("FieldValueTypeInvalid", "f"),
+            ),
             (json!(1.0), json!({"type": "integer"}), vec![]),
             (json!(null), json!({"type": "string", "nullable": true}), vec![]),
-            (json!(null), json!({"type": "string"}), one("FieldValueTypeInvalid", "f")),
+            (
+                json!(null),
+                json!({"type": "string"}),
+                one("FieldValueTypeInvalid", "f"),
+            ),
             (json!("50%"), json!({"x-kubernetes-int-or-string": true}), vec![]),
-            (json!(true), json!({"x-kubernetes-int-or-string": true}), one("FieldValueTypeInvalid", "f")),
-            (json!("abc"), json!({"type": "string", "maxLength": 2}), one("FieldValueTooLong", "f")),
-            (json!("abc"), json!({"type": "string", "pattern": "^[a-b]+$"}), one("FieldValueInvalid", "f")),
-            (json!(3), json!({"type": "integer", "exclusiveMinimum": true, "minimum": 3}), one("FieldValueInvalid", "f")),
-            (json!({}), json!({"type": "object", "required": ["a"]}), one("FieldValueRequired", "f.a")),
-            (json!([{"n": 1}, {"n": 1}]), json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"]}), one("FieldValueDuplicate", "f[1]")),
-            (json!([1, 1]), json!({"type": "array", "x-kubernetes-list-type": "set"}), one("FieldValueDuplicate", "f[1]")),
-            (json!({"a": 1}), json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}), vec![]),
-            (json!({"a": 1, "b": 1}), json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}), one("FieldValueInvalid", "f")),
-            (json!({"k": 1}), json!({"additionalProperties": {"type": "string"}}), one("FieldValueTypeInvalid", "f.k")),
+            (
+                json!(true),
+                json!({"x-kubernetes-int-or-string": true}),
+                one("FieldValueTypeInvalid", "f"),
+            ),
+            (
+                json!("abc"),
+                json!({"type": "string", "maxLength": 2}),
+                one("FieldValueTooLong", "f"),
+            ),
+            (
+                json!("abc"),
+                json!({"type": "string", "pattern": "^[a-b]+$"}),
+                one("FieldValueInvalid", "f"),
+            ),
+            (
+                json!(3),
+                json!({"type": "integer", "exclusiveMinimum": true, "minimum": 3}),
+                one("FieldValueInvalid", "f"),
+            ),
+            (
+                json!({}),
+                json!({"type": "object", "required": ["a"]}),
+                one("FieldValueRequired", "f.a"),
+            ),
+            (
+                json!([{"n": 1}, {"n": 1}]),
+                json!({"type": "array", "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["n"]}),
+                one("FieldValueDuplicate", "f[1]"),
+            ),
+            (
+                json!([1, 1]),
+                json!({"type": "array", "x-kubernetes-list-type": "set"}),
+                one("FieldValueDuplicate", "f[1]"),
+            ),
+            (
+                json!({"a": 1}),
+                json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
+                vec![],
+            ),
+            (
+                json!({"a": 1, "b": 1}),
+                json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
+                one("FieldValueInvalid", "f"),
+            ),
+            (
+                json!({"k": 1}),
+                json!({"additionalProperties": {"type": "string"}}),
+                one("FieldValueTypeInvalid", "f.k"),
+            ),
         ] {
             assert_eq!(found(&value, &schema), expected, "{value} by {schema}");
         }

@@ -44,7 +44,11 @@ pub(crate) fn answer(target: &Target<'_>) -> Result<Answer, ApiError> {
     let asked = read::check_not_ahead(target)?.filter(|revision| *revision > 0);
     let send_initial = query.get("sendInitialEvents").map(|text| text == "true");
     if send_initial.is_some() && query.get("resourceVersionMatch") != Some("NotOlderThan") {
-        let cause = super::status::Cause::new("FieldValueForbidden", "resourceVersionMatch", "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan");
+        let cause = super::status::Cause::new(
+            "FieldValueForbidden",
+            "resourceVersionMatch",
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
+        );
         return Err(ApiError::invalid(target.def, "", vec![cause]));
     }
     let from_state = send_initial.unwrap_or(asked.is_none());
@@ -56,7 +60,10 @@ pub(crate) fn answer(target: &Target<'_>) -> Result<Answer, ApiError> {
     } else {
         (Vec::new(), asked.unwrap_or_else(|| target.server.store().revision()))
     };
-    let timeout = query.get("timeoutSeconds").and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0);
+    let timeout = query
+        .get("timeoutSeconds")
+        .and_then(|text| text.parse().ok())
+        .filter(|seconds| *seconds > 0);
     let watch = Watch {
         collection,
         namespace: target.info.ns().to_owned(),
@@ -130,19 +137,29 @@ impl Watch {
     fn initial(&mut self) -> Option<Bytes> {
         let mut chunk = BytesMut::new();
         for object in std::mem::take(&mut self.initial) {
-            let body = if self.writer.is_verbatim() { object.json() } else { self.writer.event(&object.value, self.first) };
+            let body = if self.writer.is_verbatim() {
+                object.json()
+            } else {
+                self.writer.event(&object.value, self.first)
+            };
             self.first = false;
             chunk.put_slice(&line("ADDED", &body));
         }
         if self.mark_initial_end && self.bookmarks {
-            chunk.put_slice(&line("BOOKMARK", &Bytes::from(self.writer.bookmark(self.revision, true).to_string())));
+            chunk.put_slice(&line(
+                "BOOKMARK",
+                &Bytes::from(self.writer.bookmark(self.revision, true).to_string()),
+            ));
         }
         (!chunk.is_empty()).then(|| chunk.freeze())
     }
 
     /// The next events; none when there is nothing new.
     fn batch(&mut self) -> Result<Option<Bytes>, Bytes> {
-        let (events, seen) = self.collection.events_after(self.revision, BATCH).map_err(|_| self.expired())?;
+        let (events, seen) = self
+            .collection
+            .events_after(self.revision, BATCH)
+            .map_err(|_| self.expired())?;
         self.revision = seen;
         let mut chunk = BytesMut::new();
         for event in events {
@@ -182,7 +199,11 @@ impl Watch {
     }
 
     fn expired(&self) -> Bytes {
-        let message = format!("too old resource version: {} ({})", self.revision, self.collection.last_change());
+        let message = format!(
+            "too old resource version: {} ({})",
+            self.revision,
+            self.collection.last_change()
+        );
         line("ERROR", &Bytes::from(gone(&message).to_string()))
     }
 }

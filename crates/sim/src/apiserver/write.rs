@@ -34,15 +34,21 @@ pub(crate) fn decode(body: &Bytes, content_type: &str) -> Result<Value, ApiError
         return Ok(Value::Null);
     }
     let yaml = content_type.contains("yaml");
-    if content_type.contains("protobuf") || content_type.contains("cbor") {
-        return Err(ApiError::unsupported_media_type("accepted media types include: application/json, application/yaml"));
+    if content_type.contains("protobuf") {
+        return super::protobuf::decode(body);
+    }
+    if content_type.contains("cbor") {
+        return Err(ApiError::unsupported_media_type(
+            "accepted media types include: application/json, application/yaml",
+        ));
     }
     match serde_json::from_slice(body) {
         Ok(value) => Ok(value),
         Err(error) if !yaml => Err(ApiError::bad_request(format!("error decoding the body: {error}"))),
         Err(_) => {
             let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
-            serde_saphyr::from_str(text).map_err(|error| ApiError::bad_request(format!("error decoding the body: {error}")))
+            serde_saphyr::from_str(text)
+                .map_err(|error| ApiError::bad_request(format!("error decoding the body: {error}")))
         }
     }
 }
@@ -56,7 +62,9 @@ fn decode_object(target: &Target<'_>, body: &Bytes) -> Result<Value, ApiError> {
     for (key, expected) in [("kind", kind), ("apiVersion", api_version.as_str())] {
         let got = dig::text(&object, &[key]);
         if !got.is_empty() && got != expected {
-            return Err(ApiError::bad_request(format!("the {key} in the data ({got}) does not match the expected {key} ({expected})")));
+            return Err(ApiError::bad_request(format!(
+                "the {key} in the data ({got}) does not match the expected {key} ({expected})"
+            )));
         }
     }
     dig::object(&mut object).insert("kind".to_owned(), json!(kind));
@@ -92,15 +100,22 @@ pub(crate) async fn create(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
 pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent: Intent) -> Result<Answer, ApiError> {
     let def = target.def;
     if dig::meta(&object, "name").is_empty() {
-        let cause = Cause::new("FieldValueRequired", "metadata.name", "Required value: name or generateName is required");
+        let cause = Cause::new(
+            "FieldValueRequired",
+            "metadata.name",
+            "Required value: name or generateName is required",
+        );
         return Err(ApiError::invalid(def, "", vec![cause]));
     }
     if !dig::meta(&object, "resourceVersion").is_empty() {
-        return Err(ApiError::bad_request("resourceVersion should not be set on objects to be created"));
+        return Err(ApiError::bad_request(
+            "resourceVersion should not be set on objects to be created",
+        ));
     }
     check_namespace(target, &mut object)?;
     let key = Key::new(target.info.ns(), dig::meta(&object, "name"));
-    let gone_status = dig::object(&mut object).get("status").is_some() && !prepare::keeps_new_status(def, target.version.status);
+    let gone_status =
+        dig::object(&mut object).get("status").is_some() && !prepare::keeps_new_status(def, target.version.status);
     if gone_status {
         dig::object(&mut object).remove("status");
     }
@@ -120,7 +135,10 @@ pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent
         answer.warnings = warnings;
         return Ok(answer);
     }
-    let stored = target.collection.commit(&key, None, object).map_err(|_| ApiError::already_exists(def, &key.name))?;
+    let stored = target
+        .collection
+        .commit(&key, None, object)
+        .map_err(|_| ApiError::already_exists(def, &key.name))?;
     crd::object_written(target.server, def, &stored.value);
     let mut answer = Answer::bytes(201, writer.object(&stored));
     answer.warnings = warnings;
@@ -134,7 +152,9 @@ fn check_namespace(target: &Target<'_>, object: &mut Value) -> Result<(), ApiErr
     let namespace = target.info.ns();
     let said = dig::meta(object, "namespace");
     if !said.is_empty() && said != namespace {
-        return Err(ApiError::bad_request("the namespace of the provided object does not match the namespace sent on the request"));
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
     }
     dig::set_meta(object, "namespace", namespace);
     let Some(namespaces) = target.server.store().collection("", "namespaces") else {
@@ -145,7 +165,11 @@ fn check_namespace(target: &Target<'_>, object: &mut Value) -> Result<(), ApiErr
     };
     if dig::is_terminating(&found.value) {
         let why = format!("unable to create new content in namespace {namespace} because it is being terminated");
-        let cause = Cause::new("NamespaceTerminating", "metadata.namespace", format!("namespace {namespace} is being terminated"));
+        let cause = Cause::new(
+            "NamespaceTerminating",
+            "metadata.namespace",
+            format!("namespace {namespace} is being terminated"),
+        );
         return Err(ApiError::forbidden(target.def, dig::meta(object, "name"), &why).with_cause(cause));
     }
     Ok(())
@@ -156,11 +180,19 @@ pub(crate) async fn update(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
     let sent = decode_object(target, body)?;
     let key = target.key()?;
     if dig::meta(&sent, "name") != key.name {
-        let message = format!("the name of the object ({}) does not match the name on the URL ({})", dig::meta(&sent, "name"), key.name);
+        let message = format!(
+            "the name of the object ({}) does not match the name on the URL ({})",
+            dig::meta(&sent, "name"),
+            key.name
+        );
         return Err(ApiError::bad_request(message));
     }
     if dig::meta(&sent, "resourceVersion").is_empty() && target.def.origin == super::Origin::Custom {
-        let cause = Cause::new("FieldValueInvalid", "metadata.resourceVersion", "Invalid value: 0x0: must be specified for an update");
+        let cause = Cause::new(
+            "FieldValueInvalid",
+            "metadata.resourceVersion",
+            "Invalid value: 0x0: must be specified for an update",
+        );
         return Err(ApiError::invalid(target.def, &key.name, vec![cause]));
     }
     modify(target, &key, Intent::Update, |_| Ok(sent.clone())).await
@@ -190,10 +222,14 @@ pub(crate) async fn modify(
     build: impl Fn(&Value) -> Result<Value, ApiError>,
 ) -> Result<Answer, ApiError> {
     for _ in 0..ATTEMPTS {
-        let current = target.collection.get(key).ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
+        let current = target
+            .collection
+            .get(key)
+            .ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
         let sent = build(&current.value)?;
         check_preconditions(target, &current, &sent)?;
-        let pinned = dig::meta(&sent, "resourceVersion") == current.revision.to_string() && matches!(target.info.verb, super::Verb::Update);
+        let pinned = dig::meta(&sent, "resourceVersion") == current.revision.to_string()
+            && matches!(target.info.verb, super::Verb::Update);
         let mut next = compose(target, &current.value, sent);
         match advance(target, key, &current, &mut next, &intent).await? {
             Some(answer) => return Ok(answer),
@@ -220,8 +256,16 @@ fn check_preconditions(target: &Target<'_>, current: &Object, sent: &Value) -> R
 
 /// The next state: what was sent, less what this (sub)resource may not change.
 fn compose(target: &Target<'_>, current: &Value, mut sent: Value) -> Value {
-    const SERVER_SAYS: [&str; 8] =
-        ["name", "namespace", "uid", "creationTimestamp", "deletionTimestamp", "deletionGracePeriodSeconds", "generation", "resourceVersion"];
+    const SERVER_SAYS: [&str; 8] = [
+        "name",
+        "namespace",
+        "uid",
+        "creationTimestamp",
+        "deletionTimestamp",
+        "deletionGracePeriodSeconds",
+        "generation",
+        "resourceVersion",
+    ];
     let is_status = target.info.subresource.as_deref() == Some("status");
     let mut next = if is_status {
         let mut next = current.clone();
@@ -265,7 +309,13 @@ fn compose(target: &Target<'_>, current: &Value, mut sent: Value) -> Value {
 }
 
 /// Checks the next state and commits it; none if somebody was faster.
-async fn advance(target: &Target<'_>, key: &Key, current: &Arc<Object>, next: &mut Value, intent: &Intent) -> Result<Option<Answer>, ApiError> {
+async fn advance(
+    target: &Target<'_>,
+    key: &Key,
+    current: &Arc<Object>,
+    next: &mut Value,
+    intent: &Intent,
+) -> Result<Option<Answer>, ApiError> {
     let def = target.def;
     prepare::defaults(def, next);
     prepare::allocate(target.server, def, Some(&current.value), next);
@@ -274,7 +324,9 @@ async fn advance(target: &Target<'_>, key: &Key, current: &Arc<Object>, next: &m
     prepare::check_metadata(def, next)?;
     check_terminating(target, &current.value, next)?;
     if def.has_generation() && spec_changed(def, &current.value, next) {
-        let generation = dig::at(&current.value, &["metadata", "generation"]).and_then(Value::as_i64).unwrap_or(0);
+        let generation = dig::at(&current.value, &["metadata", "generation"])
+            .and_then(Value::as_i64)
+            .unwrap_or(0);
         dig::set_meta(next, "generation", generation + 1);
     }
     super::managed::record(target, Some(&current.value), next, intent);
@@ -289,11 +341,14 @@ async fn advance(target: &Target<'_>, key: &Key, current: &Arc<Object>, next: &m
     if target.info.dry_run() {
         return finish(Answer::bytes(200, writer.value(next)));
     }
-    let last_finalizer = dig::is_terminating(next) && dig::finalizers(next).next().is_none() && super::delete::may_go(def, next);
+    let last_finalizer =
+        dig::is_terminating(next) && dig::finalizers(next).next().is_none() && super::delete::may_go(def, next);
     let committed = if last_finalizer {
         target.collection.remove(key, current.revision, std::mem::take(next))
     } else {
-        target.collection.commit(key, Some(current.revision), std::mem::take(next))
+        target
+            .collection
+            .commit(key, Some(current.revision), std::mem::take(next))
     };
     let Ok(stored) = committed else {
         return Ok(None);
@@ -310,11 +365,15 @@ fn check_terminating(target: &Target<'_>, current: &Value, next: &Value) -> Resu
     if !dig::is_terminating(current) {
         return Ok(());
     }
-    let added: Vec<&str> = dig::finalizers(next).filter(|finalizer| dig::finalizers(current).all(|old| old != *finalizer)).collect();
+    let added: Vec<&str> = dig::finalizers(next)
+        .filter(|finalizer| dig::finalizers(current).all(|old| old != *finalizer))
+        .collect();
     if added.is_empty() {
         return Ok(());
     }
-    let message = format!("Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added:?}");
+    let message = format!(
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+    );
     let cause = Cause::new("FieldValueForbidden", "metadata.finalizers", message);
     Err(ApiError::invalid(target.def, dig::meta(current, "name"), vec![cause]))
 }
@@ -324,7 +383,9 @@ fn spec_changed(def: &super::ResourceDef, current: &Value, next: &Value) -> bool
     let (Some(old), Some(new)) = (current.as_object(), next.as_object()) else {
         return true;
     };
-    old.iter().filter(|(key, _)| counts(key)).any(|(key, value)| new.get(key) != Some(value))
+    old.iter()
+        .filter(|(key, _)| counts(key))
+        .any(|(key, value)| new.get(key) != Some(value))
         || new.keys().filter(|key| counts(key)).any(|key| !old.contains_key(key))
 }
 
@@ -333,10 +394,15 @@ fn same(current: &Value, next: &Value) -> bool {
     let (Some(old), Some(new)) = (current.as_object(), next.as_object()) else {
         return false;
     };
-    let rest = |map: &Map<String, Value>, other: &Map<String, Value>| map.iter().all(|(key, value)| key == "metadata" || other.get(key) == Some(value));
+    let rest = |map: &Map<String, Value>, other: &Map<String, Value>| {
+        map.iter()
+            .all(|(key, value)| key == "metadata" || other.get(key) == Some(value))
+    };
     let inner = |object: &Value, other: &Value| {
         let map = dig::at(object, &["metadata"]).and_then(Value::as_object);
-        map.into_iter().flatten().all(|(key, value)| key == "managedFields" || dig::at(other, &["metadata", key]) == Some(value))
+        map.into_iter()
+            .flatten()
+            .all(|(key, value)| key == "managedFields" || dig::at(other, &["metadata", key]) == Some(value))
     };
     rest(old, new) && rest(new, old) && inner(current, next) && inner(next, current) && same_managers(current, next)
 }
@@ -346,7 +412,13 @@ fn same_managers(current: &Value, next: &Value) -> bool {
     let (old, new) = (managers(current), managers(next));
     let timeless = |entry: &Value, other: &Value| {
         let map = entry.as_object();
-        map.into_iter().flatten().all(|(key, value)| key == "time" || other.get(key) == Some(value))
+        map.into_iter()
+            .flatten()
+            .all(|(key, value)| key == "time" || other.get(key) == Some(value))
     };
-    old.len() == new.len() && old.iter().zip(new).all(|(old, new)| timeless(old, new) && timeless(new, old))
+    old.len() == new.len()
+        && old
+            .iter()
+            .zip(new)
+            .all(|(old, new)| timeless(old, new) && timeless(new, old))
 }

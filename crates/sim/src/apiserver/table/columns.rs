@@ -10,7 +10,12 @@ const AGE: Row = ("Age", "date", ".metadata.creationTimestamp", 0);
 /// The columns of a resource, after its name.
 pub(crate) fn built_in(group: &str, plural: &str) -> Vec<Column> {
     let rows = rows(group, plural);
-    let column = |row: &Row| Column { name: row.0.to_owned(), kind: row.1.to_owned(), path: row.2.to_owned(), priority: row.3 };
+    let column = |row: &Row| Column {
+        name: row.0.to_owned(),
+        kind: row.1.to_owned(),
+        path: row.2.to_owned(),
+        priority: row.3,
+    };
     rows.iter().map(column).collect()
 }
 
@@ -35,7 +40,12 @@ fn core(plural: &str) -> &'static [Row] {
             ("External-IP", "string", "@external-ip", 1),
             ("OS-Image", "string", ".status.nodeInfo.osImage", 1),
             ("Kernel-Version", "string", ".status.nodeInfo.kernelVersion", 1),
-            ("Container-Runtime", "string", ".status.nodeInfo.containerRuntimeVersion", 1),
+            (
+                "Container-Runtime",
+                "string",
+                ".status.nodeInfo.containerRuntimeVersion",
+                1,
+            ),
         ],
         "pods" => &[
             ("Ready", "string", "@pod-ready", 0),
@@ -106,7 +116,11 @@ fn workloads(plural: &str) -> &'static [Row] {
             ("Ready", "string", ".status.numberReady", 0),
             AGE,
         ],
-        "controllerrevisions" => &[("Controller", "string", "@owner", 0), ("Revision", "string", ".revision", 0), AGE],
+        "controllerrevisions" => &[
+            ("Controller", "string", "@owner", 0),
+            ("Revision", "string", ".revision", 0),
+            AGE,
+        ],
         "jobs" => &[("Completions", "string", ".status.succeeded", 0), AGE],
         "poddisruptionbudgets" => &[
             ("Min Available", "string", ".spec.minAvailable", 0),
@@ -120,17 +134,29 @@ fn workloads(plural: &str) -> &'static [Row] {
 
 fn virtualization(plural: &str) -> &'static [Row] {
     match plural {
-        "virtualmachines" => &[AGE, ("Status", "string", ".status.printableStatus", 0), ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", 0)],
+        "virtualmachines" => &[
+            AGE,
+            ("Status", "string", ".status.printableStatus", 0),
+            ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", 0),
+        ],
         "virtualmachineinstances" => &[
             AGE,
             ("Phase", "string", ".status.phase", 0),
             ("IP", "string", ".status.interfaces[0].ipAddress", 0),
             ("NodeName", "string", ".status.nodeName", 0),
             ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", 0),
-            ("Live-Migratable", "string", ".status.conditions[?(@.type=='LiveMigratable')].status", 1),
+            (
+                "Live-Migratable",
+                "string",
+                ".status.conditions[?(@.type=='LiveMigratable')].status",
+                1,
+            ),
             ("Paused", "string", ".status.conditions[?(@.type=='Paused')].status", 1),
         ],
-        "virtualmachineinstancemigrations" => &[("Phase", "string", ".status.phase", 0), ("VMI", "string", ".spec.vmiName", 0)],
+        "virtualmachineinstancemigrations" => &[
+            ("Phase", "string", ".status.phase", 0),
+            ("VMI", "string", ".spec.vmiName", 0),
+        ],
         "kubevirts" => &[AGE, ("Phase", "string", ".status.phase", 0)],
         "datavolumes" => &[
             ("Phase", "string", ".status.phase", 0),

@@ -35,11 +35,22 @@ pub(crate) fn cell(name: &str, value: &Value) -> String {
         },
         "replicas-ready" => {
             let number = |path: &[&str]| dig::at(value, path).and_then(Value::as_i64).unwrap_or(0);
-            format!("{}/{}", number(&["status", "readyReplicas"]), number(&["spec", "replicas"]))
+            format!(
+                "{}/{}",
+                number(&["status", "readyReplicas"]),
+                number(&["spec", "replicas"])
+            )
         }
-        "owner" => dig::items(value, &["metadata", "ownerReferences"])
-            .first()
-            .map_or_else(|| NONE.to_owned(), |owner| format!("{}/{}", dig::text(owner, &["kind"]).to_ascii_lowercase(), dig::text(owner, &["name"]))),
+        "owner" => dig::items(value, &["metadata", "ownerReferences"]).first().map_or_else(
+            || NONE.to_owned(),
+            |owner| {
+                format!(
+                    "{}/{}",
+                    dig::text(owner, &["kind"]).to_ascii_lowercase(),
+                    dig::text(owner, &["name"])
+                )
+            },
+        ),
         _ => NONE.to_owned(),
     }
 }
@@ -49,19 +60,31 @@ fn or_none(text: &str) -> String {
 }
 
 fn node_status(node: &Value) -> String {
-    let ready = dig::items(node, &["status", "conditions"]).iter().find(|condition| dig::text(condition, &["type"]) == "Ready");
+    let ready = dig::items(node, &["status", "conditions"])
+        .iter()
+        .find(|condition| dig::text(condition, &["type"]) == "Ready");
     let status = match ready.map(|condition| dig::text(condition, &["status"])) {
         Some("True") => "Ready",
         Some(_) => "NotReady",
         None => "Unknown",
     };
-    let cordoned = dig::at(node, &["spec", "unschedulable"]).and_then(Value::as_bool).unwrap_or(false);
-    if cordoned { format!("{status},SchedulingDisabled") } else { status.to_owned() }
+    let cordoned = dig::at(node, &["spec", "unschedulable"])
+        .and_then(Value::as_bool)
+        .unwrap_or(false);
+    if cordoned {
+        format!("{status},SchedulingDisabled")
+    } else {
+        status.to_owned()
+    }
 }
 
 fn node_roles(node: &Value) -> String {
     let labels = dig::at(node, &["metadata", "labels"]).and_then(Value::as_object);
-    let roles: Vec<&str> = labels.into_iter().flatten().filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/")).collect();
+    let roles: Vec<&str> = labels
+        .into_iter()
+        .flatten()
+        .filter_map(|(key, _)| key.strip_prefix("node-role.kubernetes.io/"))
+        .collect();
     or_none(&roles.join(","))
 }
 
@@ -72,7 +95,10 @@ fn address(node: &Value, kind: &str) -> String {
 }
 
 fn pod_ready(pod: &Value) -> String {
-    let ready = dig::items(pod, &["status", "containerStatuses"]).iter().filter(|status| status.get("ready") == Some(&Value::Bool(true))).count();
+    let ready = dig::items(pod, &["status", "containerStatuses"])
+        .iter()
+        .filter(|status| status.get("ready") == Some(&Value::Bool(true)))
+        .count();
     format!("{ready}/{}", dig::items(pod, &["spec", "containers"]).len())
 }
 
@@ -80,11 +106,16 @@ fn pod_status(pod: &Value) -> String {
     if dig::is_terminating(pod) {
         return "Terminating".to_owned();
     }
-    let waiting = dig::items(pod, &["status", "containerStatuses"]).iter().find_map(|status| {
-        let reason = dig::text(status, &["state", "waiting", "reason"]);
-        (!reason.is_empty()).then_some(reason)
-    });
-    let phase = match (dig::text(pod, &["status", "reason"]), dig::text(pod, &["status", "phase"])) {
+    let waiting = dig::items(pod, &["status", "containerStatuses"])
+        .iter()
+        .find_map(|status| {
+            let reason = dig::text(status, &["state", "waiting", "reason"]);
+            (!reason.is_empty()).then_some(reason)
+        });
+    let phase = match (
+        dig::text(pod, &["status", "reason"]),
+        dig::text(pod, &["status", "phase"]),
+    ) {
         ("", "Succeeded") => "Completed",
         ("", "Failed") => "Error",
         ("", phase) => waiting.unwrap_or(phase),
@@ -94,7 +125,10 @@ fn pod_status(pod: &Value) -> String {
 }
 
 fn restarts(pod: &Value) -> i64 {
-    dig::items(pod, &["status", "containerStatuses"]).iter().filter_map(|status| status.get("restartCount")?.as_i64()).sum()
+    dig::items(pod, &["status", "containerStatuses"])
+        .iter()
+        .filter_map(|status| status.get("restartCount")?.as_i64())
+        .sum()
 }
 
 fn service_external(service: &Value) -> String {
@@ -106,7 +140,11 @@ fn service_external(service: &Value) -> String {
             ip => ip,
         })
         .collect();
-    addresses.extend(dig::items(service, &["spec", "externalIPs"]).iter().filter_map(Value::as_str));
+    addresses.extend(
+        dig::items(service, &["spec", "externalIPs"])
+            .iter()
+            .filter_map(Value::as_str),
+    );
     match (dig::text(service, &["spec", "type"]), addresses.is_empty()) {
         ("ExternalName", _) => dig::text(service, &["spec", "externalName"]).to_owned(),
         ("LoadBalancer", true) => "<pending>".to_owned(),
@@ -129,12 +167,20 @@ fn service_ports(service: &Value) -> String {
 
 fn selector(service: &Value) -> String {
     let labels = dig::at(service, &["spec", "selector"]).and_then(Value::as_object);
-    let pairs: Vec<String> = labels.into_iter().flatten().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default())).collect();
+    let pairs: Vec<String> = labels
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()))
+        .collect();
     or_none(&pairs.join(","))
 }
 
 fn data(object: &Value) -> usize {
-    ["data", "binaryData"].iter().filter_map(|key| object.get(*key)?.as_object()).map(serde_json::Map::len).sum()
+    ["data", "binaryData"]
+        .iter()
+        .filter_map(|key| object.get(*key)?.as_object())
+        .map(serde_json::Map::len)
+        .sum()
 }
 
 fn access_modes(object: &Value) -> String {
