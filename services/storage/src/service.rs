@@ -6,11 +6,10 @@ use kube::Client;
 use steading_api::storage::v1::{
     storage_class_service_server::StorageClassServiceServer, volume_service_server::VolumeServiceServer,
 };
-use steading_infra::labels;
 use steading_runtime::{
     CancellationToken,
     clock::Clock,
-    lease::{LeaderElection, LeaseConfig},
+    lease::LeaderElection,
     server::GrpcServer,
     tasks::TaskGroup,
 };
@@ -110,7 +109,7 @@ impl Service {
             }
         });
 
-        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::STORAGE_MANAGER);
+        let lease = self.config.lease;
         let reconciler = Reconciler {
             client: kube.clone(),
             index,
