@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri};
+use steading_runtime::metrics::Metrics;
 use steading_transcode::codec::EncodeOptions;
 
 /// Where the calls of some services go.
@@ -85,6 +86,8 @@ pub struct Config {
     pub error_domain: String,
     /// Title of the OpenAPI document.
     pub title: String,
+    /// Where requests are counted.
+    pub metrics: Option<Metrics>,
 }
 
 impl Config {
@@ -99,6 +102,7 @@ impl Config {
             encode: EncodeOptions::default(),
             error_domain: "steading.dev".to_owned(),
             title: "Steading".to_owned(),
+            metrics: None,
         }
     }
 }

@@ -27,6 +27,7 @@ mod cors;
 mod frame;
 mod grpc;
 mod headers;
+mod metrics;
 mod problem;
 mod rest;
 mod server;
@@ -113,11 +114,13 @@ impl Gateway {
     /// Serves until `cancel` is cancelled, and returns when what was in flight has ended or its time is up.
     pub async fn run(self, listener: TcpListener, cancel: CancellationToken) {
         let openapi = Bytes::from(self.openapi());
+        let metrics = self.config.metrics.as_ref().map(metrics::RequestMetrics::register);
         let state = Arc::new(stack::Shared {
             config: self.config,
             catalog: self.catalog,
             upstreams: self.upstreams,
             builtins: self.builtins,
+            metrics,
             openapi,
             drain: CancellationToken::new(),
         });

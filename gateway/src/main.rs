@@ -16,7 +16,12 @@ async fn main() -> anyhow::Result<()> {
     let args = args::Args::parse();
     let telemetry = telemetry::init("steading-gateway", &args.telemetry())?;
     let (listen, admin_listen, drain) = (args.listen, args.admin_listen, args.drain());
-    let gateway = Gateway::new(args.config()?)?;
+    let metrics = Metrics::new();
+    let gateway = {
+        let mut config = args.config()?;
+        config.metrics = Some(metrics.clone());
+        Gateway::new(config)?
+    };
     let (listener, admin_listener) = (process::bind(listen).await?, process::bind(admin_listen).await?);
     tracing::info!(listen = %listener.local_addr()?, admin = %admin_listener.local_addr()?, "starting");
 
@@ -25,7 +30,7 @@ async fn main() -> anyhow::Result<()> {
     readiness.gate("gateway").ready();
     let admin = Admin {
         readiness,
-        metrics: Metrics::new(),
+        metrics,
         log_filter: Some(telemetry.log_filter()),
     };
     let group = TaskGroup::new("gateway", cancel.clone());

@@ -1,5 +1,6 @@
 //! A REST request: match, decode, call, answer.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,6 +22,8 @@ use crate::{compress, frame, headers, stream};
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
     pub(crate) request_id: &'a HeaderValue,
+    /// The template that the path fits, once it is known.
+    pub(crate) template: OnceLock<&'a str>,
 }
 
 impl Call<'_> {
@@ -46,6 +49,8 @@ pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Result
     };
     let matched = route(call, &method, parts.uri.path())?;
     let binding = matched.binding;
+    // Set once a call, so it cannot be taken.
+    let _ = call.template.set(&binding.rule.template);
     let time = deadline(call, &parts.headers, binding)?;
     let if_match = precondition(call, &parts.headers, &method, binding)?;
 
@@ -62,6 +67,7 @@ pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Result
             None => bind::Body::Json(&body),
         },
         if_match: if_match.as_deref(),
+        resume: parts.headers.get("last-event-id").and_then(|value| value.to_str().ok()),
     };
     let mut message = frame::open(body.len());
     let system = bind::request(

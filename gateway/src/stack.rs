@@ -1,7 +1,7 @@
 //! What every request passes through, in order: [`serve`] is the list.
 
 use std::convert::Infallible;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
@@ -16,6 +16,7 @@ use crate::builtin::Builtins;
 use crate::config::Config;
 use crate::grpc::{self, Dialect};
 use crate::headers::REQUEST_ID;
+use crate::metrics::{RequestMetrics, RouteLabel};
 use crate::rest::Call;
 use crate::upstream::Upstreams;
 use crate::{compress, cors, headers, rest};
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) catalog: Catalog,
     pub(crate) upstreams: Upstreams,
     pub(crate) builtins: Builtins,
+    pub(crate) metrics: Option<RequestMetrics>,
     pub(crate) openapi: Bytes,
     /// Cancelled when streams should end.
     pub(crate) drain: CancellationToken,
@@ -80,7 +82,7 @@ pub(crate) async fn serve(state: State, request: Request<Incoming>) -> Result<Re
     cors::allow(&state.config, seen.origin.as_ref(), &mut response);
     response.headers_mut().insert(REQUEST_ID, seen.request_id.clone());
     // Last, so that it knows how all of the above ended.
-    log(&seen, &response);
+    account(&state, &seen, &response);
     Ok(response)
 }
 
@@ -89,7 +91,9 @@ async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> Res
         if let Some(builtin) = state.builtins.of(&seen.path) {
             return builtin.serve(state, seen.dialect, request).await;
         }
-        return grpc::serve(state, seen.dialect, &seen.request_id, request).await;
+        let mut response = grpc::serve(state, seen.dialect, &seen.request_id, request).await;
+        response.extensions_mut().insert(RouteLabel("grpc".to_owned()));
+        return response;
     }
     if seen.path == "/openapi.json" && matches!(seen.method, Method::GET | Method::HEAD) {
         let mut response = Response::new(Body::Full(state.openapi.clone()));
@@ -101,10 +105,14 @@ async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> Res
     let call = Call {
         state,
         request_id: &seen.request_id,
+        template: OnceLock::new(),
     };
-    rest::serve(&call, request)
-        .await
-        .unwrap_or_else(|problem| problem.response())
+    let answered = rest::serve(&call, request).await;
+    let mut response = answered.unwrap_or_else(|problem| problem.response());
+    if let Some(template) = call.template.get() {
+        response.extensions_mut().insert(RouteLabel((*template).to_owned()));
+    }
+    response
 }
 
 fn drop_body(response: &mut Response<Body>) {
@@ -115,13 +123,19 @@ fn drop_body(response: &mut Response<Body>) {
     *response.version_mut() = Version::HTTP_11;
 }
 
-fn log(seen: &Seen, response: &Response<Body>) {
+/// Counts and logs what became of a request.
+fn account(state: &State, seen: &Seen, response: &Response<Body>) {
+    let took = seen.started.elapsed();
+    if let Some(metrics) = &state.metrics {
+        let route = response.extensions().get::<RouteLabel>();
+        metrics.observe(&seen.method, route, response.status(), took);
+    }
     tracing::debug!(
         method = %seen.method,
         path = seen.path,
         request_id = seen.request_id.to_str().unwrap_or_default(),
         status = response.status().as_u16(),
-        micros = u64::try_from(seen.started.elapsed().as_micros()).unwrap_or(u64::MAX),
+        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
         "request"
     );
 }

@@ -155,10 +155,7 @@ pub(crate) async fn serve(
 /// The reply's field that a client hands back to go on from there; it becomes the event's id.
 fn resume_field(state: &State, method: MethodId) -> Option<u32> {
     let message = state.catalog.schema().message(state.catalog.method(method).output);
-    let field = message
-        .field_by_name("resume_token")
-        .filter(|field| field.is_singular())?;
-    (field.kind == steading_transcode::schema::Kind::String).then_some(field.number)
+    bind::resume_field(message).map(|field| field.number)
 }
 
 fn late(domain: &str) -> Problem {

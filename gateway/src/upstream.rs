@@ -4,7 +4,7 @@
 //! replaced by the next call after it broke; a call that was not sent on a broken connection is sent once more.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::uri::{Authority, Scheme};
 use http::{Request, Response, Uri};
@@ -49,11 +49,18 @@ pub enum UpstreamError {
     },
 }
 
+/// One connection, or the trace of the last attempt at it.
+#[derive(Default)]
+struct Slot {
+    sender: Option<SendRequest<Body>>,
+    failed: Option<Instant>,
+}
+
 /// One upstream.
 pub(crate) struct Upstream {
     pub(crate) authority: Authority,
     connect: Duration,
-    slots: Box<[Mutex<Option<SendRequest<Body>>>]>,
+    slots: Box<[Mutex<Slot>]>,
     next: AtomicUsize,
 }
 
@@ -64,7 +71,7 @@ impl Upstream {
             _ => return Err(UpstreamError::Uri(uri.clone())),
         };
         let slots = (0..limits.upstream_connections.max(1))
-            .map(|_| Mutex::new(None))
+            .map(|_| Mutex::default())
             .collect();
         Ok(Self {
             authority,
@@ -102,14 +109,23 @@ impl Upstream {
         let Some(slot) = self.slots.get(turn % self.slots.len()) else {
             return Err(UpstreamError::Uri(Uri::default()));
         };
+        let asked = Instant::now();
         // Held while connecting, so that a burst of calls makes one connection.
         let mut slot = slot.lock().await;
-        if let Some(sender) = slot.as_ref().filter(|sender| !sender.is_closed()) {
+        if let Some(sender) = slot.sender.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        let sender = self.open().await?;
-        *slot = Some(sender.clone());
-        Ok(sender)
+        // Those who waited for an attempt share its failure, else each would wait for its own.
+        if slot.failed.is_some_and(|at| at >= asked) {
+            return Err(UpstreamError::Connect {
+                authority: self.authority.clone(),
+                source: std::io::ErrorKind::NotConnected.into(),
+            });
+        }
+        let opened = self.open().await;
+        slot.failed = opened.is_err().then(Instant::now);
+        slot.sender = opened.as_ref().ok().cloned();
+        opened
     }
 
     async fn open(&self) -> Result<SendRequest<Body>, UpstreamError> {

@@ -251,6 +251,28 @@ async fn raw_bodies_and_the_api_document_are_served() {
 }
 
 #[tokio::test]
+async fn requests_are_counted_by_template() {
+    let metrics = steading_runtime::metrics::Metrics::new();
+    let rig = Rig::start(|config| config.metrics = Some(metrics.clone())).await;
+    rig.http("GET /v1/shelves/a/books/b", &[], b"").await;
+    rig.http("GET /v1/shelves/a/books/missing", &[], b"").await;
+    rig.http("BREW /nothing", &[], b"").await;
+    let text = metrics.encode();
+    for labels in [
+        r#"method="GET",route="/v1/{name=shelves/*/books/*}",status="200""#,
+        r#"method="GET",route="/v1/{name=shelves/*/books/*}",status="404""#,
+        r#"method="OTHER",route="unmatched",status="404""#,
+    ] {
+        assert!(
+            text.contains(&format!(
+                "steading_gateway_request_duration_seconds_count{{{labels}}} 1"
+            )),
+            "{text}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn configured_origins_may_call() {
     let rig = Rig::start(|config| config.cors_origins = vec!["https://good".parse().unwrap()]).await;
     let ask = |origin| {

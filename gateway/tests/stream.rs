@@ -58,6 +58,20 @@ async fn a_stream_has_the_form_that_the_client_accepts() {
 }
 
 #[tokio::test]
+async fn a_client_that_comes_back_goes_on_where_it_was() {
+    let rig = Rig::start(|_| {}).await;
+    let line = "GET /v1/shelves/again/books:watch";
+    let answer = rig
+        .http(line, &[("accept", "text/event-stream"), ("last-event-id", "r7")], b"")
+        .await;
+    assert!(answer.text().starts_with("id: after-r7\n"), "{}", answer.text());
+    let answer = rig
+        .http(&format!("{line}?resumeToken=r8"), &[("last-event-id", "r7")], b"")
+        .await;
+    assert!(answer.text().contains("after-r8"), "{}", answer.text());
+}
+
+#[tokio::test]
 async fn an_error_midway_is_the_last_word_and_the_body_does_not_end_cleanly() {
     let rig = Rig::start(|_| {}).await;
     for accept in ["*/*", "text/event-stream", "application/json"] {

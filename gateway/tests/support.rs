@@ -241,6 +241,13 @@ impl Backend {
                 .insert("content-type", "application/grpc".parse().unwrap());
             return response;
         }
+        if parent.contains("again") {
+            let request: serde_json::Value = serde_json::from_str(&parent).unwrap();
+            let event =
+                serde_json::json!({"resumeToken": format!("after-{}", request["resumeToken"].as_str().unwrap())});
+            let event = message(&self.catalog, "WatchBooksResponse", &event.to_string());
+            return reply(vec![framed(&event)], trailers("0"));
+        }
         if parent.contains("empty") {
             return reply(vec![], trailers("0"));
         }

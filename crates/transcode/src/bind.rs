@@ -12,7 +12,7 @@ use crate::error::{InvalidRequest, join};
 use crate::query;
 pub use crate::query::SystemParameters;
 use crate::router;
-use crate::schema::{Message, MessageId};
+use crate::schema::{Kind, Message, MessageId};
 use crate::wire::{self, Raw};
 use crate::{mask, schema::Field};
 
@@ -43,6 +43,9 @@ pub struct Parts<'a> {
     pub body: Body<'a>,
     /// The etag from `If-Match`.
     pub if_match: Option<&'a str>,
+    /// The last event that the client of a stream has seen (`Last-Event-ID`): becomes the request's `resume_token`
+    /// where it has that field and the query does not set it.
+    pub resume: Option<&'a str>,
 }
 
 impl Binding {
@@ -94,6 +97,12 @@ pub fn request(
     }
     if let Some(etag) = parts.if_match {
         if_match(binding, message, etag, start, out)?;
+    }
+    if let Some(token) = parts.resume
+        && let Some(field) = resume_field(message).filter(|field| !given.contains(&vec![field.number]))
+        && binding.body == BodyRule::None
+    {
+        wire::put_bytes(out, field.number, token.as_bytes());
     }
     if let Some(number) = binding.mask.filter(|number| !given.contains(&vec![*number])) {
         let Body::Json(json) = parts.body else {
@@ -198,6 +207,13 @@ fn if_match(
         query::nest(outer, out, |out| wire::put_bytes(out, number, etag.as_bytes()));
     }
     Ok(())
+}
+
+/// The field of a request or reply from which a stream goes on.
+pub fn resume_field(message: &Message) -> Option<&Field> {
+    message
+        .field_by_name("resume_token")
+        .filter(|field| field.is_singular() && field.kind == Kind::String)
 }
 
 /// Appends the mask that the body implies, without what the path says anyway.

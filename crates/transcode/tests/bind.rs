@@ -37,6 +37,7 @@ fn request_if(catalog: &Catalog, line: &str, body: &str, if_match: Option<&str>)
         query,
         body,
         if_match,
+        resume: None,
     };
     let mut wire = Vec::new();
     bind::request(catalog, &matched, &parts, &DecodeOptions::default(), &mut wire)?;
@@ -183,6 +184,7 @@ fn http_bodies_pass_as_they_are() {
             data: b"hi",
         },
         if_match: None,
+        resume: None,
     };
     let mut wire = Vec::new();
     bind::request(&catalog, &matched, &parts, &DecodeOptions::default(), &mut wire).unwrap();

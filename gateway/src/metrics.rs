@@ -1,0 +1,62 @@
+//! Rate, errors and duration of requests, by route template: never by path, whose number has no bound.
+
+use std::time::Duration;
+
+use http::{Method, StatusCode};
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use steading_runtime::metrics::Metrics;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Labels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+/// What the gateway measures.
+#[derive(Clone)]
+pub(crate) struct RequestMetrics {
+    durations: Family<Labels, Histogram, fn() -> Histogram>,
+}
+
+/// Which route answered; kept with the response until it is counted.
+#[derive(Clone)]
+pub(crate) struct RouteLabel(pub(crate) String);
+
+impl RequestMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        let durations: Family<Labels, Histogram, fn() -> Histogram> =
+            Family::new_with_constructor(Metrics::duration_histogram);
+        metrics.register(
+            "gateway_request_duration_seconds",
+            "Time until the head of the response, by route template",
+            durations.clone(),
+        );
+        Self { durations }
+    }
+
+    pub(crate) fn observe(&self, method: &Method, route: Option<&RouteLabel>, status: StatusCode, took: Duration) {
+        let labels = Labels {
+            method: known(method),
+            route: route.map_or_else(|| "unmatched".to_owned(), |label| label.0.clone()),
+            status: status.as_u16(),
+        };
+        self.durations.get_or_create(&labels).observe(took.as_secs_f64());
+    }
+}
+
+/// Clients may invent methods; labels may not.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "OTHER",
+    }
+}
