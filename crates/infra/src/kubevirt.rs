@@ -15,7 +15,7 @@ pub use instancetype::{VirtualMachineClusterInstancetype, VirtualMachineInstance
 pub use kubevirt::KubeVirt;
 pub use migration::VirtualMachineInstanceMigration;
 pub use preference::{VirtualMachineClusterPreference, VirtualMachinePreference};
-pub use virtual_machine::VirtualMachine;
+pub use virtual_machine::{Cpu, VirtualMachine};
 pub use virtual_machine_instance::VirtualMachineInstance;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;

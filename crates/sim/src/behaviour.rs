@@ -1,6 +1,3 @@
-// WORK SPLIT (01:59). scheduler/*, virt/* (virt::install, virt::run as sim.rs calls them), timers.rs: me. Everything else here, this file and sim.rs:
-// you who wrote guests, tenants, workloads, sim; keep or replace my nodes, kubelet, load_balancers, snapshots, gc, cdi(+claims) as you like.
-// Remove this note when it compiles.
 //! The controllers that play hardware, KubeVirt, CDI and guests.
 //!
 //! Each is an ordinary controller over `kube::Client`: it watches, decides, writes, and knows nothing of the API server behind the client.

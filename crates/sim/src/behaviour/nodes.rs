@@ -177,6 +177,11 @@ pub fn conditions(now: &str, up: bool) -> Value {
     ])
 }
 
+/// The Ready condition as the kubelet (`up`) or the node controller (not `up`) writes it.
+pub fn ready_condition(now: &str, up: bool) -> Value {
+    conditions(now, up)[3].take()
+}
+
 fn manifest(index: u32, zones: u32) -> Value {
     let name = node_name(index);
     let zone = char::from(b'a' + u8::try_from(index.saturating_sub(1) % zones % 26).unwrap_or_default());

@@ -1,1 +1,242 @@
-//! Soon.
+//! Plays KubeVirt: virt-controller, virt-handler and virt-api's webhooks and subresources.
+//!
+//! ```text
+//! VM ─► DataVolumes ─► VMI ─► launcher pod ─(scheduler, kubelet)─► Scheduled ─► Running
+//!                      VMI ─► attachment pods of hot-plugged volumes
+//! eviction of a launcher pod ─► 429, mark on the VMI ─► (LiveMigrate) migration ─► target pod ─► other node
+//! ```
+//!
+//! A VM, its VMI, pods and migrations share one key and are looked at together, one at a time. What the guest itself does is played by
+//! `guests`. Two annotations on a VM's template make things go wrong: [`NOT_MIGRATABLE`] and [`FAIL_MIGRATION`].
+
+mod eviction;
+mod hotplug;
+mod launcher;
+mod migration;
+mod start;
+mod status;
+mod subresources;
+mod vm;
+mod vmi;
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use futures::StreamExt;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::{Api, ResourceExt, api::PostParams, runtime::watcher};
+use parking_lot::Mutex;
+use steading_infra::{
+    cdi::DataVolume,
+    kubevirt::{VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration},
+    labels,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    Context,
+    drive::{Again, Cache, Seen, follow, work_off},
+    timers::Timers,
+};
+use crate::apiserver::{ApiServer, Key};
+
+/// Annotation of a VM's template: the VMI is not live-migratable.
+pub const NOT_MIGRATABLE: &str = "sim.steading.dev/not-migratable";
+/// Annotation of a VM's template: migrations of the VMI fail at the end.
+pub const FAIL_MIGRATION: &str = "sim.steading.dev/fail-migration";
+
+/// Registers the eviction webhook and KubeVirt's subresources with a simulated API server.
+pub fn install(server: &ApiServer, context: &Context) {
+    server.add_hook(Arc::new(eviction::Interceptor::new(context)));
+    subresources::install(server, context);
+}
+
+/// Names of objects by what they belong to: namespace and uid or name of a VMI.
+#[derive(Clone, Default)]
+struct Index(Arc<Mutex<HashMap<Key, BTreeSet<String>>>>);
+
+impl Index {
+    fn note(&self, of: Key, name: &str, gone: bool) {
+        let mut map = self.0.lock();
+        let names = map.entry(of).or_default();
+        if gone {
+            names.remove(name);
+        } else {
+            names.insert(name.to_owned());
+        }
+    }
+
+    /// `None` if none was ever seen.
+    fn get(&self, of: &Key) -> Option<BTreeSet<String>> {
+        self.0.lock().get(of).cloned()
+    }
+
+    fn forget(&self, of: &Key) {
+        self.0.lock().remove(of);
+    }
+}
+
+#[derive(Clone)]
+struct Virt {
+    context: Context,
+    vms: Cache<VirtualMachine>,
+    vmis: Cache<VirtualMachineInstance>,
+    pods: Cache<Pod>,
+    migrations: Cache<VirtualMachineInstanceMigration>,
+    volumes: Cache<DataVolume>,
+    claims: Cache<PersistentVolumeClaim>,
+    timers: Timers,
+    /// Pods by namespace and uid of their VMI.
+    pods_of: Index,
+    /// Migrations by namespace and name of their VMI.
+    migrations_of: Index,
+    /// VMs and VMIs by namespace and name of a claim that they use.
+    users_of: Index,
+}
+
+/// Runs until `cancel`.
+pub async fn run(context: Context, cancel: CancellationToken) {
+    let client = || context.client.clone();
+    let (vms, seen_vms) = follow(Api::<VirtualMachine>::all(client()), watcher::Config::default());
+    let (vmis, seen_vmis) = follow(Api::<VirtualMachineInstance>::all(client()), watcher::Config::default());
+    let ours = watcher::Config::default().labels(labels::KUBEVIRT_ROLE);
+    let (pods, seen_pods) = follow(Api::<Pod>::all(client()), ours);
+    let (migrations, seen_migrations) = follow(Api::<VirtualMachineInstanceMigration>::all(client()), watcher::Config::default());
+    let (volumes, seen_volumes) = follow(Api::<DataVolume>::all(client()), watcher::Config::default());
+    let (claims, seen_claims) = follow(Api::<PersistentVolumeClaim>::all(client()), watcher::Config::default());
+    let virt = Virt {
+        timers: Timers::new(&context),
+        context: context.clone(),
+        vms,
+        vmis,
+        pods,
+        migrations,
+        volumes,
+        claims,
+        pods_of: Index::default(),
+        migrations_of: Index::default(),
+        users_of: Index::default(),
+    };
+    let keys = futures::stream::select_all([
+        keys(&virt, seen_vms, Virt::see_vm),
+        keys(&virt, seen_vmis, Virt::see_vmi),
+        keys(&virt, seen_pods, Virt::see_pod),
+        keys(&virt, seen_migrations, Virt::see_migration),
+        keys(&virt, seen_volumes, |virt, seen| virt.users(&seen.key)),
+        keys(&virt, seen_claims, |virt, seen| virt.users(&seen.key)),
+    ]);
+    work_off(&context.time, cancel, keys, |key| {
+        let virt = virt.clone();
+        async move { virt.sync(&key).await }
+    })
+    .await;
+}
+
+type Keys = futures::stream::BoxStream<'static, Key>;
+
+fn keys<K: Send + Sync + 'static>(
+    virt: &Virt,
+    seen: futures::stream::BoxStream<'static, Seen<K>>,
+    of: impl Fn(&Virt, &Seen<K>) -> Vec<Key> + Send + 'static,
+) -> Keys {
+    let virt = virt.clone();
+    seen.flat_map(move |seen| futures::stream::iter(of(&virt, &seen))).boxed()
+}
+
+impl Virt {
+    fn see_vm(&self, seen: &Seen<VirtualMachine>) -> Vec<Key> {
+        let template = seen.object.spec.template.as_ref();
+        let claims = template.map(|template| template.spec.volumes.as_slice()).unwrap_or_default().iter().filter_map(|volume| volume.claim_name());
+        for claim in claims {
+            self.users_of.note(Key::new(&seen.key.namespace, claim), &seen.key.name, seen.gone);
+        }
+        vec![seen.key.clone()]
+    }
+
+    fn see_vmi(&self, seen: &Seen<VirtualMachineInstance>) -> Vec<Key> {
+        if seen.gone {
+            self.timers.forget(&seen.key);
+            self.pods_of.forget(&Key::new(&seen.key.namespace, &seen.object.uid().unwrap_or_default()));
+        }
+        vec![seen.key.clone()]
+    }
+
+    fn see_pod(&self, seen: &Seen<Pod>) -> Vec<Key> {
+        let Some(uid) = seen.object.labels().get(labels::KUBEVIRT_CREATED_BY) else { return Vec::new() };
+        let Some(name) = seen.object.annotations().get(labels::KUBEVIRT_DOMAIN) else { return Vec::new() };
+        let key = Key::new(&seen.key.namespace, name);
+        let current = self.vmis.get(&key).is_none_or(|vmi| vmi.uid().as_deref() == Some(uid));
+        if current || !seen.gone {
+            self.pods_of.note(Key::new(&seen.key.namespace, uid), &seen.key.name, seen.gone);
+        }
+        vec![key]
+    }
+
+    fn see_migration(&self, seen: &Seen<VirtualMachineInstanceMigration>) -> Vec<Key> {
+        let key = Key::new(&seen.key.namespace, &seen.object.spec.vmi_name);
+        self.migrations_of.note(key.clone(), &seen.key.name, seen.gone);
+        vec![key]
+    }
+
+    fn users(&self, claim: &Key) -> Vec<Key> {
+        let users = self.users_of.get(claim).unwrap_or_default();
+        users.iter().map(|name| Key::new(&claim.namespace, name)).collect()
+    }
+
+    async fn sync(&self, key: &Key) -> kube::Result<Again> {
+        let vmi = self.vmis.get(key);
+        let mut again = Vec::new();
+        if let Some(vmi) = &vmi {
+            again.extend(self.sync_vmi(key, vmi).await?);
+        }
+        if let Some(vm) = self.vms.get(key) {
+            again.extend(self.sync_vm(key, &vm, vmi.as_deref()).await?);
+        }
+        Ok(again.into_iter().min())
+    }
+
+    /// Pods of a VMI, `None` if none was ever seen.
+    fn pods_of(&self, vmi: &VirtualMachineInstance) -> Option<Vec<Arc<Pod>>> {
+        let namespace = vmi.namespace().unwrap_or_default();
+        let names = self.pods_of.get(&Key::new(&namespace, &vmi.uid().unwrap_or_default()))?;
+        Some(names.iter().filter_map(|name| self.pods.get(&Key::new(&namespace, name))).collect())
+    }
+
+    fn api<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.context.client.clone(), namespace)
+    }
+
+    async fn write_vmi(&self, vmi: &VirtualMachineInstance) -> kube::Result<()> {
+        let api: Api<VirtualMachineInstance> = self.api(&vmi.namespace().unwrap_or_default());
+        api.replace_status(&vmi.name_any(), &PostParams::default(), vmi).await.map(|_| ())
+    }
+}
+
+/// Whether a pod has ended.
+fn is_over(pod: &Pod) -> bool {
+    matches!(phase(pod), "Succeeded" | "Failed")
+}
+
+fn phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+fn role(pod: &Pod) -> &str {
+    pod.labels().get(labels::KUBEVIRT_ROLE).map(String::as_str).unwrap_or_default()
+}
+
+fn node_of(pod: &Pod) -> Option<&str> {
+    pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref())
+}
+
+/// A few characters that depend on nothing but the text.
+fn digest(text: &str) -> String {
+    use sha2::{Digest, Sha256};
+    let hash = Sha256::digest(text.as_bytes());
+    hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(5).collect()
+}
