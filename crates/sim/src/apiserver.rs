@@ -66,7 +66,7 @@ pub use self::{
     rules::Rules,
     selector::Selection,
     server::{Body, Disconnected},
-    status::{ApiError, Cause},
+    status::{ApiError, Cause, ErrorDetails},
     store::{Change, Collection, Event, Key, Object, Store},
 };
 use crate::{counters::Counters, faults::Faults, time::SimTime};

@@ -45,7 +45,7 @@ impl Counters {
         };
         let mut rows = self.rows.lock();
         if rows.len() >= MAX_ROWS && !rows.contains_key(&key) {
-            key.user_agent = "(other)".to_owned();
+            "(other)".clone_into(&mut key.user_agent);
             key.field_manager.clear();
         }
         *rows.entry(key).or_default() += 1;

@@ -272,8 +272,12 @@ impl Faults {
     /// Ends the open watches that match; says how many.
     pub fn cut_watches(&self, matcher: &Matcher, cut: Cut) -> usize {
         let state = self.state.lock();
-        let meant = state.watches.iter().filter(|open| matcher.matches(&open.info));
-        meant.map(|open| open.cut.send_replace(Some(cut))).count()
+        let mut count = 0;
+        for open in state.watches.iter().filter(|open| matcher.matches(&open.info)) {
+            open.cut.send_replace(Some(cut));
+            count += 1;
+        }
+        count
     }
 
     /// The number of open watches that match.

@@ -1,23 +1,27 @@
 //! The simulated API server seen through `kube::Client`, as the services see it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::{StreamExt, TryStreamExt, future::BoxFuture};
 use k8s_openapi::{
     api::core::v1::{ConfigMap, Namespace, Pod, Secret},
     apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition,
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
+    api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, PostParams, WatchEvent, WatchParams},
     core::{DynamicObject, ObjectMeta},
     runtime::{WatchStreamExt, reflector, watcher},
 };
 use serde_json::{Value, json};
 use steading_sim::{
-    apiserver::{ApiServer, ApiServerConfig, PodDeletion, Verb},
+    apiserver::{
+        Admission, AdmissionHook, ApiError, ApiServer, ApiServerConfig, Identity, PodDeletion, SubresourceHandler,
+        SubresourceRequest, Verb,
+    },
     faults::{Cut, Effect, Matcher, Rule},
 };
+use tokio_util::sync::CancellationToken;
 
 fn mk_server() -> (ApiServer, Client) {
     let server = ApiServer::new(ApiServerConfig::default());
@@ -265,6 +269,7 @@ async fn an_old_revision_is_expired() {
 }
 
 #[tokio::test]
+#[allow(clippy::disallowed_methods, reason = "a test's task ends with the test")]
 async fn reflectors_converge_through_both_list_strategies_and_cut_watches() {
     let (server, client) = mk_server();
     let api: Api<ConfigMap> = Api::namespaced(client, "default");
@@ -394,7 +399,7 @@ async fn evictions_honour_disruption_budgets() {
     .unwrap();
     budgets.create(&PostParams::default(), &budget).await.unwrap();
     assert_eq!(
-        reason(&pods.evict("a", &Default::default()).await.unwrap_err()),
+        reason(&pods.evict("a", &EvictParams::default()).await.unwrap_err()),
         (429, "TooManyRequests".to_owned())
     );
     let status = json!({"status": {"observedGeneration": 1, "disruptionsAllowed": 1, "currentHealthy": 2, "desiredHealthy": 1, "expectedPods": 2}});
@@ -402,8 +407,11 @@ async fn evictions_honour_disruption_budgets() {
         .patch_status("x", &PatchParams::default(), &Patch::Merge(status))
         .await
         .unwrap();
-    pods.evict("a", &Default::default()).await.unwrap();
-    assert_eq!(reason(&pods.evict("b", &Default::default()).await.unwrap_err()).0, 429);
+    pods.evict("a", &EvictParams::default()).await.unwrap();
+    assert_eq!(
+        reason(&pods.evict("b", &EvictParams::default()).await.unwrap_err()).0,
+        429
+    );
     pods.get("b").await.unwrap();
 }
 
@@ -656,4 +664,140 @@ async fn the_finalizer_helper_works() {
     api.delete("a", &DeleteParams::default()).await.unwrap();
     reconcile(api.get("a").await.unwrap()).await.unwrap();
     assert_eq!(reason(&api.get("a").await.unwrap_err()).0, 404);
+}
+
+struct Evacuate;
+
+impl AdmissionHook for Evacuate {
+    fn admit<'a>(&'a self, request: &'a Admission<'a>, object: &'a mut Value) -> BoxFuture<'a, Result<(), ApiError>> {
+        Box::pin(async move {
+            match request.info.subresource.as_deref() {
+                Some("eviction") => Err(ApiError::too_many_requests("evacuation in progress", 1)),
+                None if request.old.is_none() && request.def.plural == "pods" => {
+                    object["metadata"]["labels"]["hooked"] = json!("yes");
+                    Ok(())
+                }
+                _ => Ok(()),
+            }
+        })
+    }
+}
+
+struct Start;
+
+impl SubresourceHandler for Start {
+    fn handle(&self, request: SubresourceRequest) -> BoxFuture<'_, Result<(u16, Value), ApiError>> {
+        Box::pin(async move { Ok((202, json!({"name": request.info.name, "body": request.body}))) })
+    }
+}
+
+#[tokio::test]
+async fn hooks_and_handlers_play_webhooks_and_subresources() {
+    let (server, client) = mk_server();
+    server.add_hook(Arc::new(Evacuate));
+    server.add_subresource(
+        "subresources.kubevirt.io",
+        "virtualmachines",
+        "evacuate/cancel",
+        Arc::new(Start),
+    );
+    let pods: Api<Pod> = Api::namespaced(client.clone(), "default");
+    let pod: Pod =
+        serde_json::from_value(json!({"metadata": {"name": "p"}, "spec": {"containers": [{"name": "c"}]}})).unwrap();
+    let made = pods.create(&PostParams::default(), &pod).await.unwrap();
+    assert_eq!(made.labels()["hooked"], "yes");
+    assert_eq!(
+        reason(&pods.evict("p", &EvictParams::default()).await.unwrap_err()).0,
+        429
+    );
+    let path = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachines/v/evacuate/cancel";
+    let request = http::Request::put(path)
+        .header("content-type", "application/json")
+        .body(b"{\"a\":1}".to_vec())
+        .unwrap();
+    let answer: Value = client.request(request).await.unwrap();
+    assert_eq!(answer, json!({"name": "v", "body": {"a": 1}}));
+}
+
+#[tokio::test]
+async fn the_same_servers_are_served_over_http_below_their_paths() {
+    let (infra, tenant) = (
+        ApiServer::new(ApiServerConfig::default()),
+        ApiServer::new(ApiServerConfig::default()),
+    );
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let cancel = CancellationToken::new();
+    let router = steading_sim::http::with_tenants(infra.clone(), {
+        let tenant = tenant.clone();
+        move |namespace| (namespace == "acme--web").then(|| tenant.clone())
+    });
+    let serving = steading_sim::http::serve(listener, router, cancel.clone());
+    let using = async {
+        let url = format!("http://{address}/tenants/acme--web").parse().unwrap();
+        let client = Client::try_from(kube::Config::new(url)).unwrap();
+        let api: Api<ConfigMap> = Api::namespaced(client, "default");
+        let mut events = api.watch(&WatchParams::default(), "0").await.unwrap().boxed();
+        api.create(&PostParams::default(), &mk_config_map("over-http", &[]))
+            .await
+            .unwrap();
+        assert!(matches!(
+            within(events.try_next()).await.unwrap(),
+            Some(WatchEvent::Added(_))
+        ));
+        cancel.cancel();
+    };
+    let (served, ()) = within(async { tokio::join!(serving, using) }).await;
+    served.unwrap();
+    let seen = |server: &ApiServer| server.store().collection("", "configmaps").unwrap().len();
+    assert_eq!((seen(&infra), seen(&tenant)), (0, 1));
+}
+
+#[tokio::test]
+async fn reviews_answer_by_the_table() {
+    let (server, client) = mk_server();
+    let ask = |body: Value| {
+        let client = client.clone();
+        let plural = if body["kind"] == "TokenReview" {
+            "authentication.k8s.io/v1/tokenreviews"
+        } else {
+            "authorization.k8s.io/v1/subjectaccessreviews"
+        };
+        let request = http::Request::post(format!("/apis/{plural}")).header("content-type", "application/json");
+        async move {
+            client
+                .request::<Value>(request.body(body.to_string().into_bytes()).unwrap())
+                .await
+                .unwrap()
+        }
+    };
+    server.access().add_token(
+        "good",
+        Identity {
+            username: "u".to_owned(),
+            ..Identity::default()
+        },
+    );
+    let review = |token: &str| json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    assert_eq!(ask(review("good")).await["status"]["user"]["username"], "u");
+    assert_eq!(ask(review("bad")).await["status"]["authenticated"], false);
+    let access = json!({"apiVersion": "authorization.k8s.io/v1", "kind": "SubjectAccessReview", "spec": {"user": "u", "resourceAttributes": {"verb": "get"}}});
+    assert_eq!(ask(access.clone()).await["status"]["allowed"], true);
+    server.access().decide_by(|review| review.attributes["verb"] != "get");
+    assert_eq!(ask(access).await["status"]["allowed"], false);
+}
+
+#[tokio::test]
+async fn new_style_events_are_the_same_objects() {
+    let (_, client) = mk_server();
+    let new: Api<k8s_openapi::api::events::v1::Event> = Api::namespaced(client.clone(), "default");
+    let old: Api<k8s_openapi::api::core::v1::Event> = Api::namespaced(client, "default");
+    let event = serde_json::from_value(json!({"metadata": {"generateName": "e-"}, "note": "hello", "reason": "R", "regarding": {"kind": "Pod", "name": "p"}})).unwrap();
+    let made = new.create(&PostParams::default(), &event).await.unwrap();
+    let seen = old
+        .list(&ListParams::default().fields("involvedObject.name=p"))
+        .await
+        .unwrap();
+    assert_eq!(seen.items[0].message.as_deref(), Some("hello"));
+    assert_eq!(new.get(&made.name_any()).await.unwrap().note.as_deref(), Some("hello"));
 }

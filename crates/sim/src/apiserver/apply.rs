@@ -96,9 +96,9 @@ fn check_conflicts(target: &Target<'_>, changed: &FieldSet, others: &[Manager]) 
         "Conflict",
         format!("Apply failed with {count} {plural}: {}", list.join(", ")),
     );
-    error.group.clone_from(&target.def.group);
-    error.kind.clone_from(&target.def.plural);
-    error.causes = causes;
+    error.details.group.clone_from(&target.def.group);
+    error.details.kind.clone_from(&target.def.plural);
+    error.details.causes = causes;
     Err(error)
 }
 

@@ -1,5 +1,7 @@
 //! The resources that a server knows without any CustomResourceDefinition.
 
+mod kubevirt;
+
 use super::{
     Flavour,
     resource::{Origin, ResourceDef, ScalePaths, Scope},
@@ -279,179 +281,11 @@ const SNAPSHOTS: &[Row] = &[
     ),
 ];
 
-const KUBEVIRT: &[Row] = &[
-    (
-        "kubevirt.io",
-        "v1",
-        "virtualmachines",
-        "VirtualMachine",
-        "vm,vms",
-        "all",
-        "ns",
-    ),
-    (
-        "kubevirt.io",
-        "v1",
-        "virtualmachineinstances",
-        "VirtualMachineInstance",
-        "vmi,vmis",
-        "all",
-        "ns",
-    ),
-    (
-        "kubevirt.io",
-        "v1",
-        "virtualmachineinstancemigrations",
-        "VirtualMachineInstanceMigration",
-        "vmim,vmims",
-        "all",
-        "ns",
-    ),
-    (
-        "kubevirt.io",
-        "v1",
-        "virtualmachineinstancereplicasets",
-        "VirtualMachineInstanceReplicaSet",
-        "vmirs,vmirss",
-        "all",
-        "nsc",
-    ),
-    (
-        "kubevirt.io",
-        "v1",
-        "virtualmachineinstancepresets",
-        "VirtualMachineInstancePreset",
-        "vmipreset,vmipresets",
-        "all",
-        "n",
-    ),
-    ("kubevirt.io", "v1", "kubevirts", "KubeVirt", "kv,kvs", "all", "ns"),
-    (
-        "instancetype.kubevirt.io",
-        "v1beta1",
-        "virtualmachineinstancetypes",
-        "VirtualMachineInstancetype",
-        "vminstancetype,vminstancetypes,vmf,vmfs",
-        "all",
-        "n",
-    ),
-    (
-        "instancetype.kubevirt.io",
-        "v1beta1",
-        "virtualmachineclusterinstancetypes",
-        "VirtualMachineClusterInstancetype",
-        "vmclusterinstancetype,vmclusterinstancetypes,vmcf,vmcfs",
-        "",
-        "",
-    ),
-    (
-        "instancetype.kubevirt.io",
-        "v1beta1",
-        "virtualmachinepreferences",
-        "VirtualMachinePreference",
-        "vmpref,vmprefs,vmp,vmps",
-        "all",
-        "n",
-    ),
-    (
-        "instancetype.kubevirt.io",
-        "v1beta1",
-        "virtualmachineclusterpreferences",
-        "VirtualMachineClusterPreference",
-        "vmcp,vmcps",
-        "",
-        "",
-    ),
-    (
-        "snapshot.kubevirt.io",
-        "v1beta1",
-        "virtualmachinesnapshots",
-        "VirtualMachineSnapshot",
-        "vmsnapshot,vmsnapshots",
-        "all",
-        "ns",
-    ),
-    (
-        "snapshot.kubevirt.io",
-        "v1beta1",
-        "virtualmachinerestores",
-        "VirtualMachineRestore",
-        "vmrestore,vmrestores",
-        "all",
-        "ns",
-    ),
-    (
-        "cdi.kubevirt.io",
-        "v1beta1",
-        "datavolumes",
-        "DataVolume",
-        "dv,dvs",
-        "all",
-        "ns",
-    ),
-    (
-        "cdi.kubevirt.io",
-        "v1beta1",
-        "datasources",
-        "DataSource",
-        "das",
-        "all",
-        "ns",
-    ),
-    (
-        "cdi.kubevirt.io",
-        "v1beta1",
-        "dataimportcrons",
-        "DataImportCron",
-        "dic,dics",
-        "all",
-        "ns",
-    ),
-    (
-        "cdi.kubevirt.io",
-        "v1beta1",
-        "storageprofiles",
-        "StorageProfile",
-        "",
-        "",
-        "s",
-    ),
-    ("cdi.kubevirt.io", "v1beta1", "cdis", "CDI", "cdi,cdis", "", "s"),
-    ("cdi.kubevirt.io", "v1beta1", "cdiconfigs", "CDIConfig", "", "", "s"),
-    (
-        "cdi.kubevirt.io",
-        "v1beta1",
-        "volumeimportsources",
-        "VolumeImportSource",
-        "",
-        "",
-        "ns",
-    ),
-    (
-        "cdi.kubevirt.io",
-        "v1beta1",
-        "volumeclonesources",
-        "VolumeCloneSource",
-        "",
-        "",
-        "n",
-    ),
-    (
-        "cdi.kubevirt.io",
-        "v1beta1",
-        "objecttransfers",
-        "ObjectTransfer",
-        "ot,ots",
-        "",
-        "s",
-    ),
-];
-
 /// All resources of a flavour.
 pub(crate) fn resources(flavour: Flavour) -> Vec<ResourceDef> {
     let kubernetes = KUBERNETES.iter().map(|row| def(row, Origin::BuiltIn));
     let snapshots = SNAPSHOTS.iter().map(|row| def(row, Origin::Preset));
-    let kubevirt = KUBEVIRT
+    let kubevirt = kubevirt::ROWS
         .iter()
         .filter(|_| flavour == Flavour::Infra)
         .map(|row| def(row, Origin::Preset));

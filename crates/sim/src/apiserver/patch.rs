@@ -108,8 +108,8 @@ impl Patch {
                 operate(&mut object, patch).map_err(|error| {
                     let message = format!("the server rejected our request due to an error in our request: {error}");
                     let mut refused = ApiError::new(422, "Invalid", message);
-                    refused.kind.clone_from(&target.def.kind);
-                    name.clone_into(&mut refused.name);
+                    refused.details.kind.clone_from(&target.def.kind);
+                    name.clone_into(&mut refused.details.name);
                     refused
                 })?;
             }

@@ -169,19 +169,9 @@ impl RequestInfo {
     }
 
     fn place(&mut self, rest: &[&str]) {
+        let rest = rest.strip_prefix(&["watch"]).unwrap_or(rest);
         let rest = match rest {
-            ["watch", rest @ ..] => rest,
-            rest => rest,
-        };
-        let rest = match rest {
-            ["namespaces", name] => {
-                self.namespace = Some((*name).to_owned());
-                rest
-            }
-            ["namespaces", name, "status" | "finalize"] => {
-                self.namespace = Some((*name).to_owned());
-                rest
-            }
+            ["namespaces", _] | ["namespaces", _, "status" | "finalize"] => rest,
             ["namespaces", name, rest @ ..] => {
                 self.namespace = Some((*name).to_owned());
                 rest
@@ -190,9 +180,6 @@ impl RequestInfo {
         };
         if let [resource, rest @ ..] = rest {
             (*resource).clone_into(&mut self.resource);
-            if *resource == "namespaces" && self.group.is_empty() {
-                self.namespace = None;
-            }
             if let [name, rest @ ..] = rest {
                 self.name = Some((*name).to_owned());
                 if !rest.is_empty() {

@@ -167,7 +167,7 @@ impl ResourceDef {
 }
 
 /// `group/version`, or `version` in the core group.
-pub fn api_version(group: &str, version: &str) -> String {
+pub(crate) fn api_version(group: &str, version: &str) -> String {
     if group.is_empty() {
         version.to_owned()
     } else {

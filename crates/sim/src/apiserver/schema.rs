@@ -100,7 +100,9 @@ pub(crate) fn default(value: &mut Value, schema: &Value) {
         }
         Value::Array(list) => {
             if let Some(items) = schema.get("items") {
-                list.iter_mut().for_each(|item| default(item, items));
+                for item in list {
+                    default(item, items);
+                }
             }
         }
         _ => {}

@@ -84,7 +84,7 @@ impl Answer {
 
 fn refusal(error: &ApiError) -> Response<Body> {
     let mut response = Answer::json(error.code, &error.body()).into_response();
-    if let Some(seconds) = error.retry_after_seconds {
+    if let Some(seconds) = error.details.retry_after_seconds {
         response
             .headers_mut()
             .insert(header::RETRY_AFTER, HeaderValue::from(seconds));

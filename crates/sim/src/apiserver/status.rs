@@ -36,6 +36,13 @@ pub struct ApiError {
     pub reason: String,
     /// For people.
     pub message: String,
+    /// For programs.
+    pub details: Box<ErrorDetails>,
+}
+
+/// What a refusal is about.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ErrorDetails {
     /// Group of the object in question.
     pub group: String,
     /// Plural or kind of the object in question.
@@ -55,32 +62,28 @@ impl ApiError {
             code,
             reason: reason.to_owned(),
             message: message.into(),
-            group: String::new(),
-            kind: String::new(),
-            name: String::new(),
-            causes: Vec::new(),
-            retry_after_seconds: None,
+            details: Box::default(),
         }
     }
 
     fn about(mut self, def: &ResourceDef, name: &str) -> Self {
-        self.group.clone_from(&def.group);
-        self.kind.clone_from(&def.plural);
-        name.clone_into(&mut self.name);
+        self.details.group.clone_from(&def.group);
+        self.details.kind.clone_from(&def.plural);
+        name.clone_into(&mut self.details.name);
         self
     }
 
     /// With `Retry-After`.
     #[must_use]
     pub fn retry_after(mut self, seconds: u64) -> Self {
-        self.retry_after_seconds = Some(seconds);
+        self.details.retry_after_seconds = Some(seconds);
         self
     }
 
     /// With one more cause.
     #[must_use]
     pub fn with_cause(mut self, cause: Cause) -> Self {
-        self.causes.push(cause);
+        self.details.causes.push(cause);
         self
     }
 
@@ -185,8 +188,8 @@ impl ApiError {
             format!("{}.{}", def.kind, def.group)
         };
         let mut error = Self::new(422, "Invalid", format!("{kind} \"{name}\" is invalid: {text}")).about(def, name);
-        error.kind.clone_from(&def.kind);
-        error.causes = causes;
+        error.details.kind.clone_from(&def.kind);
+        error.details.causes = causes;
         error
     }
 
@@ -223,13 +226,18 @@ impl ApiError {
     /// The `Status` object.
     pub fn body(&self) -> Value {
         let mut details = serde_json::Map::new();
-        for (key, text) in [("name", &self.name), ("group", &self.group), ("kind", &self.kind)] {
+        for (key, text) in [
+            ("name", &self.details.name),
+            ("group", &self.details.group),
+            ("kind", &self.details.kind),
+        ] {
             if !text.is_empty() {
                 details.insert(key.to_owned(), json!(text));
             }
         }
-        if !self.causes.is_empty() {
+        if !self.details.causes.is_empty() {
             let causes: Vec<Value> = self
+                .details
                 .causes
                 .iter()
                 .map(|cause| match cause.field.as_str() {
@@ -239,7 +247,7 @@ impl ApiError {
                 .collect();
             details.insert("causes".to_owned(), Value::Array(causes));
         }
-        if let Some(seconds) = self.retry_after_seconds {
+        if let Some(seconds) = self.details.retry_after_seconds {
             details.insert("retryAfterSeconds".to_owned(), json!(seconds));
         }
         let mut body = json!({

@@ -19,7 +19,7 @@ pub(crate) fn merge(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
 fn merge_map(
     object: &mut Map<String, Value>,
     patch: &Map<String, Value>,
-    path: &mut Vec<String>,
+    place: &mut Vec<String>,
 ) -> Result<(), ApiError> {
     match patch.get("$patch").and_then(Value::as_str) {
         Some("replace") => {
@@ -38,9 +38,9 @@ fn merge_map(
         Some(other) => return Err(ApiError::bad_request(format!("unknown patch type found: {other}"))),
     }
     for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
-        path.push(key.clone());
-        merge_field(object, key, value, path)?;
-        path.pop();
+        place.push(key.clone());
+        merge_field(object, key, value, place)?;
+        place.pop();
     }
     for (directive, value) in patch {
         if let Some(key) = directive.strip_prefix("$deleteFromPrimitiveList/") {
@@ -49,15 +49,15 @@ fn merge_map(
                 list.retain(|item| !gone.contains(item));
             }
         } else if let Some(key) = directive.strip_prefix("$setElementOrder/") {
-            path.push(key.to_owned());
+            place.push(key.to_owned());
             if let Some(list) = object.get_mut(key).and_then(Value::as_array_mut) {
                 reorder(
                     list,
                     value.as_array().map(Vec::as_slice).unwrap_or_default(),
-                    merge_key(path),
+                    merge_key(place),
                 );
             }
-            path.pop();
+            place.pop();
         } else if directive == "$retainKeys" {
             let keep: Vec<&str> = value
                 .as_array()
@@ -75,7 +75,7 @@ fn merge_field(
     object: &mut Map<String, Value>,
     key: &str,
     value: &Value,
-    path: &mut Vec<String>,
+    place: &mut Vec<String>,
 ) -> Result<(), ApiError> {
     match value {
         Value::Null => {
@@ -86,12 +86,12 @@ fn merge_field(
                 object.remove(key);
             } else {
                 let slot = object.entry(key.to_owned()).or_insert(Value::Null);
-                merge_map(dig::object(slot), patch, path)?;
+                merge_map(dig::object(slot), patch, place)?;
             }
         }
         Value::Array(patch) => {
             let slot = object.entry(key.to_owned()).or_insert_with(|| Value::Array(Vec::new()));
-            merge_list(slot, patch, path)?;
+            merge_list(slot, patch, place)?;
         }
         scalar => {
             object.insert(key.to_owned(), scalar.clone());
@@ -100,13 +100,13 @@ fn merge_field(
     Ok(())
 }
 
-fn merge_list(slot: &mut Value, patch: &[Value], path: &mut Vec<String>) -> Result<(), ApiError> {
-    let key = merge_key(path);
+fn merge_list(slot: &mut Value, patch: &[Value], place: &mut Vec<String>) -> Result<(), ApiError> {
+    let key = merge_key(place);
     let replaces = patch
         .iter()
         .any(|item| item.get("$patch").and_then(Value::as_str) == Some("replace"));
     let Some(key) = key.filter(|_| !replaces) else {
-        if lists::is_primitive_merge(path) && !replaces {
+        if lists::is_primitive_merge(place) && !replaces {
             let list = as_list(slot);
             for item in patch {
                 if !list.contains(item) {
@@ -129,7 +129,7 @@ fn merge_list(slot: &mut Value, patch: &[Value], path: &mut Vec<String>) -> Resu
         let Value::Object(fields) = item else {
             return Err(ApiError::bad_request(format!(
                 "{}: a list of objects is expected",
-                path.join(".")
+                place.join(".")
             )));
         };
         let wanted = fields.get(key);
@@ -141,12 +141,12 @@ fn merge_list(slot: &mut Value, patch: &[Value], path: &mut Vec<String>) -> Resu
             (Some("delete"), None) => {}
             (_, Some(index)) => {
                 if let Some(have) = list.get_mut(index) {
-                    merge_map(dig::object(have), fields, path)?;
+                    merge_map(dig::object(have), fields, place)?;
                 }
             }
             (_, None) => {
                 let mut fresh = Map::new();
-                merge_map(&mut fresh, fields, path)?;
+                merge_map(&mut fresh, fields, place)?;
                 list.push(Value::Object(fresh));
             }
         }
@@ -164,9 +164,9 @@ fn as_list(slot: &mut Value) -> &mut Vec<Value> {
     }
 }
 
-/// The field by which a strategic merge finds the element, for the list at `path`.
-fn merge_key(path: &[String]) -> Option<&'static str> {
-    lists::strategic_key(path)
+/// The field by which a strategic merge finds the element, for the list at `place`.
+fn merge_key(place: &[String]) -> Option<&'static str> {
+    lists::strategic_key(place)
 }
 
 fn reorder(list: &mut [Value], order: &[Value], key: Option<&str>) {
@@ -177,13 +177,13 @@ fn reorder(list: &mut [Value], order: &[Value], key: Option<&str>) {
         })
     };
     // Elements that the order does not name stay behind the ones before which they stood.
-    let mut last = 0;
+    let mut position = 0;
     let mut ranked: Vec<(usize, usize, Value)> = list
         .iter()
         .enumerate()
         .map(|(index, item)| {
-            last = rank(item).unwrap_or(last);
-            (last, index, item.clone())
+            position = rank(item).unwrap_or(position);
+            (position, index, item.clone())
         })
         .collect();
     ranked.sort_by_key(|(rank, index, _)| (*rank, *index));

@@ -20,9 +20,9 @@ use crate::faults::{Cut, WatchGuard};
 /// How many events are taken from the log at once.
 const BATCH: usize = 256;
 /// How long a quiet watch that asked for bookmarks goes without one.
-const BOOKMARK_EVERY: Duration = Duration::from_secs(60);
+const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
 /// How long a watch lasts when the client does not say; Kubernetes draws between 30 and 60 minutes.
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30 * 60);
+const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
 
 struct Watch {
     collection: Arc<Collection>,

@@ -36,7 +36,7 @@ fn take<'a>(value: &'a Value, step: &Step<'_>) -> Vec<&'a Value> {
             .flatten()
             .filter(|item| match find(item, field).first() {
                 Some(Value::String(text)) => text == wanted,
-                Some(other) => other.to_string() == *wanted,
+                Some(other) => other.to_string().as_str() == *wanted,
                 None => false,
             })
             .collect(),
