@@ -66,6 +66,10 @@ impl Service {
         let Deps { kube, clock } = self.deps;
         let lease = self.config.lease;
         group.spawn("reconcile", async move {
+            // The lease lives in it; if this does not work yet, neither does the lease, and that is tried again.
+            if let Err(error) = ensure_system_namespace(&kube, FieldManager::Scheduling).await {
+                tracing::warn!(%error, "system namespace cannot be made sure of");
+            }
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
             election
                 .run_while_leading(cancel, move |leading| reconcile::run(kube.clone(), clock.clone(), leading))

@@ -4,7 +4,7 @@ use kube::Client;
 use steading_api::templating::v1::{
     catalog_service_server::CatalogServiceServer, template_service_server::TemplateServiceServer,
 };
-use steading_infra::labels;
+use steading_infra::{apply::FieldManager, install::ensure_system_namespace, labels};
 use steading_runtime::{
     CancellationToken,
     clock::Clock,
@@ -67,6 +67,10 @@ impl Service {
         let Deps { kube, clock } = self.deps;
         let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::TEMPLATING_MANAGER);
         group.spawn("reconcile", async move {
+            // The lease lives in it; if this does not work yet, neither does the lease, and that is tried again.
+            if let Err(error) = ensure_system_namespace(&kube, FieldManager::Templating).await {
+                tracing::warn!(%error, "system namespace cannot be made sure of");
+            }
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
             election
                 .run_while_leading(cancel, move |leading| reconcile::run(kube.clone(), clock.clone(), leading))

@@ -107,6 +107,14 @@ pub async fn create<C: Collection>(
                 let existing = fetch(collection, &name, &object_name).await?;
                 return replay(collection, request, &hash, &name, &existing);
             }
+            // What is to be created cannot be missing; its namespace or its kind is.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                return Err(RpcError::new(
+                    ErrorReason::CapabilityMissing,
+                    format!("the infra cluster is not prepared for {name}: {}", status.message),
+                )
+                .with_resource(C::KIND, &name));
+            }
             Err(error) => return Err(kube_error(C::KIND, &name, &error)),
         }
     };

@@ -1,0 +1,221 @@
+//! The service on the simulated infra cluster: the same calls that clients make, without sockets.
+
+use std::{future::Future, time::Duration};
+
+use steading_api::{
+    convert::reason_of,
+    scheduling::v1::{
+        self as proto, capacity_service_server::CapacityService, placement_service_server::PlacementService,
+        topology_spread_constraint::WhenUnsatisfiable,
+    },
+    types::v1::ErrorReason,
+};
+use steading_infra::{apply::FieldManager, install::{ensure_system_namespace, install_crds}};
+use steading_runtime::{CallContext, CancellationToken, clock::Clock};
+use steading_scheduling::{
+    Config, Deps, Service,
+    api::{capacity::CapacityApi, placement::PlacementApi},
+    reconcile,
+};
+use steading_sim::{Sim, SimConfig};
+use tonic::{Request, Status};
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+struct Stack {
+    placement: PlacementApi,
+    capacity: CapacityApi,
+    kube: kube::Client,
+}
+
+/// A simulated infra cluster with the service's reconciler running while `test` runs.
+async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
+    let sim = Sim::start(SimConfig::default()).await.expect("the simulation starts");
+    let kube = sim.client();
+    install_crds(&kube, FieldManager::Scheduling, DEADLINE).await.expect("the kinds are installed");
+    ensure_system_namespace(&kube, FieldManager::Scheduling).await.expect("the namespace is there");
+    let service = Service::new(Config::default(), Deps { kube: kube.clone(), clock: Clock::system() });
+    let stack = Stack { placement: service.placement(), capacity: service.capacity(), kube: kube.clone() };
+    let reconciler = reconcile::run(kube, Clock::system(), CancellationToken::new());
+    tokio::select! {
+        () = test(stack) => {}
+        _ = reconciler => panic!("the reconciler must not end"),
+    }
+    sim.stop().await;
+}
+
+fn call<T>(message: T) -> Request<T> {
+    let mut request = Request::new(message);
+    request.extensions_mut().insert(CallContext::dev());
+    request
+}
+
+async fn eventually<T, Fut: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> Fut) -> T {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{what} did not come about");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> ErrorReason {
+    reason_of(&result.expect_err("an error")).expect("a reason")
+}
+
+async fn nodes(stack: &Stack) -> Vec<proto::InfraNode> {
+    eventually("ready infra nodes", || async {
+        let listed = stack.capacity.list_infra_nodes(call(proto::ListInfraNodesRequest::default())).await.ok()?.into_inner();
+        let ready = listed.infra_nodes.len() == 3 && listed.infra_nodes.iter().all(|n| n.schedulable);
+        ready.then_some(listed.infra_nodes)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn the_default_policy_is_installed_accepted_and_cannot_be_deleted() {
+    with_stack(|stack| async move {
+        let get = || proto::GetPlacementPolicyRequest { name: "placementPolicies/default".into() };
+        eventually("the accepted default policy", || async {
+            let policy = stack.placement.get_placement_policy(call(get())).await.ok()?.into_inner();
+            policy.conditions.iter().any(|c| c.r#type == "Accepted" && c.status == 1).then_some(())
+        })
+        .await;
+        let delete = proto::DeletePlacementPolicyRequest { name: get().name, ..Default::default() };
+        assert_eq!(reason(stack.placement.delete_placement_policy(call(delete)).await), ErrorReason::InvalidState);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn placements_resolve_with_the_pools_labels() {
+    with_stack(|stack| async move {
+        let resolve = proto::ResolvePlacementRequest {
+            cluster: "projects/acme/clusters/web".into(),
+            pool: "workers".into(),
+            ..Default::default()
+        };
+        let resolved = stack.placement.resolve_placement(call(resolve.clone())).await.expect("resolved").into_inner();
+        let placement = resolved.placement.expect("a placement");
+        let [constraint] = placement.topology_spread_constraints.as_slice() else { panic!("one constraint") };
+        assert_eq!(constraint.when_unsatisfiable(), WhenUnsatisfiable::ScheduleAnyway);
+        assert_eq!(constraint.label_selector.as_ref().expect("bound").match_labels["steading.dev/pool"], "workers");
+        let theirs = proto::ResolvePlacementRequest { policy: "projects/other/placementPolicies/x".into(), ..resolve };
+        assert_eq!(reason(stack.placement.resolve_placement(call(theirs)).await), ErrorReason::ReferenceNotFound);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_explanation_spreads_replicas_and_says_why_not() {
+    with_stack(|stack| async move {
+        let nodes = nodes(&stack).await;
+        let explain = proto::ExplainPlacementRequest {
+            name: "placementPolicies/default".into(),
+            replicas: 6,
+            ..Default::default()
+        };
+        let answer = stack.placement.explain_placement(call(explain.clone())).await.expect("explained").into_inner();
+        assert_eq!((answer.placed_count, answer.unplaced_count), (6, 0));
+        assert!(answer.nodes.iter().all(|n| n.feasible && n.placed_count == 2));
+        assert_eq!((answer.skews[0].skew_before, answer.skews[0].skew_after), (0, 0));
+
+        let zone = nodes[0].zone.clone();
+        let only_there = proto::PlacementPolicy {
+            node_selector: [("topology.kubernetes.io/zone".to_owned(), zone.clone())].into(),
+            ..Default::default()
+        };
+        let explain = proto::ExplainPlacementRequest { policy: Some(only_there), ..explain };
+        let answer = stack.placement.explain_placement(call(explain)).await.expect("explained").into_inner();
+        assert!(answer.replicas.iter().all(|r| r.zone == zone));
+        let refused = answer.nodes.iter().find(|n| n.zone != zone).expect("another zone");
+        let verdict = refused.predicates.iter().find(|p| !p.holds).expect("a refusal");
+        assert_eq!(verdict.predicate(), proto::predicate_verdict::Predicate::NodeSelector);
+        assert!(verdict.message.contains("topology.kubernetes.io/zone"), "{}", verdict.message);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cordoned_node_is_told_and_never_used() {
+    use k8s_openapi::api::core::v1::Node;
+    with_stack(|stack| async move {
+        let nodes = nodes(&stack).await;
+        let id = nodes[0].name.trim_start_matches("infraNodes/").to_owned();
+        let api: kube::Api<Node> = kube::Api::all(stack.kube.clone());
+        api.cordon(&id).await.expect("cordoned");
+        let get = proto::GetInfraNodeRequest { name: nodes[0].name.clone() };
+        let node = stack.capacity.get_infra_node(call(get)).await.expect("there").into_inner();
+        assert_eq!((node.state(), node.schedulable), (proto::infra_node::State::Cordoned, false));
+        let explain = proto::ExplainPlacementRequest {
+            name: "placementPolicies/default".into(),
+            replicas: 4,
+            ..Default::default()
+        };
+        let answer = stack.placement.explain_placement(call(explain)).await.expect("explained").into_inner();
+        assert!(answer.replicas.iter().all(|r| r.infra_node != nodes[0].name));
+        let filter = proto::ListInfraNodesRequest { filter: "state=CORDONED".into(), ..Default::default() };
+        let listed = stack.capacity.list_infra_nodes(call(filter)).await.expect("listed").into_inner();
+        assert_eq!(listed.infra_nodes.len(), 1);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn capacity_is_told_by_zone_and_drains_of_empty_nodes_move_nothing() {
+    with_stack(|stack| async move {
+        let nodes = nodes(&stack).await;
+        let capacity = stack.capacity.get_capacity(call(proto::GetCapacityRequest::default())).await;
+        let capacity = capacity.expect("counted").into_inner();
+        assert_eq!(capacity.zones.len(), 3);
+        let drain = proto::SimulateDrainRequest { name: nodes[0].name.clone(), ..Default::default() };
+        let drain = stack.capacity.simulate_drain(call(drain)).await.expect("simulated").into_inner();
+        assert_eq!((drain.moves.len(), drain.nodes.len()), (0, 2));
+        let unknown = proto::SimulateDrainRequest { name: "infraNodes/none".into(), ..Default::default() };
+        assert_eq!(reason(stack.capacity.simulate_drain(call(unknown)).await), ErrorReason::ResourceNotFound);
+        let rebalance = stack.capacity.plan_rebalance(call(proto::PlanRebalanceRequest::default())).await;
+        assert_eq!(reason(rebalance), ErrorReason::NotImplemented);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn policies_are_checked_paged_and_replayed() {
+    with_stack(|stack| async move {
+        let create = |id: &str, skew: i32| proto::CreatePlacementPolicyRequest {
+            parent: "projects/acme".into(),
+            placement_policy_id: id.into(),
+            placement_policy: Some(proto::PlacementPolicy {
+                topology_spread_constraints: vec![proto::TopologySpreadConstraint {
+                    max_skew: skew,
+                    topology_key: "topology.kubernetes.io/zone".into(),
+                    when_unsatisfiable: WhenUnsatisfiable::DoNotSchedule.into(),
+                    ..Default::default()
+                }],
+                ..Default::default()
+            }),
+            ..Default::default()
+        };
+        let refused = stack.placement.create_placement_policy(call(create("bad", 0))).await.expect_err("refused");
+        assert!(refused.message().contains("placement_policy.topology_spread_constraints[0].max_skew"), "{}", refused.message());
+        for id in ["a", "b", "c"] {
+            stack.placement.create_placement_policy(call(create(id, 1))).await.expect("created");
+        }
+        let mut list = proto::ListPlacementPoliciesRequest {
+            parent: "projects/acme".into(),
+            page_size: 2,
+            ..Default::default()
+        };
+        let first = stack.placement.list_placement_policies(call(list.clone())).await.expect("listed").into_inner();
+        assert_eq!(first.placement_policies.len(), 2);
+        list.page_token = first.next_page_token;
+        let second = stack.placement.list_placement_policies(call(list.clone())).await.expect("listed").into_inner();
+        assert_eq!(second.placement_policies[0].name, "projects/acme/placementPolicies/c");
+        assert_eq!(second.next_page_token, "");
+        list.parent = "projects/other".into();
+        assert_eq!(reason(stack.placement.list_placement_policies(call(list)).await), ErrorReason::InvalidPageToken);
+    })
+    .await;
+}
