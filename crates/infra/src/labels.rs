@@ -69,6 +69,18 @@ pub const REPLACE_REQUESTED: &str = "steading.dev/replace-requested";
 pub const DRAIN_REQUESTED: &str = "steading.dev/drain-requested";
 /// Annotation of a VirtualMachine: a restart is wanted; the value is the reason.
 pub const RESTART_REQUESTED: &str = "steading.dev/restart-requested";
+/// Annotation of a VirtualMachine: it is being restarted elsewhere for a maintenance; the value is `<maintenance>@<RFC 3339>`.
+pub const EVACUATION: &str = "steading.dev/evacuation";
+/// Annotation of a VirtualMachine: seconds after which its drain is forced, whatever its pool says.
+pub const DRAIN_FORCE_AFTER: &str = "steading.dev/drain-force-after";
+/// Annotation of an infra Node: the maintenance that cordoned it.
+pub const CORDONED_BY: &str = "steading.dev/cordoned-by";
+/// Annotation of a Maintenance that was made because pods were evicted from the infra node.
+pub const DRAIN_DETECTED: &str = "steading.dev/drain-detected";
+/// Annotation of an infra Service: namespace and name of the tenant's Service, `<namespace>/<name>`.
+pub const TENANT_SERVICE: &str = "steading.dev/tenant-service";
+/// Annotation of an infra Service: JSON list of the tenant's fields that do not carry over, with the reasons.
+pub const FIELD_NOTES: &str = "steading.dev/field-notes";
 /// Annotation of a VirtualMachine: its deletion is wanted; the value is `drain` or `force`. Deleting the object itself would stop
 /// the guest at once, so that the drain has to come first.
 pub const DELETE_REQUESTED: &str = "steading.dev/delete-requested";

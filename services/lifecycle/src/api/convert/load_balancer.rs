@@ -1,0 +1,132 @@
+//! Infra Services of load balancers → messages.
+
+use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::util::intstr::IntOrString};
+use kube::ResourceExt;
+use prost_types::Timestamp;
+use steading_api::{
+    lifecycle::v1::{
+        LoadBalancer as Message, LoadBalancerEndpoint, LoadBalancerFieldNote, LoadBalancerIngress, LoadBalancerPort,
+        load_balancer::State,
+    },
+    types::v1::{Condition, ConditionStatus},
+};
+use steading_infra::labels;
+use steading_model::name::{LoadBalancerName, MachineName};
+
+use super::{Common, common};
+use crate::plan::load_balancer::{
+    FieldNote,
+    endpoints::{Backend, BackendState},
+    ingress_of,
+};
+
+/// The resource that an infra Service is, with the machines of its cluster.
+pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
+    let cluster = object.namespace()?;
+    let (namespace, service) = object.annotations().get(labels::TENANT_SERVICE)?.split_once('/')?;
+    let name = LoadBalancerName::from_object(&cluster, &format!("{namespace}.{service}"))?;
+    let Common { uid, etag, create_time, update_time, delete_time, labels: user_labels, annotations } = common(&object.metadata);
+    let spec = object.spec.clone().unwrap_or_default();
+    let notes: Vec<FieldNote> =
+        object.annotations().get(labels::FIELD_NOTES).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let endpoints = endpoints_of(&cluster, backends);
+    let ingress = ingress_of(Some(object));
+    let conditions = conditions_of(object, !ingress.is_empty(), &endpoints, &notes, create_time);
+    let state = match (object.metadata.deletion_timestamp.is_some(), ingress.is_empty()) {
+        (true, _) => State::Deleting,
+        (false, true) => State::Pending,
+        (false, false) if endpoints.iter().any(|one| one.ready) => State::Ready,
+        (false, false) => State::Degraded,
+    };
+    let affinity = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
+    Some(Message {
+        name: name.to_string(),
+        uid,
+        etag,
+        create_time,
+        update_time,
+        delete_time,
+        labels: user_labels,
+        annotations,
+        state: state.into(),
+        conditions,
+        reconciling: matches!(state, State::Pending | State::Deleting),
+        tenant_namespace: namespace.to_owned(),
+        tenant_service: service.to_owned(),
+        infra_service: object.name_any(),
+        ports: ports_of(&spec),
+        external_traffic_policy: spec.external_traffic_policy.unwrap_or_default(),
+        health_check_node_port: spec.health_check_node_port.unwrap_or_default(),
+        source_ranges: spec.load_balancer_source_ranges.unwrap_or_default(),
+        load_balancer_class: spec.load_balancer_class.unwrap_or_default(),
+        ip_families: spec.ip_families.unwrap_or_default(),
+        ip_family_policy: spec.ip_family_policy.unwrap_or_default(),
+        session_affinity: spec.session_affinity.unwrap_or_default(),
+        session_affinity_timeout: affinity.map(|seconds| prost_types::Duration { seconds: seconds.into(), nanos: 0 }),
+        allocate_node_ports: spec.allocate_load_balancer_node_ports,
+        external_ips: spec.external_ips.unwrap_or_default(),
+        requested_address: spec.load_balancer_ip.unwrap_or_default(),
+        ingress: ingress
+            .into_iter()
+            .map(|one| LoadBalancerIngress {
+                ip: one.ip.unwrap_or_default(),
+                hostname: one.hostname.unwrap_or_default(),
+                ip_mode: one.ip_mode.unwrap_or_default(),
+            })
+            .collect(),
+        endpoints,
+        field_notes: notes.into_iter().map(|one| LoadBalancerFieldNote { field: one.field, message: one.message }).collect(),
+    })
+}
+
+fn endpoints_of(cluster: &str, backends: &[Backend]) -> Vec<LoadBalancerEndpoint> {
+    let shown = backends.iter().filter(|one| one.state != BackendState::Excluded && !one.addresses.is_empty());
+    shown
+        .map(|one| LoadBalancerEndpoint {
+            machine: MachineName::from_object(cluster, &one.machine).map(|name| name.to_string()).unwrap_or_default(),
+            addresses: one.addresses.iter().map(ToString::to_string).collect(),
+            ready: one.state == BackendState::Ready,
+        })
+        .collect()
+}
+
+fn ports_of(spec: &k8s_openapi::api::core::v1::ServiceSpec) -> Vec<LoadBalancerPort> {
+    let ports = spec.ports.iter().flatten();
+    ports
+        .map(|port| LoadBalancerPort {
+            name: port.name.clone().unwrap_or_default(),
+            protocol: port.protocol.clone().unwrap_or_default(),
+            app_protocol: port.app_protocol.clone().unwrap_or_default(),
+            port: port.port,
+            machine_port: match port.target_port {
+                Some(IntOrString::Int(number)) => number,
+                Some(IntOrString::String(_)) | None => 0,
+            },
+        })
+        .collect()
+}
+
+fn conditions_of(
+    object: &Service,
+    assigned: bool,
+    endpoints: &[LoadBalancerEndpoint],
+    notes: &[FieldNote],
+    since: Option<Timestamp>,
+) -> Vec<Condition> {
+    let ready = endpoints.iter().filter(|one| one.ready).count();
+    let make = |kind: &str, holds: bool, reason: &str, message: String| Condition {
+        r#type: kind.to_owned(),
+        status: if holds { ConditionStatus::True } else { ConditionStatus::False }.into(),
+        reason: reason.to_owned(),
+        message,
+        last_transition_time: since,
+        observed_generation: object.metadata.generation.unwrap_or_default(),
+    };
+    let told: Vec<String> = notes.iter().map(|one| format!("{}: {}", one.field, one.message)).collect();
+    let address = if assigned { ("Assigned", String::new()) } else { ("Pending", "the infra cluster has given no address yet".into()) };
+    vec![
+        make("AddressAssigned", assigned, address.0, address.1),
+        make("EndpointsReady", ready > 0, if ready > 0 { "Ready" } else { "NoReadyMachine" }, format!("{ready} machines are ready")),
+        make("FieldsApplied", told.is_empty(), if told.is_empty() { "Applied" } else { "NotCarriedOver" }, told.join("; ")),
+    ]
+}

@@ -1,0 +1,118 @@
+//! Machines.
+
+use jiff::Timestamp;
+use kube::ResourceExt;
+use steading_api::{
+    convert::timestamp,
+    lifecycle::v1::{DrainProgress, Machine as Message, machine::State},
+    types::v1::{Condition, ConditionStatus},
+};
+use steading_infra::{kubevirt::VirtualMachine, labels};
+use steading_model::name::{ClusterName, MachineName};
+
+use super::common;
+use crate::{
+    context::Context,
+    domain::machine::{NodeSight, ObservedMachine, Phase},
+    observe::machine::{observe_machine, patience_of},
+    plan::node::provider_id,
+};
+
+/// The resource of a VirtualMachine with all that is seen of it; `None` if it is none of ours.
+pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
+    let namespace = vm.namespace()?;
+    if !vm.labels().contains_key(labels::MACHINE) {
+        return None;
+    }
+    let name = MachineName::from_object(&namespace, &vm.name_any())?;
+    let observed = &context.observed;
+    let machine = observe_machine(observed, vm);
+    let pool = observed.pools.get(&namespace, &machine.pool);
+    let wanted = pool.as_ref().and_then(|pool| pool.status.as_ref()?.revision.clone());
+    let sight = context.memory.lock().drains.get(&(namespace, machine.name.clone())).cloned();
+    let detaching = sight.as_ref().is_some_and(|sight| sight.detaching);
+    let report = machine.phase(&patience_of(pool.as_deref()), detaching, context.clock.now());
+    let common = common(&vm.metadata);
+    let vmi = machine.vmi.clone().unwrap_or_default();
+    let (zone, region) = vmi.infra_node.as_deref().map(|node| observed.zone_of(node)).unwrap_or_default();
+    let status = pool.as_ref().and_then(|pool| pool.status.clone()).unwrap_or_default();
+    let (node_ready, kubelet, node_name) = match &machine.node {
+        NodeSight::Present { ready, kubelet, .. } => (*ready, kubelet.clone(), machine.name.clone()),
+        NodeSight::Absent | NodeSight::Unknown => (false, String::new(), String::new()),
+    };
+    let drain = (machine.drain || machine.delete.is_some()).then(|| DrainProgress {
+        start_time: machine.drain_started.map(timestamp),
+        pods_remaining: sight.as_ref().map_or(0, |s| i32::try_from(s.remaining).unwrap_or(i32::MAX)),
+        stalled_reason: sight.as_ref().and_then(|s| s.stalled.clone()).map(|(reason, message)| format!("{reason}: {message}")).unwrap_or_default(),
+    });
+    Some(Message {
+        machine_pool: pool_name(&name.cluster, &machine.pool),
+        name: name.to_string(),
+        uid: common.uid,
+        etag: common.etag,
+        create_time: common.create_time,
+        update_time: common.update_time,
+        delete_time: common.delete_time.or_else(|| machine.delete.and(machine.drain_started).map(timestamp)),
+        labels: common.labels,
+        annotations: common.annotations,
+        state: state(report.phase).into(),
+        conditions: conditions(&machine, machine.created),
+        reconciling: report.phase != Phase::Running || machine.replace,
+        state_reason: report.reason.into(),
+        state_message: report.message,
+        infra_node: vmi.infra_node.as_ref().map(|node| format!("infraNodes/{node}")).unwrap_or_default(),
+        zone: zone.unwrap_or_default(),
+        region: region.unwrap_or_default(),
+        addresses: vmi.addresses,
+        provider_id: provider_id(&machine.name),
+        node_name,
+        node_ready,
+        kubelet_version: kubelet,
+        instance_type: vm.spec.instancetype.as_ref().map(|matcher| format!("instanceTypes/{}", matcher.name)).unwrap_or_default(),
+        vcpus: status.machine_vcpus.unwrap_or_default(),
+        memory: status.machine_memory.unwrap_or_default(),
+        up_to_date: wanted.as_deref() == Some(machine.revision.as_str()),
+        revision: machine.revision,
+        replace_requested: machine.replace,
+        drain_requested: machine.drain,
+        drain,
+        live_migratable: vmi.migratable,
+    })
+}
+
+fn pool_name(cluster: &ClusterName, pool: &str) -> String {
+    format!("{cluster}/machinePools/{pool}")
+}
+
+fn state(phase: Phase) -> State {
+    match phase {
+        Phase::Pending => State::Pending,
+        Phase::Provisioning => State::Provisioning,
+        Phase::Booting => State::Booting,
+        Phase::Running => State::Running,
+        Phase::Migrating => State::Migrating,
+        Phase::Draining => State::Draining,
+        Phase::Detaching => State::Detaching,
+        Phase::Deleting => State::Deleting,
+        Phase::Unhealthy => State::Unhealthy,
+        Phase::Failed => State::Failed,
+        Phase::Stopped => State::Stopped,
+        Phase::Unknown => State::Unknown,
+    }
+}
+
+fn conditions(machine: &ObservedMachine, created: Timestamp) -> Vec<Condition> {
+    let (status, reason, since) = match &machine.node {
+        NodeSight::Unknown => (ConditionStatus::Unknown, "TenantUnreachable", None),
+        NodeSight::Absent => (ConditionStatus::False, "NotJoined", None),
+        NodeSight::Present { ready: true, since, .. } => (ConditionStatus::True, "NodeReady", *since),
+        NodeSight::Present { ready: false, since, .. } => (ConditionStatus::False, "NodeNotReady", *since),
+    };
+    vec![Condition {
+        r#type: "Ready".into(),
+        status: status.into(),
+        reason: reason.into(),
+        last_transition_time: Some(timestamp(since.unwrap_or(created))),
+        ..Condition::default()
+    }]
+}

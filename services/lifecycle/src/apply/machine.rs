@@ -1,0 +1,266 @@
+//! Making and ending machines: the token, the user-data Secret, then the VirtualMachine, and back.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{ByteString, api::core::v1::{Node, Secret}, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use kube::{
+    Api, ResourceExt,
+    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+};
+use serde_json::{Value, json};
+use steading_infra::{
+    apply::{self, FieldManager},
+    crd::{Cluster, MachinePool, cluster::BootstrapKind},
+    error::InfraError,
+    kubevirt::{VirtualMachine, VirtualMachineInstance},
+    labels,
+};
+
+use super::render::PoolPlace;
+use crate::{
+    context::Context,
+    domain::{
+        bootstrap::{Token, bootstrap_kubeconfig, cloud_config, custom_user_data, letters, token_id},
+        rendering::Rendering,
+    },
+    error::Error,
+    tenant::Tenant,
+};
+
+/// How long a token is valid unless the cluster says otherwise.
+const TOKEN_SECONDS: i64 = 3600;
+
+/// Makes one machine. Repeating it after a crash at any point is safe: the token and the Secret are written over, and a
+/// VirtualMachine that exists is left as it is.
+///
+/// # Errors
+/// If the infra cluster or the tenant refuses or cannot be reached.
+pub async fn create_machine(
+    context: &Context,
+    place: &PoolPlace,
+    cluster: &Cluster,
+    pool: &MachinePool,
+    rendering: &Rendering,
+    tenant: &Tenant,
+    machine: &str,
+) -> Result<(), Error> {
+    let namespace = place.cluster.namespace();
+    let vm = virtual_machine(place, pool, rendering, machine);
+    let token = Token { id: token_id(&namespace, machine), secret: letters(&rand::random::<[u8; 16]>(), 16) };
+    put_token(context, cluster, tenant, machine, &token).await?;
+
+    let endpoint = tenant.endpoint();
+    let user_data = match cluster.spec.bootstrap.kind {
+        BootstrapKind::Custom => custom_user_data(&cluster.spec.bootstrap.user_data, machine, &endpoint, &token),
+        BootstrapKind::Kubelet => {
+            let template = (!rendering.user_data.trim().is_empty())
+                .then(|| serde_saphyr::from_str::<Value>(&rendering.user_data))
+                .transpose()
+                .map_err(|error| Error::Malformed(format!("the template's user data is not YAML: {error}")))?;
+            cloud_config(template, machine, &bootstrap_kubeconfig(&endpoint, &token))
+        }
+    };
+    let name = format!("{machine}{}", labels::USER_DATA_SUFFIX);
+    let secret = Secret {
+        metadata: ObjectMeta {
+            name: Some(name),
+            namespace: Some(namespace.clone()),
+            labels: Some(machine_labels(place, machine, None)),
+            ..ObjectMeta::default()
+        },
+        data: Some(BTreeMap::from([(labels::USER_DATA_KEY.to_owned(), ByteString(user_data.into_bytes()))])),
+        ..Secret::default()
+    };
+    apply::apply(&context.namespaced::<Secret>(&namespace), FieldManager::Lifecycle, &secret).await?;
+
+    let resource = ApiResource::erase::<VirtualMachine>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(context.kube.clone(), &namespace, &resource);
+    let object: DynamicObject =
+        serde_json::from_value(vm).map_err(|error| Error::Malformed(format!("the rendered machine is malformed: {error}")))?;
+    let params = PostParams { field_manager: Some(FieldManager::Lifecycle.as_str().into()), ..PostParams::default() };
+    match api.create(&params, &object).await.map_err(InfraError::from) {
+        Ok(_) => {
+            tracing::info!(namespace, machine, pool = %place.name.id, "machine made");
+            Ok(())
+        }
+        Err(InfraError::AlreadyExists(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn machine_labels(place: &PoolPlace, machine: &str, revision: Option<&str>) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::from([
+        (labels::PROJECT.to_owned(), place.cluster.project.to_string()),
+        (labels::CLUSTER.to_owned(), place.cluster.cluster.to_string()),
+        (labels::POOL.to_owned(), place.name.id.to_string()),
+        (labels::MACHINE.to_owned(), machine.to_owned()),
+        (labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_STEADING.to_owned()),
+    ]);
+    if let Some(revision) = revision {
+        all.insert(labels::REVISION.to_owned(), revision.to_owned());
+    }
+    all
+}
+
+fn merge_labels(target: &mut Value, labels: &BTreeMap<String, String>) {
+    if !target["labels"].is_object() {
+        target["labels"] = json!({});
+    }
+    for (key, value) in labels {
+        target["labels"][key] = json!(value);
+    }
+}
+
+/// The VirtualMachine of a machine as it is posted.
+fn virtual_machine(place: &PoolPlace, pool: &MachinePool, rendering: &Rendering, machine: &str) -> Value {
+    let mut vm = rendering.machine(&place.name.id, machine);
+    vm["apiVersion"] = json!("kubevirt.io/v1");
+    vm["kind"] = json!("VirtualMachine");
+    vm["metadata"]["name"] = json!(machine);
+    vm["metadata"]["namespace"] = json!(place.cluster.namespace());
+    vm["metadata"]["finalizers"] = json!([labels::MACHINE_FINALIZER]);
+    merge_labels(&mut vm["metadata"], &machine_labels(place, machine, Some(&rendering.revision)));
+    vm["metadata"]["annotations"][labels::TEMPLATE_REVISION] = json!(rendering.template_revision);
+    if !pool.spec.kubernetes_version.is_empty() {
+        vm["metadata"]["annotations"]["steading.dev/kubernetes-version"] = json!(pool.spec.kubernetes_version);
+    }
+    merge_labels(&mut vm["spec"]["template"]["metadata"], &machine_labels(place, machine, None));
+    if vm["spec"]["runStrategy"].is_null() {
+        vm["spec"]["runStrategy"] = json!("Always");
+    }
+    if vm["spec"]["template"]["spec"]["evictionStrategy"].is_null() {
+        vm["spec"]["template"]["spec"]["evictionStrategy"] = json!("External");
+    }
+    vm["spec"]["template"]["spec"]["hostname"] = json!(machine);
+    vm
+}
+
+async fn put_token(context: &Context, cluster: &Cluster, tenant: &Tenant, machine: &str, token: &Token) -> Result<(), Error> {
+    let client = tenant.client().ok_or_else(|| Error::Malformed("the tenant api server was not reached yet".into()))?;
+    let lifetime = cluster.spec.bootstrap.token_seconds.unwrap_or(TOKEN_SECONDS).max(60);
+    let expires = context.clock.now().saturating_add(jiff::SignedDuration::from_secs(lifetime));
+    let expires = expires.map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
+    let groups = ["system:bootstrappers:steading".to_owned()].into_iter().chain(cluster.spec.bootstrap.extra_groups.iter().cloned());
+    let data = BTreeMap::from([
+        ("token-id".to_owned(), token.id.clone()),
+        ("token-secret".to_owned(), token.secret.clone()),
+        ("expiration".to_owned(), expires),
+        ("usage-bootstrap-authentication".to_owned(), "true".to_owned()),
+        ("usage-bootstrap-signing".to_owned(), "false".to_owned()),
+        ("auth-extra-groups".to_owned(), groups.collect::<Vec<_>>().join(",")),
+        ("description".to_owned(), format!("machine {machine}")),
+    ]);
+    let body = json!({
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": Token::secret_name(&token.id),
+            "namespace": "kube-system",
+            "labels": {labels::MACHINE: machine, labels::MANAGED_BY: labels::MANAGED_BY_STEADING},
+        },
+        "type": "bootstrap.kubernetes.io/token",
+        "data": data.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect::<BTreeMap<_, _>>(),
+    });
+    let secrets: Api<Secret> = Api::namespaced(client, "kube-system");
+    let params = PatchParams::apply(FieldManager::Lifecycle.as_str()).force();
+    let name = Token::secret_name(&token.id);
+    secrets.patch(&name, &params, &Patch::Apply(&body)).await.map_err(|error| Error::tenant(&tenant.namespace, error))?;
+    Ok(())
+}
+
+/// Removes the token of a machine; none is fine.
+///
+/// # Errors
+/// If the tenant refuses or cannot be reached.
+pub async fn delete_token(tenant: &Tenant, machine: &str) -> Result<(), Error> {
+    let Some(client) = tenant.client() else { return Ok(()) };
+    let secrets: Api<Secret> = Api::namespaced(client, "kube-system");
+    let name = Token::secret_name(&token_id(&tenant.namespace, machine));
+    absent(secrets.delete(&name, &DeleteParams::default()).await.map(drop)).map_err(|error| Error::tenant(&tenant.namespace, error))
+}
+
+/// Removes the tenant node of a machine; none is fine.
+///
+/// # Errors
+/// If the tenant refuses or cannot be reached.
+pub async fn delete_node(tenant: &Tenant, machine: &str) -> Result<(), Error> {
+    let Some(client) = tenant.client() else { return Ok(()) };
+    let nodes: Api<Node> = Api::all(client);
+    absent(nodes.delete(machine, &DeleteParams::default()).await.map(drop)).map_err(|error| Error::tenant(&tenant.namespace, error))
+}
+
+fn absent(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
+    match result {
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        other => other,
+    }
+}
+
+/// Deletes the VirtualMachine; it goes when its finalizers do.
+///
+/// # Errors
+/// If the infra cluster refuses or cannot be reached.
+pub async fn delete_vm(context: &Context, vm: &VirtualMachine) -> Result<(), Error> {
+    let namespace = vm.namespace().unwrap_or_default();
+    let exact = kube::api::Preconditions { uid: vm.uid(), resource_version: None };
+    match apply::delete(&context.namespaced::<VirtualMachine>(&namespace), &vm.name_any(), Some(exact)).await {
+        Ok(()) | Err(InfraError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Deletes the instance; KubeVirt makes another one.
+///
+/// # Errors
+/// If the infra cluster refuses or cannot be reached.
+pub async fn restart(context: &Context, namespace: &str, machine: &str) -> Result<(), Error> {
+    match apply::delete(&context.namespaced::<VirtualMachineInstance>(namespace), machine, None).await {
+        Ok(()) | Err(InfraError::NotFound(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    annotate(context, namespace, machine, &[(labels::RESTART_REQUESTED, None)]).await
+}
+
+/// Sets or removes annotations of a VirtualMachine.
+///
+/// # Errors
+/// If the infra cluster refuses or cannot be reached.
+pub async fn annotate(context: &Context, namespace: &str, machine: &str, annotations: &[(&str, Option<String>)]) -> Result<(), Error> {
+    let map: serde_json::Map<String, Value> =
+        annotations.iter().map(|(key, value)| ((*key).to_owned(), value.clone().map_or(Value::Null, Value::String))).collect();
+    let patch = json!({"metadata": {"annotations": map}});
+    match apply::patch_merge(&context.namespaced::<VirtualMachine>(namespace), FieldManager::Lifecycle, machine, &patch).await {
+        Ok(_) | Err(InfraError::NotFound(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Asks for the deletion of a machine after a drain; the reason is kept for people.
+///
+/// # Errors
+/// If the infra cluster refuses or cannot be reached.
+pub async fn request_delete(context: &Context, namespace: &str, machine: &str) -> Result<(), Error> {
+    let now = context.clock.now().to_string();
+    let wanted = [(labels::DELETE_REQUESTED, Some("drain".to_owned())), (labels::DRAIN_STARTED, Some(now))];
+    annotate(context, namespace, machine, &wanted).await
+}
+
+/// Ends a machine: secrets, then the finalizer.
+///
+/// # Errors
+/// If the infra cluster refuses or cannot be reached.
+pub async fn finish(context: &Context, namespace: &str, machine: &str) -> Result<(), Error> {
+    let secret = format!("{machine}{}", labels::USER_DATA_SUFFIX);
+    match apply::delete(&context.namespaced::<Secret>(namespace), &secret, None).await {
+        Ok(()) | Err(InfraError::NotFound(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let vms = context.namespaced::<VirtualMachine>(namespace);
+    match apply::remove_finalizer(&vms, FieldManager::Lifecycle, machine, labels::MACHINE_FINALIZER).await {
+        Ok(()) | Err(InfraError::NotFound(_)) => {
+            tracing::info!(namespace, machine, "machine gone");
+            Ok(())
+        }
+        Err(error) => Err(error.into()),
+    }
+}

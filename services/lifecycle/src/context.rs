@@ -1,0 +1,45 @@
+//! What every reconciliation has at hand.
+
+use std::sync::Arc;
+
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use steading_runtime::clock::Clock;
+
+use crate::{observe::Observed, reconcile::memory::Memory, service::Peers};
+
+/// What every reconciliation has at hand. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// The infra cluster.
+    pub kube: Client,
+    /// Time.
+    pub clock: Clock,
+    /// The other services.
+    pub peers: Peers,
+    /// What is seen.
+    pub observed: Arc<Observed>,
+    /// What may be forgotten: renderings and failed evictions.
+    pub memory: Arc<Mutex<Memory>>,
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context").finish_non_exhaustive()
+    }
+}
+
+impl Context {
+    /// A typed handle on a namespace.
+    pub fn namespaced<K>(&self, namespace: &str) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = k8s_openapi::NamespaceResourceScope>,
+    {
+        Api::namespaced(self.kube.clone(), namespace)
+    }
+
+    /// A typed handle on a cluster-scoped kind.
+    pub fn all<K: kube::Resource<DynamicType = ()>>(&self) -> Api<K> {
+        Api::all(self.kube.clone())
+    }
+}

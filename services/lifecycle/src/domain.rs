@@ -1,0 +1,6 @@
+//! Types and rules of the domain: no proto, no client.
+
+pub mod bootstrap;
+pub mod machine;
+pub mod pool;
+pub mod rendering;

@@ -1,0 +1,149 @@
+//! An index of one kind by namespace and name.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use kube::{Resource, ResourceExt, runtime::watcher::Event};
+use parking_lot::RwLock;
+
+/// Pause after the first failure of a watch.
+pub const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause between failures of a watch.
+pub const LAST_PAUSE: Duration = Duration::from_secs(10);
+
+type ByName<K> = HashMap<String, BTreeMap<String, Arc<K>>>;
+
+/// Objects of one kind. Reads share a lock and clone pointers only.
+#[derive(Debug)]
+pub struct Index<K> {
+    objects: RwLock<ByName<K>>,
+    /// What a listing under way has brought so far.
+    fresh: RwLock<ByName<K>>,
+    synced: AtomicBool,
+}
+
+impl<K> Default for Index<K> {
+    fn default() -> Self {
+        Self { objects: RwLock::default(), fresh: RwLock::default(), synced: AtomicBool::new(false) }
+    }
+}
+
+impl<K: Resource + Clone> Index<K> {
+    /// One object.
+    pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
+        self.objects.read().get(namespace)?.get(name).cloned()
+    }
+
+    /// All objects of a namespace in order of their names; the empty namespace for cluster-scoped kinds.
+    pub fn list(&self, namespace: &str) -> Vec<Arc<K>> {
+        self.objects.read().get(namespace).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+    }
+
+    /// All objects.
+    pub fn all(&self) -> Vec<Arc<K>> {
+        self.objects.read().values().flat_map(BTreeMap::values).cloned().collect()
+    }
+
+    /// How many objects a namespace has.
+    pub fn count(&self, namespace: &str) -> usize {
+        self.objects.read().get(namespace).map_or(0, BTreeMap::len)
+    }
+
+    /// Whether a listing has been completed once.
+    pub fn is_synced(&self) -> bool {
+        self.synced.load(Ordering::Acquire)
+    }
+
+    /// Puts an object in.
+    pub fn upsert(&self, object: K) {
+        put(&mut self.objects.write(), object);
+    }
+
+    /// Takes an event in; returns whose objects changed.
+    pub fn apply(&self, event: Event<K>) -> Vec<(String, String)> {
+        match event {
+            Event::Apply(object) => {
+                let key = key(&object);
+                put(&mut self.objects.write(), object);
+                vec![key]
+            }
+            Event::Delete(object) => {
+                let key = key(&object);
+                let mut objects = self.objects.write();
+                if let Some(names) = objects.get_mut(&key.0) {
+                    names.remove(&key.1);
+                    if names.is_empty() {
+                        objects.remove(&key.0);
+                    }
+                }
+                vec![key]
+            }
+            Event::Init => {
+                self.fresh.write().clear();
+                Vec::new()
+            }
+            Event::InitApply(object) => {
+                put(&mut self.fresh.write(), object);
+                Vec::new()
+            }
+            Event::InitDone => {
+                let fresh = std::mem::take(&mut *self.fresh.write());
+                let before = std::mem::replace(&mut *self.objects.write(), fresh);
+                self.synced.store(true, Ordering::Release);
+                let mut changed = keys(&before);
+                changed.extend(keys(&self.objects.read()));
+                changed.sort();
+                changed.dedup();
+                changed
+            }
+        }
+    }
+}
+
+fn key<K: Resource>(object: &K) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn keys<K>(objects: &ByName<K>) -> Vec<(String, String)> {
+    objects.iter().flat_map(|(namespace, names)| names.keys().map(|name| (namespace.clone(), name.clone()))).collect()
+}
+
+fn put<K: Resource + Clone>(objects: &mut ByName<K>, mut object: K) {
+    // By far the largest part of most objects, and nobody here reads it.
+    object.managed_fields_mut().clear();
+    let (namespace, name) = key(&object);
+    objects.entry(namespace).or_default().insert(name, Arc::new(object));
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::api::core::v1::ConfigMap;
+
+    use super::*;
+
+    fn mk_map(namespace: &str, name: &str) -> ConfigMap {
+        let mut map = ConfigMap::default();
+        map.metadata.namespace = Some(namespace.into());
+        map.metadata.name = Some(name.into());
+        map
+    }
+
+    #[test]
+    fn a_listing_replaces_what_was_there_and_tells_of_both() {
+        let index = Index::default();
+        index.apply(Event::Apply(mk_map("a", "old")));
+        index.apply(Event::Init);
+        index.apply(Event::InitApply(mk_map("b", "new")));
+        assert!(!index.is_synced());
+        assert!(index.get("a", "old").is_some(), "the old view holds until the listing is complete");
+        let changed = index.apply(Event::InitDone);
+        assert_eq!(changed, [("a".into(), "old".into()), ("b".into(), "new".into())]);
+        assert!(index.is_synced() && index.get("a", "old").is_none() && index.get("b", "new").is_some());
+    }
+}

@@ -1,0 +1,165 @@
+//! What a cluster's namespace holds, and the order in which a cluster goes.
+
+use k8s_openapi::api::{
+    core::v1::Namespace,
+    networking::v1::NetworkPolicy,
+};
+use serde_json::{Value, json};
+use steading_infra::{
+    crd::{Cluster, cluster::IsolationMode, cluster::VolumeDeletionPolicy},
+    labels,
+};
+
+/// Name of the policy that keeps a cluster's machines apart.
+pub const ISOLATION: &str = "steading-isolation";
+
+/// Ranges that are not public: machines reach them only if the cluster allows it.
+const PRIVATE_V4: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"];
+/// The same for IPv6.
+const PRIVATE_V6: [&str; 2] = ["fc00::/7", "fe80::/10"];
+
+/// Namespace of a cluster.
+pub fn namespace(cluster: &Cluster, name: &str) -> Namespace {
+    let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": own_labels(cluster)}});
+    serde_json::from_value(value).unwrap_or_default()
+}
+
+fn own_labels(cluster: &Cluster) -> Value {
+    json!({
+        labels::PROJECT: cluster.spec.project,
+        labels::CLUSTER: cluster.spec.cluster,
+        labels::MANAGED_BY: labels::MANAGED_BY_STEADING,
+    })
+}
+
+/// The policy that keeps machines apart, `None` if none is wanted. An allowed peer is always named: a rule without peers would
+/// allow everything, so that a range that is not known yet is left out and stays closed.
+pub fn isolation(cluster: &Cluster, namespace: &str, api_server: Option<&str>) -> Option<NetworkPolicy> {
+    if cluster.spec.network_isolation.mode == IsolationMode::None {
+        return None;
+    }
+    let block = |cidr: &str| json!({"ipBlock": {"cidr": cidr}});
+    let wanted = &cluster.spec.network_isolation;
+    let mut egress = vec![json!({"podSelector": {}})];
+    egress.push(json!({"ipBlock": {"cidr": "0.0.0.0/0", "except": PRIVATE_V4}}));
+    egress.push(json!({"ipBlock": {"cidr": "::/0", "except": PRIVATE_V6}}));
+    egress.extend(wanted.allowed_egress_cidrs.iter().map(|cidr| block(cidr)));
+    if let Some(address) = api_server.and_then(host_of) {
+        let bits = if address.is_ipv4() { 32 } else { 128 };
+        egress.push(block(&format!("{address}/{bits}")));
+    }
+    let mut ingress = vec![json!({"podSelector": {}})];
+    ingress.extend(wanted.allowed_ingress_cidrs.iter().map(|cidr| block(cidr)));
+    let dns = json!({
+        "to": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "kube-system"}}}],
+        "ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}],
+    });
+    let value = json!({
+        "apiVersion": "networking.k8s.io/v1",
+        "kind": "NetworkPolicy",
+        "metadata": {"name": ISOLATION, "namespace": namespace, "labels": own_labels(cluster)},
+        "spec": {
+            "podSelector": {},
+            "policyTypes": ["Ingress", "Egress"],
+            "ingress": [{"from": ingress}],
+            "egress": [{"to": egress}, dns],
+        },
+    });
+    serde_json::from_value(value).ok()
+}
+
+fn host_of(url: &str) -> Option<std::net::IpAddr> {
+    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
+    let authority = rest.split('/').next()?;
+    if let Some(v6) = authority.strip_prefix('[') {
+        return v6.split(']').next()?.parse().ok();
+    }
+    authority.rsplit_once(':').map_or(authority, |(host, _)| host).parse().ok()
+}
+
+/// What is left of a cluster that goes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Remains {
+    /// Infra Services of load balancers.
+    pub balancers: usize,
+    /// Pools.
+    pub pools: usize,
+    /// Machines.
+    pub machines: usize,
+    /// Volumes.
+    pub volumes: usize,
+    /// Whether the namespace exists.
+    pub namespace: bool,
+}
+
+/// The next step of a cluster that goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Teardown {
+    /// Delete its load balancers.
+    Balancers,
+    /// Delete its pools and wait for their machines.
+    Pools,
+    /// Delete machines that no pool has.
+    Machines,
+    /// Delete its volumes.
+    Volumes,
+    /// Its user must delete its volumes.
+    WaitForVolumes,
+    /// Delete its namespace.
+    Namespace,
+    /// Nothing is left.
+    Finish,
+}
+
+/// Decides the next step of a cluster that goes.
+pub fn plan_teardown(remains: &Remains, volumes: VolumeDeletionPolicy) -> Teardown {
+    if remains.balancers > 0 {
+        Teardown::Balancers
+    } else if remains.pools > 0 {
+        Teardown::Pools
+    } else if remains.machines > 0 {
+        Teardown::Machines
+    } else if remains.volumes > 0 {
+        match volumes {
+            VolumeDeletionPolicy::Delete => Teardown::Volumes,
+            VolumeDeletionPolicy::Block => Teardown::WaitForVolumes,
+        }
+    } else if remains.namespace {
+        Teardown::Namespace
+    } else {
+        Teardown::Finish
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_rule_is_without_peers() {
+        let policy = isolation(&Cluster::default(), "p--c", None).expect("a policy");
+        let spec = policy.spec.expect("a spec");
+        assert!(spec.egress.expect("egress").iter().all(|rule| rule.to.as_ref().is_some_and(|to| !to.is_empty())));
+        assert!(spec.ingress.expect("ingress").iter().all(|rule| rule.from.as_ref().is_some_and(|from| !from.is_empty())));
+    }
+
+    #[test]
+    fn the_api_server_is_let_through_by_its_address_only() {
+        assert_eq!(host_of("https://10.1.2.3:6443/x").map(|a| a.to_string()).as_deref(), Some("10.1.2.3"));
+        assert_eq!(host_of("https://[fd00::1]:6443").map(|a| a.to_string()).as_deref(), Some("fd00::1"));
+        assert_eq!(host_of("https://api.example.com"), None);
+    }
+
+    #[test]
+    fn a_cluster_goes_in_the_safe_order() {
+        let mut remains = Remains { balancers: 1, pools: 1, machines: 1, volumes: 1, namespace: true };
+        let mut step = || plan_teardown(&remains, VolumeDeletionPolicy::Delete);
+        assert_eq!(step(), Teardown::Balancers);
+        remains.balancers = 0;
+        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Delete), Teardown::Pools);
+        (remains.pools, remains.machines) = (0, 0);
+        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Block), Teardown::WaitForVolumes);
+        remains.volumes = 0;
+        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Block), Teardown::Namespace);
+    }
+}

@@ -1,0 +1,200 @@
+//! Observe → plan → apply → report, for one key at a time, under the lease.
+//!
+//! A key names what to look at, never what changed. The queue holds each key once; a key that changes while it is worked on is looked
+//! at again afterwards. Failures back off with jitter; everything is looked at again at intervals.
+
+pub mod cluster;
+pub mod evacuation;
+pub mod load_balancer;
+pub mod machine;
+pub mod maintenance;
+pub mod memory;
+pub mod pool;
+pub mod project;
+pub mod queue;
+
+use std::{convert::Infallible, time::Duration};
+
+use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use kube::ResourceExt;
+use steading_infra::labels;
+use steading_runtime::CancellationToken;
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{
+    config::Config,
+    context::Context,
+    error::Error,
+    observe::{Change, Kind, Observed},
+};
+
+pub use queue::Queue;
+
+/// What is reconciled.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Key {
+    /// A project by its id.
+    Project(String),
+    /// A cluster by its namespace.
+    Cluster(String),
+    /// A pool by namespace and name.
+    Pool(String, String),
+    /// A machine by namespace and name.
+    Machine(String, String),
+    /// All maintenances, and drains of infra nodes: budgets span them.
+    Maintenances,
+    /// All load balancers of a cluster by its namespace.
+    LoadBalancers(String),
+}
+
+/// How a reconciliation ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing to do until something changes.
+    Settled,
+    /// Look again after this time.
+    Again(Duration),
+}
+
+/// Pause for events that come in bursts, so that one look serves many.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// Reconciles until the lease is lost or the service ends.
+///
+/// # Errors
+/// Never; the type is the lease's.
+pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> Result<(), Infallible> {
+    tokio::select! {
+        () = lost.cancelled() => return Ok(()),
+        () = context.observed.synced() => {}
+    }
+    let mut changes = context.observed.subscribe();
+    let mut queue = Queue::default();
+    let mut working: FuturesUnordered<BoxFuture<'static, (Key, Result<Outcome, Error>)>> = FuturesUnordered::new();
+    let mut resync = tokio::time::interval(config.resync);
+    loop {
+        tokio::select! {
+            () = lost.cancelled() => return Ok(()),
+            _ = resync.tick() => every_key(&context.observed).into_iter().for_each(|key| queue.add(key, Duration::ZERO)),
+            change = changes.recv() => match change {
+                Ok(change) => keys_of(&context.observed, &change).into_iter().for_each(|(key, pause)| queue.add(key, pause)),
+                Err(RecvError::Lagged(_)) => every_key(&context.observed).into_iter().for_each(|key| queue.add(key, GATHER)),
+                Err(RecvError::Closed) => return Ok(()),
+            },
+            Some(key) = queue.next(), if working.len() < config.concurrency => {
+                let context = context.clone();
+                working.push(Box::pin(async move {
+                    let result = reconcile(&context, &key).await;
+                    (key, result)
+                }));
+            }
+            Some((key, result)) = working.next(), if !working.is_empty() => {
+                match result {
+                    Ok(outcome) => queue.done(key, outcome),
+                    Err(error) => {
+                        tracing::warn!(?key, error = %steading_runtime::tasks::Chain(&error), "reconciliation failed");
+                        queue.failed(key, error.pause());
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn reconcile(context: &Context, key: &Key) -> Result<Outcome, Error> {
+    match key {
+        Key::Project(id) => project::reconcile(context, id).await,
+        Key::Cluster(namespace) => cluster::reconcile(context, namespace).await,
+        Key::Pool(namespace, name) => pool::reconcile(context, namespace, name).await,
+        Key::Machine(namespace, name) => machine::reconcile(context, namespace, name).await,
+        Key::Maintenances => maintenance::reconcile(context).await,
+        Key::LoadBalancers(namespace) => load_balancer::reconcile(context, namespace).await,
+    }
+}
+
+fn every_key(observed: &Observed) -> Vec<Key> {
+    let mut keys: Vec<Key> = observed.projects.all().iter().map(|p| Key::Project(p.name_any())).collect();
+    for cluster in observed.clusters.all() {
+        keys.push(Key::Cluster(cluster.name_any()));
+        keys.push(Key::LoadBalancers(cluster.name_any()));
+    }
+    let place = |namespace: Option<String>, name: String| (namespace.unwrap_or_default(), name);
+    keys.extend(observed.pools.all().iter().map(|p| place(p.namespace(), p.name_any())).map(|(s, n)| Key::Pool(s, n)));
+    keys.extend(observed.vms.all().iter().map(|v| place(v.namespace(), v.name_any())).map(|(s, n)| Key::Machine(s, n)));
+    keys.push(Key::Maintenances);
+    keys
+}
+
+/// The pool of a machine; by the name if the machine is gone.
+fn pool_of(observed: &Observed, namespace: &str, machine: &str) -> Option<String> {
+    let vm = observed.vms.get(namespace, machine);
+    let label = vm.as_ref().and_then(|vm| vm.labels().get(labels::POOL).cloned());
+    label.or_else(|| machine.rsplit_once('-').map(|(pool, _)| pool.to_owned()))
+}
+
+fn machine_keys(observed: &Observed, namespace: &str, machine: &str) -> Vec<(Key, Duration)> {
+    let mut keys = vec![(Key::Machine(namespace.into(), machine.into()), Duration::ZERO)];
+    if let Some(pool) = pool_of(observed, namespace, machine) {
+        keys.push((Key::Pool(namespace.into(), pool), GATHER));
+    }
+    keys
+}
+
+/// What to look at after a change, and after how long.
+fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
+    let (namespace, name) = (change.namespace.as_str(), change.name.as_str());
+    let now = Duration::ZERO;
+    match change.kind {
+        Kind::Project => vec![(Key::Project(name.into()), now)],
+        Kind::Cluster => {
+            let mut keys = vec![(Key::Cluster(name.into()), now), (Key::LoadBalancers(name.into()), GATHER)];
+            keys.extend(observed.pools.list(name).iter().map(|p| (Key::Pool(name.into(), p.name_any()), GATHER)));
+            if let Some((project, _)) = name.split_once(labels::PROJECT_SEPARATOR) {
+                keys.push((Key::Project(project.into()), GATHER));
+            }
+            keys
+        }
+        Kind::MachinePool => vec![
+            (Key::Pool(namespace.into(), name.into()), now),
+            (Key::Cluster(namespace.into()), GATHER),
+        ],
+        Kind::MachineTemplate => observed
+            .pools
+            .all()
+            .iter()
+            .filter(|pool| name.ends_with(&format!("{}{}", labels::PROJECT_SEPARATOR, pool.spec.machine_template)))
+            .map(|pool| (Key::Pool(pool.namespace().unwrap_or_default(), pool.name_any()), GATHER))
+            .collect(),
+        Kind::Maintenance => vec![(Key::Maintenances, now)],
+        Kind::VirtualMachine => {
+            let mut keys = machine_keys(observed, namespace, name);
+            keys.push((Key::Cluster(namespace.into()), GATHER * 4));
+            keys.push((Key::Maintenances, GATHER));
+            keys
+        }
+        Kind::VirtualMachineInstance | Kind::Migration => {
+            let machine = match change.kind {
+                Kind::Migration => observed.migrations.get(namespace, name).map(|m| m.spec.vmi_name.clone()),
+                _ => Some(name.to_owned()),
+            };
+            let mut keys = machine.map(|machine| machine_keys(observed, namespace, &machine)).unwrap_or_default();
+            keys.push((Key::LoadBalancers(namespace.into()), GATHER));
+            keys.push((Key::Maintenances, GATHER));
+            keys
+        }
+        Kind::InfraNode => vec![(Key::Maintenances, GATHER)],
+        Kind::InfraService | Kind::TenantService => vec![(Key::LoadBalancers(namespace.into()), GATHER)],
+        Kind::TenantNode => {
+            let mut keys = machine_keys(observed, namespace, name);
+            keys.push((Key::Cluster(namespace.into()), GATHER * 4));
+            keys.push((Key::LoadBalancers(namespace.into()), GATHER));
+            keys
+        }
+        Kind::Tenant => {
+            let mut keys = vec![(Key::Cluster(namespace.into()), now), (Key::LoadBalancers(namespace.into()), GATHER)];
+            keys.extend(observed.pools.list(namespace).iter().map(|p| (Key::Pool(namespace.into(), p.name_any()), GATHER)));
+            keys.extend(observed.vms.list(namespace).iter().map(|v| (Key::Machine(namespace.into(), v.name_any()), GATHER)));
+            keys
+        }
+    }
+}
