@@ -129,7 +129,7 @@ fn requests(c: &mut Criterion, catalog: &Catalog) {
         };
         let mut out = Vec::new();
         group.bench_function(format!("{name}/route"), |b| {
-            b.iter(|| catalog.route(black_box(&method), path).unwrap())
+            b.iter(|| catalog.route(black_box(&method), path).unwrap());
         });
         group.bench_function(name, |b| {
             b.iter(|| {
