@@ -1,0 +1,293 @@
+//! Carries out a drain: reads the tenant node, lets [`plan_drain`] decide, cordons and evicts.
+
+use std::{
+    collections::BTreeMap,
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::api::{
+    core::v1::{Node, Pod},
+    storage::v1::VolumeAttachment,
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, EvictParams, ListParams, Patch, PatchParams, Preconditions},
+};
+use serde_json::json;
+use steading_infra::{
+    error::{InfraError, optional},
+    labels,
+};
+
+use crate::{
+    context::Context,
+    error::Error,
+    plan::drain::{
+        Cordon, DrainInput, DrainPod, DrainPodKind, DrainPolicy, DrainStall, DrainStep, EvictionAttempts, EvictionRefusal,
+        Kubelet, ObservedDrainNode, grace_of, plan_drain,
+    },
+    reconcile::memory::DrainSight,
+};
+
+/// Annotation of a mirror pod, which stands for a static pod of the kubelet.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// Steps of one pass: a cordon, and evictions for more pods than a node has.
+const STEPS: usize = 32;
+/// Pods of a node in one answer; the default of kubelets is 110 a node.
+const PODS: u32 = 500;
+
+/// Brings a drain one pass further and says where it stands: waiting, stalled or done.
+///
+/// `started` is when the drain was asked for. What a pass learns about refused evictions is kept in the context's memory, so that
+/// the next one can pause.
+///
+/// # Errors
+/// If the tenant refuses; one that cannot be reached is a stalled drain instead.
+pub async fn drain(
+    context: &Context,
+    namespace: &str,
+    machine: &str,
+    policy: &DrainPolicy,
+    started: Timestamp,
+) -> Result<DrainStep, Error> {
+    let key = (namespace.to_owned(), machine.to_owned());
+    let client = context.observed.tenant(namespace).and_then(|tenant| tenant.client());
+    let mut attempts = context.memory.lock().evictions.get(&key).cloned().unwrap_or_default();
+    let result = match client {
+        Some(client) => drain_node(&client, machine, policy, started, &mut attempts, || context.clock.now()).await,
+        None => Ok(unreachable("no kubeconfig of the tenant cluster could be read yet")),
+    };
+    let step = match result {
+        Err(error) if error.is_unknown() => unreachable(&error.to_string()),
+        Err(source) => return Err(Error::Tenant { cluster: namespace.to_owned(), source }),
+        Ok(step) => step,
+    };
+    let mut memory = context.memory.lock();
+    match &step {
+        DrainStep::Done(_) => {
+            memory.evictions.remove(&key);
+            memory.drains.remove(&key);
+        }
+        other => {
+            memory.evictions.insert(key.clone(), attempts);
+            memory.drains.insert(key, sight_of(other));
+        }
+    }
+    Ok(step)
+}
+
+fn unreachable(message: &str) -> DrainStep {
+    DrainStep::Stalled {
+        reason: DrainStall::TenantUnreachable,
+        message: message.to_owned(),
+        remaining: 0,
+        again: Duration::from_secs(5),
+    }
+}
+
+fn sight_of(step: &DrainStep) -> DrainSight {
+    match step {
+        DrainStep::WaitPods { remaining, .. } => DrainSight { remaining: *remaining, ..DrainSight::default() },
+        DrainStep::Stalled { reason, message, remaining, .. } => DrainSight {
+            remaining: *remaining,
+            detaching: *reason == DrainStall::VolumesNotDetached,
+            stalled: Some((reason.as_str().to_owned(), message.clone())),
+        },
+        DrainStep::WaitDetach { .. } => DrainSight { detaching: true, ..DrainSight::default() },
+        DrainStep::Cordon | DrainStep::Evict(_) | DrainStep::ForceDelete(_) | DrainStep::Done(_) => DrainSight::default(),
+    }
+}
+
+/// Brings the drain of one node of one API server one pass further.
+///
+/// # Errors
+/// If the API server refuses or cannot be reached.
+pub async fn drain_node(
+    client: &Client,
+    node: &str,
+    policy: &DrainPolicy,
+    started: Timestamp,
+    attempts: &mut BTreeMap<String, EvictionAttempts>,
+    now: impl Fn() -> Timestamp,
+) -> Result<DrainStep, InfraError> {
+    let mut input = observe_node(client, node, policy, started).await?;
+    attempts.retain(|uid, _| input.pods.iter().any(|pod| &pod.uid == uid));
+    for _ in 0..STEPS {
+        input.attempts.clone_from(attempts);
+        let step = plan_drain(&input, now());
+        match &step {
+            DrainStep::Cordon => {
+                set_cordon(client, node, Cordon::Cordoned).await?;
+                if let ObservedDrainNode::Present { cordon, .. } = &mut input.node {
+                    *cordon = Cordon::Cordoned;
+                }
+            }
+            DrainStep::Evict(chosen) => {
+                for &at in chosen {
+                    evict(client, &mut input.pods[at], policy, attempts, now()).await?;
+                }
+            }
+            DrainStep::ForceDelete(chosen) => {
+                for &at in chosen {
+                    force_delete(client, &mut input.pods[at], policy, now()).await?;
+                }
+            }
+            DrainStep::WaitPods { .. } | DrainStep::WaitDetach { .. } | DrainStep::Stalled { .. } | DrainStep::Done(_) => {
+                return Ok(step);
+            }
+        }
+        input.pods.retain(|pod| !pod.uid.is_empty());
+    }
+    Ok(DrainStep::WaitPods { remaining: input.pods.len(), again: Duration::from_secs(1) })
+}
+
+/// Makes a tenant node schedulable or not. One that is gone already is fine.
+///
+/// # Errors
+/// If the API server refuses or cannot be reached.
+pub async fn set_cordon(client: &Client, node: &str, cordon: Cordon) -> Result<(), InfraError> {
+    let unschedulable = match cordon {
+        Cordon::Cordoned => json!(true),
+        Cordon::Schedulable => json!(null),
+    };
+    let params = PatchParams { field_manager: Some(labels::LIFECYCLE_MANAGER.into()), ..PatchParams::default() };
+    let patch = Patch::Merge(json!({"spec": {"unschedulable": unschedulable}}));
+    optional(Api::<Node>::all(client.clone()).patch(node, &params, &patch).await).map(|_| ())
+}
+
+async fn observe_node(
+    client: &Client,
+    name: &str,
+    policy: &DrainPolicy,
+    started: Timestamp,
+) -> Result<DrainInput, InfraError> {
+    let node = optional(Api::<Node>::all(client.clone()).get(name).await)?;
+    let here = ListParams::default().fields(&format!("spec.nodeName={name}")).limit(PODS);
+    let pods = Api::<Pod>::all(client.clone()).list(&here).await?;
+    let attachments = match Api::<VolumeAttachment>::all(client.clone()).list(&ListParams::default()).await {
+        Ok(list) => list.items,
+        Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
+        Err(error) => return Err(error.into()),
+    };
+    let attached = attachments.iter().filter(|one| one.spec.node_name == name);
+    Ok(DrainInput {
+        node: node.as_ref().map_or(ObservedDrainNode::Gone, observe_kubelet),
+        // A server that does not know the field selector answers with all pods.
+        pods: pods.items.iter().filter(|pod| pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(name)).map(observe_pod).collect(),
+        attached_volumes: attached.map(|one| one.spec.source.persistent_volume_name.clone().unwrap_or_else(|| one.name_any())).collect(),
+        attempts: BTreeMap::new(),
+        policy: policy.clone(),
+        started,
+    })
+}
+
+fn observe_kubelet(node: &Node) -> ObservedDrainNode {
+    let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
+    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let away = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "Unknown");
+    ObservedDrainNode::Present {
+        cordon: if unschedulable { Cordon::Cordoned } else { Cordon::Schedulable },
+        kubelet: if away { Kubelet::Unreachable } else { Kubelet::Reporting },
+    }
+}
+
+fn observe_pod(pod: &Pod) -> DrainPod {
+    let owned = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet" && owner.controller == Some(true));
+    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+    let kind = if pod.annotations().contains_key(MIRROR) {
+        DrainPodKind::Mirror
+    } else if matches!(phase, Some("Succeeded" | "Failed")) {
+        DrainPodKind::Finished
+    } else if owned {
+        DrainPodKind::DaemonSet
+    } else {
+        DrainPodKind::Ordinary
+    };
+    let grace = pod.spec.as_ref().and_then(|spec| spec.termination_grace_period_seconds);
+    DrainPod {
+        namespace: pod.namespace().unwrap_or_default(),
+        name: pod.name_any(),
+        uid: pod.uid().unwrap_or_default(),
+        kind,
+        deletion: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
+        grace: grace.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+    }
+}
+
+/// A pod that is on its way is ending; one that is gone has no uid any more.
+async fn evict(
+    client: &Client,
+    pod: &mut DrainPod,
+    policy: &DrainPolicy,
+    attempts: &mut BTreeMap<String, EvictionAttempts>,
+    now: Timestamp,
+) -> Result<(), InfraError> {
+    let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
+    let params = EvictParams { delete_options: Some(delete_params(pod, policy)), ..EvictParams::default() };
+    let refusal = match api.evict(&pod.name, &params).await.map_err(InfraError::from) {
+        Ok(_) => {
+            attempts.remove(&pod.uid);
+            mark_ending(pod, policy, now);
+            return Ok(());
+        }
+        // Gone, or another pod of that name.
+        Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => {
+            attempts.remove(&pod.uid);
+            pod.uid.clear();
+            return Ok(());
+        }
+        Err(error) if matches!(error, InfraError::TimedOut(_)) => return Err(error),
+        Err(InfraError::TooManyRequests { message, .. }) => (EvictionRefusal::Budget, message),
+        Err(error @ InfraError::Unavailable(_)) => match unavailable_reason(&error) {
+            Some(message) => (EvictionRefusal::Refused, message),
+            None => return Err(error),
+        },
+        Err(error) => (EvictionRefusal::Refused, error.to_string()),
+    };
+    let tried = attempts.entry(pod.uid.clone()).or_insert_with(|| EvictionAttempts {
+        refusals: 0,
+        first: now,
+        last: now,
+        message: String::new(),
+        refusal: refusal.0,
+    });
+    tried.refusals = tried.refusals.saturating_add(1);
+    (tried.last, tried.refusal, tried.message) = (now, refusal.0, refusal.1);
+    Ok(())
+}
+
+/// A 500 to an eviction is an answer (the pod is in two budgets), not an absent server.
+fn unavailable_reason(error: &InfraError) -> Option<String> {
+    match error {
+        InfraError::Unavailable(source) => match source.as_ref() {
+            kube::Error::Api(status) if status.code == 500 => Some(status.message.clone()),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+async fn force_delete(client: &Client, pod: &mut DrainPod, policy: &DrainPolicy, now: Timestamp) -> Result<(), InfraError> {
+    let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
+    tracing::warn!(namespace = %pod.namespace, pod = %pod.name, "deleting a pod that evictions could not move, as the policy says");
+    match api.delete(&pod.name, &delete_params(pod, policy)).await.map_err(InfraError::from) {
+        Ok(_) => mark_ending(pod, policy, now),
+        Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => pod.uid.clear(),
+        Err(error) => return Err(error),
+    }
+    Ok(())
+}
+
+fn delete_params(pod: &DrainPod, policy: &DrainPolicy) -> DeleteParams {
+    DeleteParams {
+        grace_period_seconds: policy.pod_grace.map(|grace| u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
+        preconditions: Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None }),
+        ..DeleteParams::default()
+    }
+}
+
+fn mark_ending(pod: &mut DrainPod, policy: &DrainPolicy, now: Timestamp) {
+    let grace = SignedDuration::try_from(grace_of(pod, policy)).unwrap_or(SignedDuration::ZERO);
+    pod.deletion = Some(now.checked_add(grace).unwrap_or(now));
+}

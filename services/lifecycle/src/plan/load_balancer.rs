@@ -1,0 +1,245 @@
+//! Renders a tenant's Service of type LoadBalancer as a Service of the infra cluster.
+//!
+//! Every field that means something outside the tenant cluster is written on every pass, also when it is empty, so that drift and
+//! removals heal the same way. The infra Service has no selector: its endpoints are rendered by [`endpoints`].
+
+pub mod endpoints;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::{
+    api::core::v1::{LoadBalancerIngress, Service, ServicePort, ServiceSpec},
+    apimachinery::pkg::{apis::meta::v1::ObjectMeta, util::intstr::IntOrString},
+};
+use kube::ResourceExt;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use steading_infra::labels;
+
+/// Load balancer classes of the tenant that mean Steading; what follows the prefix is the infra cluster's class, `default` its
+/// default.
+pub const CLASS_PREFIX: &str = "steading.dev/";
+/// Prefixes of annotations that tell an implementation of load balancers what to do. Anything else on the tenant's Service is the
+/// tenant's own business and stays there.
+pub const ANNOTATION_PREFIXES: [&str; 7] = [
+    "metallb.io/",
+    "metallb.universe.tf/",
+    "lbipam.cilium.io/",
+    "io.cilium/",
+    "kube-vip.io/",
+    "loadbalancer.openstack.org/",
+    "service.beta.kubernetes.io/",
+];
+/// Annotations in one infra Service; a tenant must not fill the infra cluster's database.
+const ANNOTATIONS: usize = 32;
+
+/// Which tenant Service, in which cluster.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Balanced {
+    /// Namespace of the cluster in the infra cluster.
+    pub cluster: String,
+    /// Namespace of the tenant's Service.
+    pub namespace: String,
+    /// Name of the tenant's Service.
+    pub service: String,
+}
+
+impl Balanced {
+    /// Name of the infra Service: bounded, a DNS label, and unique within the cluster's namespace.
+    pub fn infra_name(&self) -> String {
+        let digest = Sha256::digest(format!("{}/{}", self.namespace, self.service));
+        let hash: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        // 63 is a DNS label's length; endpoint slices add up to 8 characters.
+        let kept: String = self.service.chars().take(38).collect();
+        format!("lb-{}-{hash}", kept.trim_end_matches('-'))
+    }
+
+    /// As the annotation of the infra Service has it.
+    pub fn tenant_service(&self) -> String {
+        format!("{}/{}", self.namespace, self.service)
+    }
+}
+
+/// Why a field does not carry over as it is.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct FieldNote {
+    /// Path within the tenant's Service.
+    pub field: String,
+    /// What was done instead, and why.
+    pub message: String,
+}
+
+/// Whose a tenant's Service is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It is a load balancer, and ours; with the infra cluster's class, if it asks for one.
+    Ours(Option<String>),
+    /// It is none, or another controller's.
+    NotOurs,
+}
+
+/// Whether a tenant's Service is ours. As for any cloud provider, a class that is not ours is another controller's.
+pub fn claim_of(service: &Service) -> Claim {
+    let Some(spec) = &service.spec else { return Claim::NotOurs };
+    if spec.type_.as_deref() != Some("LoadBalancer") || service.metadata.deletion_timestamp.is_some() {
+        return Claim::NotOurs;
+    }
+    match spec.load_balancer_class.as_deref() {
+        None | Some("") => Claim::Ours(None),
+        Some(class) => match class.strip_prefix(CLASS_PREFIX) {
+            Some("default" | "") => Claim::Ours(None),
+            Some(infra) => Claim::Ours(Some(infra.to_owned())),
+            None => Claim::NotOurs,
+        },
+    }
+}
+
+/// The infra Service that a tenant's Service wants, and what could not be carried over. `current` is the one that exists.
+pub fn render_service(balanced: &Balanced, tenant: &Service, class: Option<String>, current: Option<&Service>) -> (Service, Vec<FieldNote>) {
+    let wanted = tenant.spec.clone().unwrap_or_default();
+    let present = current.and_then(|service| service.spec.as_ref());
+    let mut notes = Vec::new();
+    let affinity = wanted.session_affinity.clone().unwrap_or_else(|| "None".to_owned());
+    let local = wanted.external_traffic_policy.as_deref() == Some("Local");
+    let (ip_families, ip_family_policy) = families_of(&wanted, present, &mut notes);
+    let spec = ServiceSpec {
+        type_: Some("LoadBalancer".to_owned()),
+        ports: Some(ports_of(&wanted, &mut notes)),
+        external_traffic_policy: Some(if local { "Local" } else { "Cluster" }.to_owned()),
+        // Given once; the server forbids to change it, and has chosen one if the tenant's was taken.
+        health_check_node_port: match present {
+            Some(present) if local => present.health_check_node_port,
+            None if local => wanted.health_check_node_port,
+            _ => None,
+        },
+        load_balancer_source_ranges: Some(wanted.load_balancer_source_ranges.clone().unwrap_or_default()),
+        load_balancer_class: class_of(class, present, &mut notes),
+        load_balancer_ip: Some(wanted.load_balancer_ip.clone().unwrap_or_default()),
+        ip_families,
+        ip_family_policy,
+        session_affinity_config: wanted.session_affinity_config.clone().filter(|_| affinity == "ClientIP"),
+        session_affinity: Some(affinity),
+        allocate_load_balancer_node_ports: wanted.allocate_load_balancer_node_ports.or(Some(true)),
+        external_ips: Some(wanted.external_ips.clone().unwrap_or_default()),
+        ..ServiceSpec::default()
+    };
+    let metadata = ObjectMeta {
+        name: Some(balanced.infra_name()),
+        namespace: Some(balanced.cluster.clone()),
+        labels: Some(labels_of(balanced)),
+        annotations: Some(annotations_of(balanced, tenant, &mut notes)),
+        ..ObjectMeta::default()
+    };
+    (Service { metadata, spec: Some(spec), status: None }, notes)
+}
+
+/// Labels of everything that belongs to a load balancer.
+pub fn labels_of(balanced: &Balanced) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::from([
+        (labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_STEADING.to_owned()),
+        (labels::LOAD_BALANCER.to_owned(), balanced.infra_name()),
+    ]);
+    if let Some((project, cluster)) = balanced.cluster.split_once(labels::PROJECT_SEPARATOR) {
+        map.insert(labels::PROJECT.to_owned(), project.to_owned());
+        map.insert(labels::CLUSTER.to_owned(), cluster.to_owned());
+    }
+    map
+}
+
+fn annotations_of(balanced: &Balanced, tenant: &Service, notes: &mut Vec<FieldNote>) -> BTreeMap<String, String> {
+    let allowed = |key: &str| ANNOTATION_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    let carried: Vec<_> = tenant.annotations().iter().filter(|(key, _)| allowed(key)).collect();
+    if carried.len() > ANNOTATIONS {
+        let message = format!("only the first {ANNOTATIONS} annotations of load balancer implementations carry over");
+        notes.push(FieldNote { field: "metadata.annotations".into(), message });
+    }
+    let mut map: BTreeMap<String, String> =
+        carried.into_iter().take(ANNOTATIONS).map(|(key, value)| (key.clone(), value.clone())).collect();
+    map.insert(labels::TENANT_SERVICE.to_owned(), balanced.tenant_service());
+    // Empty is written too, so that a reason that has gone goes from the object.
+    map.insert(labels::FIELD_NOTES.to_owned(), serde_json::to_string(notes).unwrap_or_default());
+    map
+}
+
+fn ports_of(wanted: &ServiceSpec, notes: &mut Vec<FieldNote>) -> Vec<ServicePort> {
+    let mut ports = Vec::new();
+    for (at, port) in wanted.ports.iter().flatten().enumerate() {
+        let Some(node_port) = port.node_port.filter(|&number| number > 0) else {
+            notes.push(FieldNote {
+                field: format!("spec.ports[{at}].nodePort"),
+                message: "the port has no node port in the tenant cluster, so traffic cannot reach its machines; set \
+                          allocateLoadBalancerNodePorts"
+                    .into(),
+            });
+            continue;
+        };
+        ports.push(ServicePort {
+            name: port.name.clone(),
+            protocol: Some(port.protocol.clone().unwrap_or_else(|| "TCP".to_owned())),
+            app_protocol: port.app_protocol.clone(),
+            port: port.port,
+            target_port: Some(IntOrString::Int(node_port)),
+            node_port: None,
+        });
+    }
+    ports
+}
+
+/// The first family can never change on a Service that exists.
+fn families_of(
+    wanted: &ServiceSpec,
+    present: Option<&ServiceSpec>,
+    notes: &mut Vec<FieldNote>,
+) -> (Option<Vec<String>>, Option<String>) {
+    let first = |spec: &ServiceSpec| spec.ip_families.as_ref().and_then(|families| families.first().cloned());
+    if let Some(present) = present
+        && let (Some(old), Some(new)) = (first(present), first(wanted))
+        && old != new
+    {
+        let message = format!("the first IP family stays {old}: it cannot change; delete and recreate the Service");
+        notes.push(FieldNote { field: "spec.ipFamilies".into(), message });
+        return (present.ip_families.clone(), present.ip_family_policy.clone());
+    }
+    (wanted.ip_families.clone(), wanted.ip_family_policy.clone())
+}
+
+/// The class can never change on a Service that exists.
+fn class_of(class: Option<String>, present: Option<&ServiceSpec>, notes: &mut Vec<FieldNote>) -> Option<String> {
+    let Some(present) = present else { return class };
+    if present.load_balancer_class != class {
+        let message = "the class cannot change; delete and recreate the Service".to_owned();
+        notes.push(FieldNote { field: "spec.loadBalancerClass".into(), message });
+    }
+    present.load_balancer_class.clone()
+}
+
+/// Whether everything that is wanted is there. Fields that are not wanted at all are not looked at; an empty value is wanted to be
+/// absent or empty.
+pub fn is_applied(wanted: &Value, present: Option<&Value>) -> bool {
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    match (wanted, present) {
+        (wanted, None) => is_empty(wanted),
+        (Value::Object(wanted), Some(Value::Object(present))) => {
+            wanted.iter().all(|(key, value)| is_applied(value, present.get(key)))
+        }
+        (Value::Array(wanted), Some(Value::Array(present))) => {
+            wanted.len() == present.len() && wanted.iter().zip(present).all(|(a, b)| is_applied(a, Some(b)))
+        }
+        (wanted, Some(present)) => wanted == present || (is_empty(wanted) && is_empty(present)),
+    }
+}
+
+/// The addresses of the infra Service, as the tenant's status should have them.
+pub fn ingress_of(infra: Option<&Service>) -> Vec<LoadBalancerIngress> {
+    let status = infra.and_then(|service| service.status.as_ref());
+    let ingress = status.and_then(|status| status.load_balancer.as_ref()).and_then(|balancer| balancer.ingress.clone());
+    ingress.unwrap_or_default()
+}

@@ -1,0 +1,139 @@
+//! How a maintenance ends: empty, stalled, cancelled, given back, or without its infra node.
+
+use jiff::Timestamp;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use steading_infra::crd::maintenance::{EvacuationProgressStatus, MaintenanceDesire, MaintenanceScope};
+
+use super::{
+    Action, ObservedMaintenance, Outcome, PassInput, State,
+    budget::Ledger,
+    machines_of,
+    progress::{self, Begin, condition, enter},
+};
+
+/// Time without progress until a maintenance is called stalled, if it does not say. A replacement boots within minutes.
+const STALL_AFTER_SECONDS: i64 = 10 * 60;
+
+/// The infra node does not exist.
+pub(super) fn without_node(seen: &ObservedMaintenance, outcome: &mut Outcome, now: Timestamp) {
+    let status = &mut outcome.status;
+    let text = format!("infra node {} does not exist", seen.spec.infra_node);
+    let started = status.start_time.is_some();
+    if !started && seen.spec.desired_state == MaintenanceDesire::Planned && !seen.deleting {
+        condition(status, "Planned", false, "InfraNodeNotFound", &text, now);
+        enter(status, State::Planned);
+        return;
+    }
+    condition(status, "Evacuated", false, "InfraNodeNotFound", &text, now);
+    finish(seen, outcome, State::Failed, now);
+}
+
+/// Evaluates where a running maintenance stands after its moves were looked at.
+pub(super) fn settle(seen: &ObservedMaintenance, outcome: &mut Outcome, now: Timestamp) {
+    let left: Vec<EvacuationProgressStatus> =
+        outcome.status.progress.iter().filter(|one| one.phase != "Moved").cloned().collect();
+    let status = &mut outcome.status;
+    if left.is_empty() {
+        condition(status, "Evacuated", true, "Evacuated", "no machine is left on the infra node", now);
+        condition(status, "Stalled", false, "Evacuated", "", now);
+        status.evacuate_time.get_or_insert(Time(now));
+        enter(status, State::InMaintenance);
+        if seen.spec.desired_state == MaintenanceDesire::Completed {
+            outcome.actions.push(Action::Uncordon { node: seen.spec.infra_node.clone() });
+            finish(seen, outcome, State::Completed, now);
+        }
+        return;
+    }
+    status.evacuate_time = None;
+    let text = format!("{} of {} machines are left", left.len(), status.total);
+    condition(status, "Evacuated", false, "Evacuating", &text, now);
+    match stall_of(seen, outcome, &left, now) {
+        Some((reason, message)) => {
+            condition(&mut outcome.status, "Stalled", true, &reason, &message, now);
+            enter(&mut outcome.status, State::Stalled);
+        }
+        None => {
+            condition(&mut outcome.status, "Stalled", false, "Progressing", "", now);
+            enter(&mut outcome.status, State::Running);
+        }
+    }
+}
+
+/// Why nothing moves, if nothing does.
+fn stall_of(
+    seen: &ObservedMaintenance,
+    outcome: &Outcome,
+    left: &[EvacuationProgressStatus],
+    now: Timestamp,
+) -> Option<(String, String)> {
+    let tell = |one: &EvacuationProgressStatus| {
+        (one.reason.clone(), format!("{}/{}: {}", one.namespace, one.machine, one.message))
+    };
+    if left.iter().all(|one| one.phase == "Blocked") {
+        return left.first().map(tell);
+    }
+    let after = seen.spec.stall_policy.stall_after_seconds.filter(|&s| s > 0).unwrap_or(STALL_AFTER_SECONDS);
+    let since = outcome.status.progress_time.as_ref().map_or(now, |time| time.0);
+    if now.duration_since(since).as_secs() < after {
+        return None;
+    }
+    let moving = left.iter().find(|one| progress::is_moving(&one.phase));
+    let blocked = left.iter().find(|one| one.phase == "Blocked");
+    moving.or(blocked).or(left.first()).map(tell)
+}
+
+/// Somebody made the infra node schedulable.
+pub(super) fn uncordoned(
+    seen: &ObservedMaintenance,
+    input: &PassInput,
+    ledger: &mut Ledger,
+    outcome: &mut Outcome,
+    now: Timestamp,
+) {
+    if State::of(&seen.status) == State::InMaintenance {
+        condition(&mut outcome.status, "Cordoned", false, "Uncordoned", "somebody uncordoned the infra node", now);
+        finish(seen, outcome, State::Completed, now);
+        return;
+    }
+    cancel(seen, input, ledger, outcome, "Uncordoned", now);
+}
+
+/// Begins nothing new; ends when nothing is on the move.
+pub(super) fn cancel(
+    seen: &ObservedMaintenance,
+    input: &PassInput,
+    ledger: &mut Ledger,
+    outcome: &mut Outcome,
+    reason: &str,
+    now: Timestamp,
+) {
+    progress::track(seen, input, outcome, now);
+    progress::advance(seen, input, ledger, outcome, Begin::Forbidden, now);
+    for machine in machines_of(seen, input) {
+        if machine.marked && !progress::has_begun(machine) {
+            let (key, node) = (machine.key.clone(), seen.spec.infra_node.clone());
+            outcome.actions.push(Action::CancelMark { key, node });
+        }
+    }
+    let moving = outcome.status.progress.iter().filter(|one| progress::is_moving(&one.phase)).count();
+    if seen.status.start_time.is_some() && moving > 0 {
+        let text = format!("{moving} moves that had begun are coming to their end");
+        condition(&mut outcome.status, "Cancelled", false, reason, &text, now);
+        enter(&mut outcome.status, State::Cancelling);
+        return;
+    }
+    let ours = seen.node.as_ref().is_some_and(|node| node.cordoned_by.as_deref() == Some(seen.name.as_str()));
+    if ours && seen.spec.scope == MaintenanceScope::All {
+        outcome.actions.push(Action::Uncordon { node: seen.spec.infra_node.clone() });
+    }
+    condition(&mut outcome.status, "Cancelled", true, reason, "nothing more is moved", now);
+    finish(seen, outcome, State::Cancelled, now);
+}
+
+fn finish(seen: &ObservedMaintenance, outcome: &mut Outcome, state: State, now: Timestamp) {
+    enter(&mut outcome.status, state);
+    outcome.status.end_time.get_or_insert(Time(now));
+    if seen.finalizer {
+        outcome.actions.push(Action::Release { maintenance: seen.name.clone() });
+    }
+}

@@ -1,0 +1,280 @@
+//! Follows each machine of a maintenance and begins the next moves.
+
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use steading_infra::crd::maintenance::{EvacuationProgressStatus, MaintenanceStatus, StallAction};
+
+use super::{
+    super::evacuation::{
+        Disposition, Guest, Hotplug, MachineKey, ObservedMachine, ObservedTenant, Verdict, plan_evacuation,
+    },
+    Action, ObservedMaintenance, Outcome, PassInput, State, budget::Ledger, machines_of,
+};
+
+/// A drain is forced after this long if the stall policy escalates and does not say when.
+const ESCALATE_AFTER_SECONDS: i64 = 2 * 60 * 60;
+/// Pause before a failed migration is tried again, times the failures so far. Mostly the target had filled up; the next
+/// scheduling decision needs fresh node state.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(10);
+
+/// Whether moves may be begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Begin {
+    /// They may.
+    Allowed,
+    /// Only what has begun goes on.
+    Forbidden,
+}
+
+/// Sets the state.
+pub(super) fn enter(status: &mut MaintenanceStatus, state: State) {
+    status.phase = Some(state.as_str().to_owned());
+}
+
+/// Sets a condition; its transition time moves only with its status.
+pub(super) fn condition(status: &mut MaintenanceStatus, kind: &str, holds: bool, reason: &str, message: &str, now: Timestamp) {
+    let text = if holds { "True" } else { "False" };
+    let since = status.conditions.iter().find(|c| c.type_ == kind && c.status == text).map(|c| c.last_transition_time.clone());
+    let made = Condition {
+        type_: kind.to_owned(),
+        status: text.to_owned(),
+        reason: reason.to_owned(),
+        message: message.to_owned(),
+        last_transition_time: since.unwrap_or(Time(now)),
+        observed_generation: status.observed_generation,
+    };
+    match status.conditions.iter_mut().find(|c| c.type_ == kind) {
+        Some(present) => *present = made,
+        None => status.conditions.push(made),
+    }
+}
+
+/// Brings the list of machines up to date: who is here, who has left, who came.
+pub(super) fn track(seen: &ObservedMaintenance, input: &PassInput, outcome: &mut Outcome, now: Timestamp) {
+    let here = machines_of(seen, input);
+    let status = &mut outcome.status;
+    if status.progress.is_empty()
+        && let Some(plan) = &status.plan
+    {
+        status.progress = plan.entries.iter().map(|entry| mk_progress(&entry.namespace, &entry.machine, &entry.disposition)).collect();
+    }
+    for machine in &here {
+        let at = status.progress.iter().position(|one| is_of(one, &machine.key));
+        let one = match at {
+            Some(at) => &mut status.progress[at],
+            None => {
+                let verdict = plan_evacuation(machine, seen.spec.strategy, 0);
+                let mut one = mk_progress(&machine.key.namespace, &machine.key.machine, verdict.disposition.as_str());
+                one.differs_from_plan = true;
+                status.progress.push(one);
+                let last = status.progress.len() - 1;
+                &mut status.progress[last]
+            }
+        };
+        one.instance_uid.clone_from(&machine.instance_uid);
+        if one.phase == "Moved" {
+            // It came back, for instance because the infra node had been uncordoned for a moment.
+            (one.phase, one.end_time) = ("Waiting".to_owned(), None);
+        }
+    }
+    let mut moved = false;
+    for one in &mut status.progress {
+        if one.phase == "Moved" || here.iter().any(|machine| is_of(one, &machine.key)) {
+            continue;
+        }
+        let key = MachineKey { namespace: one.namespace.clone(), machine: one.machine.clone() };
+        one.target_node = input.locations.get(&key).cloned().unwrap_or_default();
+        one.phase = "Moved".to_owned();
+        one.reason = "Left".to_owned();
+        one.message = "it is no longer on the infra node".to_owned();
+        one.end_time = Some(Time(now));
+        moved = true;
+    }
+    if moved {
+        status.progress_time = Some(Time(now));
+    }
+    count(status);
+}
+
+fn mk_progress(namespace: &str, machine: &str, disposition: &str) -> EvacuationProgressStatus {
+    EvacuationProgressStatus {
+        namespace: namespace.to_owned(),
+        machine: machine.to_owned(),
+        phase: "Waiting".to_owned(),
+        disposition: disposition.to_owned(),
+        ..EvacuationProgressStatus::default()
+    }
+}
+
+/// Writes the counts that columns show.
+pub(super) fn count(status: &mut MaintenanceStatus) {
+    let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
+    status.total = count(status.progress.len());
+    status.moved = count(status.progress.iter().filter(|one| one.phase == "Moved").count());
+}
+
+fn is_of(one: &EvacuationProgressStatus, key: &MachineKey) -> bool {
+    one.namespace == key.namespace && one.machine == key.machine
+}
+
+/// Whether a machine is on the move already, whoever began it.
+pub(super) fn has_begun(machine: &ObservedMachine) -> bool {
+    machine.migrating || machine.replace_requested.is_some() || machine.evacuation.is_some() || machine.going
+}
+
+/// Judges every machine that is still here and begins what the budget allows.
+pub(super) fn advance(
+    seen: &ObservedMaintenance,
+    input: &PassInput,
+    ledger: &mut Ledger,
+    outcome: &mut Outcome,
+    begin: Begin,
+    now: Timestamp,
+) {
+    let here = machines_of(seen, input);
+    let Outcome { status, actions, .. } = outcome;
+    let mut changed = false;
+    for one in &mut status.progress {
+        let Some(machine) = here.iter().find(|machine| is_of(one, &machine.key)) else { continue };
+        let before = one.phase.clone();
+        if has_begun(machine) {
+            follow(seen, machine, one, actions);
+        } else if begin == Begin::Allowed {
+            consider(seen, input, ledger, machine, one, actions, now);
+        } else {
+            (one.phase, one.reason) = ("Cancelled".to_owned(), "MaintenanceCancelled".to_owned());
+            one.message = "the maintenance ended before its turn".to_owned();
+        }
+        if is_moving(&one.phase) && one.start_time.is_none() {
+            one.start_time = Some(Time(now));
+        }
+        changed |= before != one.phase && !matches!((before.as_str(), one.phase.as_str()), ("Waiting" | "Blocked", "Waiting" | "Blocked"));
+    }
+    if changed {
+        status.progress_time = Some(Time(now));
+    }
+    count(status);
+}
+
+/// Whether a phase means that the machine is on the move.
+pub(super) fn is_moving(phase: &str) -> bool {
+    matches!(phase, "Migrating" | "Replacing" | "Draining" | "Restarting")
+}
+
+/// A move that has begun.
+fn follow(seen: &ObservedMaintenance, machine: &ObservedMachine, one: &mut EvacuationProgressStatus, actions: &mut Vec<Action>) {
+    let (phase, reason, message) = if machine.going {
+        ("Replacing", "MachineDeleting", "it is being drained and deleted")
+    } else if machine.migrating {
+        ("Migrating", "MigrationInProgress", "a live migration is under way")
+    } else if machine.replace_requested.is_some() {
+        ("Replacing", "ReplaceRequested", "its pool makes a replacement, then drains and deletes it")
+    } else if machine.guest == Guest::Running {
+        ("Draining", "Restarting", "its tenant node is drained, then it boots elsewhere")
+    } else {
+        ("Restarting", "Restarting", "it boots elsewhere")
+    };
+    (one.phase, one.reason, one.message) = (phase.to_owned(), reason.to_owned(), message.to_owned());
+    if matches!(phase, "Replacing" | "Draining") {
+        match &machine.tenant {
+            ObservedTenant::Reachable { exhausted_budgets } if !exhausted_budgets.is_empty() => {
+                one.reason = "PodDisruptionBudget".to_owned();
+                one.message = format!("{message}; budgets that allow no disruption now: {}", exhausted_budgets.join(", "));
+            }
+            ObservedTenant::Unreachable => {
+                one.reason = "TenantUnreachable".to_owned();
+                one.message = format!("{message}; its tenant cluster does not answer");
+            }
+            ObservedTenant::Reachable { .. } => {}
+        }
+    }
+    let ours = machine.evacuation.is_some() && !machine.going && !machine.migrating && machine.replace_requested.is_none();
+    if ours {
+        actions.push(restart(seen, machine));
+    }
+}
+
+/// A move that has not begun.
+fn consider(
+    seen: &ObservedMaintenance,
+    input: &PassInput,
+    ledger: &mut Ledger,
+    machine: &ObservedMachine,
+    one: &mut EvacuationProgressStatus,
+    actions: &mut Vec<Action>,
+    now: Timestamp,
+) {
+    let failed = input.failed.get(&(seen.name.clone(), machine.key.clone()));
+    let failures = failed.map_or(0, |failed| failed.count);
+    let Verdict { disposition, reason, message } = plan_evacuation(machine, seen.spec.strategy, failures);
+    let planned = seen.status.plan.as_ref().and_then(|plan| {
+        plan.entries.iter().find(|entry| entry.namespace == one.namespace && entry.machine == one.machine)
+    });
+    one.differs_from_plan = planned.is_none_or(|entry| entry.disposition != disposition.as_str());
+    one.disposition = disposition.as_str().to_owned();
+    (one.reason, one.message) = (reason.to_owned(), message);
+    one.migration_attempts = failures;
+    let waits = |one: &mut EvacuationProgressStatus| one.phase = "Waiting".to_owned();
+    match disposition {
+        Disposition::Blocked => one.phase = "Blocked".to_owned(),
+        Disposition::Leaving => waits(one),
+        Disposition::LiveMigrate if machine.hotplug != Hotplug::Settled => waits(one),
+        Disposition::LiveMigrate if failed.is_some_and(|failed| !is_over(failed.last, failures, now)) => waits(one),
+        Disposition::LiveMigrate | Disposition::SurgeThenDrain | Disposition::DrainThenReplace | Disposition::RestartInPlace => {
+            if let Err(limit) = ledger.take(&machine.key, &seen.spec.infra_node, &seen.spec.budget) {
+                waits(one);
+                (one.reason, one.message) = ("Budget".to_owned(), limit.message().to_owned());
+                return;
+            }
+            let (phase, action) = first_step(seen, machine, disposition, failures);
+            one.phase = phase.to_owned();
+            one.migration_attempts += i32::from(disposition == Disposition::LiveMigrate);
+            actions.push(action);
+        }
+    }
+}
+
+fn is_over(last: Timestamp, failures: i32, now: Timestamp) -> bool {
+    let pause = MIGRATION_PAUSE.saturating_mul(failures.unsigned_abs());
+    now.duration_since(last) >= SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)
+}
+
+fn first_step(
+    seen: &ObservedMaintenance,
+    machine: &ObservedMachine,
+    disposition: Disposition,
+    attempt: i32,
+) -> (&'static str, Action) {
+    let (key, maintenance) = (machine.key.clone(), seen.name.clone());
+    let instance_uid = machine.instance_uid.clone();
+    match disposition {
+        Disposition::LiveMigrate | Disposition::Leaving | Disposition::Blocked => {
+            ("Migrating", Action::Migrate { key, maintenance, attempt, instance_uid })
+        }
+        Disposition::SurgeThenDrain | Disposition::DrainThenReplace => {
+            ("Replacing", Action::Replace { key, maintenance, force_after_seconds: force_after(seen) })
+        }
+        Disposition::RestartInPlace if machine.guest == Guest::NotRunning => ("Restarting", restart(seen, machine)),
+        Disposition::RestartInPlace => ("Draining", restart(seen, machine)),
+    }
+}
+
+fn restart(seen: &ObservedMaintenance, machine: &ObservedMachine) -> Action {
+    Action::Restart {
+        key: machine.key.clone(),
+        maintenance: seen.name.clone(),
+        instance_uid: machine.instance_uid.clone(),
+        force_after_seconds: force_after(seen),
+    }
+}
+
+/// After how many seconds the stall policy forces a drain.
+fn force_after(seen: &ObservedMaintenance) -> Option<i64> {
+    let policy = &seen.spec.stall_policy;
+    match policy.action {
+        StallAction::Report => None,
+        StallAction::Escalate => Some(policy.escalate_after_seconds.filter(|&s| s > 0).unwrap_or(ESCALATE_AFTER_SECONDS)),
+    }
+}
