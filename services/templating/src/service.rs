@@ -4,11 +4,11 @@ use kube::Client;
 use steading_api::templating::v1::{
     catalog_service_server::CatalogServiceServer, template_service_server::TemplateServiceServer,
 };
-use steading_infra::{apply::FieldManager, install::ensure_system_namespace, labels};
+use steading_infra::{apply::FieldManager, install::ensure_system_namespace};
 use steading_runtime::{
     CancellationToken,
     clock::Clock,
-    lease::{LeaderElection, LeaseConfig},
+    lease::LeaderElection,
     server::GrpcServer,
     tasks::TaskGroup,
 };
@@ -65,7 +65,7 @@ impl Service {
             .add_service(TemplateServiceServer::new(self.template()));
         group.spawn("grpc", server.run(listener, cancel.clone()));
         let Deps { kube, clock } = self.deps;
-        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::TEMPLATING_MANAGER);
+        let lease = self.config.lease;
         group.spawn("reconcile", async move {
             // The lease lives in it; if this does not work yet, neither does the lease, and that is tried again.
             if let Err(error) = ensure_system_namespace(&kube, FieldManager::Templating).await {
