@@ -167,13 +167,13 @@ impl Index {
     }
 
     /// Puts in or takes out a claim.
-    pub fn set_claim(&mut self, namespace: &str, id: &str, claim: Option<Claim>) {
+    pub fn set_claim(&mut self, namespace: &str, id: &str, claim: Option<&Claim>) {
         let entry = self.namespaces.entry(namespace.to_owned()).or_default();
-        let before = match claim.clone() {
-            Some(claim) => entry.claims.insert(id.to_owned(), claim),
+        let before = match claim {
+            Some(claim) => entry.claims.insert(id.to_owned(), claim.clone()),
             None => entry.claims.remove(id),
         };
-        if before != claim {
+        if before.as_ref() != claim {
             self.note(Change::Volume(namespace.to_owned(), id.to_owned()));
         }
         self.prune(namespace);

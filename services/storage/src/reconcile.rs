@@ -13,6 +13,7 @@ use steading_runtime::{CancellationToken, tasks::Chain};
 use tokio::time::Instant;
 
 use crate::{
+    domain::attachment::DiskStatus,
     apply::{apply_machine, apply_volume},
     metrics::StorageMetrics,
     observe::{Change, SharedIndex, Since},
@@ -83,7 +84,9 @@ impl Reconciler {
                 }
                 _ = resync.tick() => {
                     let everything = self.index.read().everything();
-                    everything.into_iter().for_each(|change| queue.push(change, Instant::now()));
+                    for change in everything {
+                        queue.push(change, Instant::now());
+                    }
                 }
                 key = queue.next(), if running.len() < CONCURRENCY => match self.ready(&key, &mut memory) {
                     Step::Idle => queue.done(&key),
@@ -110,7 +113,9 @@ impl Reconciler {
             Since::Lost(next) => (index.everything(), next),
         };
         let now = Instant::now();
-        changes.into_iter().for_each(|change| queue.push(change, now));
+        for change in changes {
+            queue.push(change, now);
+        }
         next
     }
 
@@ -138,7 +143,7 @@ impl Reconciler {
                 let instance = index.instance(namespace, id);
                 let migrating = instance.is_some_and(|i| i.migrating);
                 let plan = machine::plan(seen, migrating, &machine::wishes(&index, namespace, id));
-                let arriving = |disk: &String| instance.is_some_and(|i| !i.disks.get(disk).is_some_and(|d| d.is_ready()));
+                let arriving = |disk: &String| instance.is_some_and(|i| !i.disks.get(disk).is_some_and(DiskStatus::is_ready));
                 let in_flight = seen.ours.keys().any(arriving);
                 memory.timing(key, plan, in_flight)
             }

@@ -126,7 +126,7 @@ impl Service {
                     Ok::<(), Infallible>(())
                 }
             };
-            election.run_while_leading(cancel, work).await
+            Box::pin(election.run_while_leading(cancel, work)).await
         });
     }
 }

@@ -73,17 +73,15 @@ impl Reader {
             while !self.volumes.index.is_complete() {
                 follow.changed().await.map_err(|_| RpcError::internal())?;
             }
-            let mut number = match start {
-                Some(number) => number,
-                None => {
-                    let (events, number) = self.list()?;
-                    for event in events {
-                        yield event;
-                    }
-                    yield Event { kind: WatchEventType::Synced, message: None, resume_token: self.token(number) };
-                    number
+            let mut number = start.unwrap_or_default();
+            if start.is_none() {
+                let (events, listed) = self.list()?;
+                for event in events {
+                    yield event;
                 }
-            };
+                number = listed;
+                yield Event { kind: WatchEventType::Synced, message: None, resume_token: self.token(number) };
+            }
             loop {
                 follow.mark_unchanged();
                 let (changes, next) = match self.volumes.index.since(number) {

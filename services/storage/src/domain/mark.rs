@@ -20,9 +20,14 @@ pub fn disk_name(volume: &str) -> String {
     if name.len() <= MAX_DISK_NAME {
         return name;
     }
-    let digest: String = Sha256::digest(volume.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest = Sha256::digest(volume.as_bytes());
+    let digest = digest.iter().take(DIGEST_CHARS / 2).fold(String::new(), |mut text, byte| {
+        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+        text
+    });
     let kept: String = name.chars().take(MAX_DISK_NAME - DIGEST_CHARS - 1).collect();
-    format!("{}-{}", kept.trim_end_matches('-'), digest.get(..DIGEST_CHARS).unwrap_or_default())
+    format!("{}-{digest}", kept.trim_end_matches('-'))
 }
 
 /// Serial number of a volume: the first 80 bits of its uid in hexadecimal.

@@ -9,7 +9,7 @@ use steading_infra::{
     cdi::{DataVolume, DataVolumePhase, DataVolumeSpec},
     kubevirt::{
         VirtualMachine, VirtualMachineInstance, condition,
-        virtual_machine_instance::{VmiPhase, VolumeStatus},
+        virtual_machine_instance::{MigrationState, VmiPhase, VolumeStatus},
     },
     labels,
 };
@@ -90,11 +90,10 @@ pub fn volume(object: &DataVolume) -> Option<Volume> {
 fn stage(phase: Option<&DataVolumePhase>) -> Stage {
     use DataVolumePhase as P;
     match phase {
-        None => Stage::Pending,
         Some(P::Succeeded) => Stage::Ready,
         Some(P::WaitForFirstConsumer | P::PendingPopulation) => Stage::WaitingForConsumer,
         Some(P::Failed) => Stage::Failed,
-        Some(P::Pending) => Stage::Pending,
+        None | Some(P::Pending) => Stage::Pending,
         Some(
             P::PvcBound
             | P::ImportScheduled
@@ -137,18 +136,17 @@ fn percent(text: Option<&str>) -> u8 {
     whole.and_then(|digits| digits.parse::<u8>().ok()).unwrap_or(0).min(100)
 }
 
-/// The claim of a volume, with namespace and id.
-pub fn claim(object: &PersistentVolumeClaim) -> Option<(String, String, Claim)> {
+/// The claim of a volume.
+pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     let spec = object.spec.as_ref()?;
     let storage = |map: Option<&BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
         map.and_then(|m| m.get("storage")).and_then(|q| q.0.parse::<Quantity>().ok())
     };
-    let claim = Claim {
+    Some(Claim {
         requested: storage(spec.resources.as_ref().and_then(|r| r.requests.as_ref())).unwrap_or(Quantity::ZERO),
         capacity: storage(object.status.as_ref().and_then(|s| s.capacity.as_ref())),
         persistent_volume: spec.volume_name.clone().filter(|name| !name.is_empty()),
-    };
-    Some((object.namespace()?, object.name_any(), claim))
+    })
 }
 
 /// A virtual machine.
@@ -191,7 +189,7 @@ pub fn instance(object: &VirtualMachineInstance) -> ObservedInstance {
     };
     let named = status.volume_status.iter().filter(|volume| volume.name.starts_with(DISK_PREFIX));
     ObservedInstance {
-        migrating: status.migration_state.as_ref().is_some_and(|m| m.is_under_way()),
+        migrating: status.migration_state.as_ref().is_some_and(MigrationState::is_under_way),
         unreachable: status.phase == Some(VmiPhase::Unknown),
         disks: named.map(|volume| (volume.name.clone(), disk(volume))).collect(),
     }

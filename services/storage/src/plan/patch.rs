@@ -18,43 +18,44 @@ pub fn render(vm: &Value, plan: &MachinePlan) -> Option<Patch> {
     if plan.is_empty() {
         return None;
     }
-    let mut patch = PatchBuilder::new();
+    let mut builder = PatchBuilder::new();
     if at(vm, DEVICES).is_none() {
         // There is no list to test: the version stands for it.
-        patch = patch.test(&["metadata", "resourceVersion"], at(vm, &["metadata", "resourceVersion"])?.clone());
-        patch = patch.add(DEVICES, json!({}));
+        let version = at(vm, &["metadata", "resourceVersion"])?.clone();
+        builder = builder.test(&["metadata", "resourceVersion"], version).add(DEVICES, json!({}));
     }
-    patch = edit(patch, vm, VOLUMES, &plan.detach, plan.attach.iter().map(volume).collect());
-    patch = edit(patch, vm, DISKS, &plan.detach, plan.attach.iter().map(disk).collect());
-    Some(patch.build())
+    builder = edit(builder, vm, VOLUMES, &plan.detach, plan.attach.iter().map(volume).collect());
+    builder = edit(builder, vm, DISKS, &plan.detach, plan.attach.iter().map(disk).collect());
+    Some(builder.build())
 }
 
 fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(object, |value, key| value.get(key))
 }
 
-fn edit(mut patch: PatchBuilder, vm: &Value, path: &[&str], remove: &[String], add: Vec<Value>) -> PatchBuilder {
+fn edit(patch: PatchBuilder, vm: &Value, path: &[&str], remove: &[String], add: Vec<Value>) -> PatchBuilder {
     let Some(list) = at(vm, path).and_then(Value::as_array) else {
         if add.is_empty() {
             return patch;
         }
-        if let Some(version) = at(vm, &["metadata", "resourceVersion"]) {
-            patch = patch.test(&["metadata", "resourceVersion"], version.clone());
-        }
-        return patch.add(path, add);
+        let guarded = match at(vm, &["metadata", "resourceVersion"]) {
+            Some(version) => patch.test(&["metadata", "resourceVersion"], version.clone()),
+            None => patch,
+        };
+        return guarded.add(path, add);
     };
-    patch = patch.test(path, list.clone());
+    let mut changes = patch.test(path, list.clone());
     for (position, item) in list.iter().enumerate().rev() {
         let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
         if remove.iter().any(|removed| removed == name) {
             let position = position.to_string();
-            patch = patch.remove(&[path, &[position.as_str()]].concat());
+            changes = changes.remove(&[path, &[position.as_str()]].concat());
         }
     }
     for item in add {
-        patch = patch.add(&[path, &["-"]].concat(), item);
+        changes = changes.add(&[path, &["-"]].concat(), item);
     }
-    patch
+    changes
 }
 
 fn volume(attach: &Attach) -> Value {

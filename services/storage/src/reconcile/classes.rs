@@ -92,25 +92,20 @@ impl Judge {
         }];
         let infra: Api<InfraClass> = Api::all(self.client.clone());
         let name = &class.spec.infra_storage_class;
-        let found = optional(infra.get(name).await)?;
-        conditions.push(match found {
-            Some(_) => self.condition(class, "InfraClassFound", Ok("the infra cluster has the storage class")),
-            None => {
-                let text = format!("the infra cluster has no storage class {name}");
-                self.condition(class, "InfraClassFound", Err(("NotFound", text)))
-            }
-        });
+        let found = optional(infra.get(name).await)?.is_some();
+        conditions.push(self.found(class, "InfraClassFound", found, &format!("storage class {name}")));
         if let Some(name) = class.spec.snapshot_class.as_deref().filter(|name| !name.is_empty()) {
             let snapshots: Api<VolumeSnapshotClass> = Api::all(self.client.clone());
-            conditions.push(match optional(snapshots.get(name).await)? {
-                Some(_) => self.condition(class, "SnapshotClassFound", Ok("the infra cluster has the snapshot class")),
-                None => {
-                    let text = format!("the infra cluster has no volume snapshot class {name}");
-                    self.condition(class, "SnapshotClassFound", Err(("NotFound", text)))
-                }
-            });
+            let found = optional(snapshots.get(name).await)?.is_some();
+            conditions.push(self.found(class, "SnapshotClassFound", found, &format!("volume snapshot class {name}")));
         }
         Ok(StorageClassStatus { observed_generation: class.metadata.generation, conditions })
+    }
+
+    fn found(&self, class: &StorageClass, kind: &str, found: bool, what: &str) -> Condition {
+        let has = format!("the infra cluster has {what}");
+        let lacks = format!("the infra cluster has no {what}");
+        self.condition(class, kind, if found { Ok(has.as_str()) } else { Err(("NotFound", lacks)) })
     }
 
     fn condition(&self, class: &StorageClass, kind: &str, holds: Result<&str, (&str, String)>) -> Condition {

@@ -34,7 +34,7 @@ pub(crate) fn volumes(client: Client, index: SharedIndex, cancel: CancellationTo
 /// The claims of volumes.
 pub(crate) fn claims(client: Client, index: SharedIndex, cancel: CancellationToken) -> impl Future<Output = ()> {
     follow::<PersistentVolumeClaim>(client, index, cancel, Kind::Claims, labels::VOLUME, |index, namespace, name, object| {
-        index.set_claim(namespace, name, object.and_then(parse::claim).map(|(_, _, claim)| claim));
+        index.set_claim(namespace, name, object.and_then(parse::claim).as_ref());
     })
 }
 
@@ -83,7 +83,9 @@ where
             watcher::Event::InitDone => {
                 let gone: Vec<_> = known.difference(&listed).cloned().collect();
                 index.update(|index| {
-                    gone.iter().for_each(|(namespace, name)| put(index, namespace, name, None));
+                    for (namespace, name) in &gone {
+                        put(index, namespace, name, None);
+                    }
                     index.mark_seen(kind);
                 });
                 known = std::mem::take(&mut listed);

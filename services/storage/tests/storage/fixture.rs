@@ -90,9 +90,29 @@ pub(crate) struct Fixture {
     pub(crate) player: Arc<Player>,
     pub(crate) tasks: TaskGroup,
     pub(crate) cancel: CancellationToken,
+    crash: CancellationToken,
+}
+
+fn start_service(
+    server: &ApiServer,
+    tasks: &TaskGroup,
+    cancel: &CancellationToken,
+) -> (VolumeApi, StorageClassApi, CancellationToken) {
+    let service = Service::new(Config::default(), Deps { kube: server.client_named("storage"), clock: Clock::system() });
+    let (volumes, classes, crash) = (service.volumes(), service.classes(), cancel.child_token());
+    let stop = crash.clone();
+    tasks.spawn_finite("service", async move { service.run_background(stop).await });
+    (volumes, classes, crash)
 }
 
 impl Fixture {
+    /// Ends the service at whatever it is doing, and starts another one in its place.
+    pub(crate) fn restart(&mut self) {
+        self.crash.cancel();
+        (self.volumes, self.classes, self.crash) = start_service(&self.server, &self.tasks, &self.cancel);
+    }
+
+
     /// Two machines, m1 and m2, that run; class `fast` offered to everybody.
     pub(crate) async fn start() -> Self {
         let this = Self::bare().await;
@@ -116,11 +136,8 @@ impl Fixture {
         let player = Arc::<Player>::default();
         tasks.spawn("kubevirt", play_kubevirt(client.clone(), player.clone(), cancel.clone()));
         tasks.spawn("cdi", play_cdi(client.clone(), player.clone(), cancel.clone()));
-        let service = Service::new(Config::default(), Deps { kube: server.client_named("storage"), clock: Clock::system() });
-        let (volumes, classes) = (service.volumes(), service.classes());
-        let stop = cancel.clone();
-        tasks.spawn("service", async move { service.run_background(stop).await });
-        let this = Self { server, client, volumes, classes, player, tasks, cancel };
+        let (volumes, classes, crash) = start_service(&server, &tasks, &cancel);
+        let this = Self { server, client, volumes, classes, player, tasks, cancel, crash };
         for machine in ["m1", "m2"] {
             this.add_machine(machine).await;
         }
