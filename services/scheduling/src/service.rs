@@ -4,6 +4,7 @@ use kube::Client;
 use steading_api::scheduling::v1::{
     capacity_service_server::CapacityServiceServer, placement_service_server::PlacementServiceServer,
 };
+use steading_infra::{apply::FieldManager, install::ensure_system_namespace};
 use steading_runtime::{
     CancellationToken,
     clock::Clock,
