@@ -11,6 +11,9 @@ use tokio::sync::watch;
 
 use crate::apiserver::{ApiError, RequestInfo, Verb};
 
+/// How many watches may be open at once; far more than 1,000 tenants' need, far less than what would exhaust memory.
+const MAX_WATCHES: usize = 16_384;
+
 /// What happens to a request that a rule strikes.
 #[derive(Clone, Debug)]
 pub enum Effect {
@@ -327,9 +330,13 @@ impl Faults {
         verdict
     }
 
-    pub(crate) fn opened(&self, info: &RequestInfo) -> WatchGuard {
+    /// Takes an open watch into the list; none when there are too many.
+    pub(crate) fn opened(&self, info: &RequestInfo) -> Option<WatchGuard> {
         let (cut, signal) = watch::channel(None);
         let mut state = self.state.lock();
+        if state.watches.len() >= MAX_WATCHES {
+            return None;
+        }
         state.next_id += 1;
         let id = state.next_id;
         state.watches.push(OpenWatch {
@@ -337,11 +344,11 @@ impl Faults {
             info: info.clone(),
             cut,
         });
-        WatchGuard {
+        Some(WatchGuard {
             faults: self.clone(),
             id,
             signal,
-        }
+        })
     }
 }
 

@@ -64,13 +64,15 @@ pub(crate) fn answer(target: &Target<'_>) -> Result<Answer, ApiError> {
         .get("timeoutSeconds")
         .and_then(|text| text.parse().ok())
         .filter(|seconds| *seconds > 0);
+    let guard = target.server.faults().opened(target.info);
+    let guard = guard.ok_or_else(|| ApiError::too_many_requests("too many watches are open", 1))?;
     let watch = Watch {
         collection,
         namespace: target.info.ns().to_owned(),
         selection,
         writer: Writer::new(target)?,
         bookmarks: query.flag("allowWatchBookmarks"),
-        guard: target.server.faults().opened(target.info),
+        guard,
         timeout: timeout.map_or(DEFAULT_TIMEOUT, Duration::from_secs),
         initial,
         mark_initial_end: send_initial == Some(true),
