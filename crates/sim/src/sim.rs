@@ -14,6 +14,7 @@ use crate::{
         nodes::{self, Power, Shape},
         scheduler, snapshots,
         tenants::{self, Tenants},
+        virt,
     },
     counters::Counters,
     faults::Faults,
@@ -122,7 +123,7 @@ impl Sim {
         let network = Network { tenants: self.tenants.clone(), server_url: self.url.clone() };
         let shape = Shape { nodes: config.infra_nodes, zones: config.zones };
         let tasks = &mut self.tasks;
-        // VIRT install
+        virt::install(&self.server, &context("virt-api"));
         tasks.spawn(nodes::run(context("kubelet"), shape, self.power.clone(), cancel()));
         tasks.spawn(kubelet::run(context("kubelet"), POD_NETWORK, cancel()));
         tasks.spawn(scheduler::run(context("kube-scheduler"), cancel()));
@@ -130,7 +131,7 @@ impl Sim {
         tasks.spawn(cdi::run(context("cdi"), cancel()));
         tasks.spawn(snapshots::run(context("snapshot-controller"), cancel()));
         tasks.spawn(load_balancers::run(context("load-balancer"), cancel()));
-        // VIRT run
+        tasks.spawn(virt::run(context("virt-controller"), cancel()));
         tasks.spawn(tenants::run(context("tenants"), self.tenants.clone(), self.url.clone(), cancel()));
         tasks.spawn(guests::run(context("guests"), self.guests.clone(), network, cancel()));
     }

@@ -25,19 +25,24 @@ use std::{
 };
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::{Api, ResourceExt, api::PostParams, runtime::watcher};
+use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
+use kube::{
+    Api, ResourceExt,
+    api::{Patch, PatchParams, PostParams},
+    runtime::watcher,
+};
 use parking_lot::Mutex;
+use serde_json::json;
 use steading_infra::{
     cdi::DataVolume,
-    kubevirt::{VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration},
+    kubevirt::{KubeVirt, VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration},
     labels,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::{
     Context,
-    drive::{Again, Cache, Seen, follow, work_off},
+    drive::{Again, Cache, Seen, follow, unless_there, work_off},
     timers::Timers,
 };
 use crate::apiserver::{ApiServer, Key};
@@ -96,8 +101,32 @@ struct Virt {
     users_of: Index,
 }
 
+/// Makes KubeVirt's own object, by which others find its version and features. On a real cluster it is there already.
+async fn announce(context: &Context) -> kube::Result<()> {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "kubevirt" } });
+    let namespace: Namespace = serde_json::from_value(namespace).map_err(kube::Error::SerdeError)?;
+    unless_there(Api::all(context.client.clone()).create(&PostParams::default(), &namespace).await)?;
+    let kubevirt = json!({
+        "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": { "name": "kubevirt", "namespace": "kubevirt" },
+        "spec": { "configuration": { "developerConfiguration": { "featureGates": ["DeclarativeHotplugVolumes", "Snapshot"] } } },
+    });
+    let kubevirt: KubeVirt = serde_json::from_value(kubevirt).map_err(kube::Error::SerdeError)?;
+    let api: Api<KubeVirt> = Api::namespaced(context.client.clone(), "kubevirt");
+    if unless_there(api.create(&PostParams::default(), &kubevirt).await)?.is_some() {
+        let status = json!({ "status": {
+            "phase": "Deployed", "observedKubeVirtVersion": "v1.8.0",
+            "conditions": [{ "type": "Available", "status": "True", "reason": "AllComponentsReady", "lastTransitionTime": context.stamp() }],
+        }});
+        api.patch_status("kubevirt", &PatchParams::default(), &Patch::Merge(status)).await?;
+    }
+    Ok(())
+}
+
 /// Runs until `cancel`.
 pub async fn run(context: Context, cancel: CancellationToken) {
+    if let Err(error) = announce(&context).await {
+        tracing::debug!(%error, "KubeVirt's own object was not made");
+    }
     let client = || context.client.clone();
     let (vms, seen_vms) = follow(Api::<VirtualMachine>::all(client()), watcher::Config::default());
     let (vmis, seen_vmis) = follow(Api::<VirtualMachineInstance>::all(client()), watcher::Config::default());

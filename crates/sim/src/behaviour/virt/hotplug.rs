@@ -127,7 +127,8 @@ impl Virt {
         let taken: BTreeSet<String> = status.volume_status.iter().map(|found| found.target.clone()).collect();
         let index = status.volume_status.iter().position(|found| found.name == volume.name);
         let mut seen = index.map_or_else(|| VolumeStatus { name: volume.name.clone(), ..VolumeStatus::default() }, |index| status.volume_status.swap_remove(index));
-        let step = format!("plug {}", volume.name);
+        // One moment for all volumes of a pod: they become ready with one write.
+        let step = format!("plug {}", holder.and_then(|holder| holder.attach_pod_name.clone()).unwrap_or_default());
         let ready = seen.phase == Some(VolumePhase::Ready);
         let mut again = None;
         let (phase, reason) = match (bound, holder) {
@@ -168,7 +169,6 @@ impl Virt {
             if stays {
                 return true;
             }
-            self.timers.reset(key, &format!("plug {}", seen.name));
             let step = format!("unplug {}", seen.name);
             let left = self.timers.left(key, &step, self.context.pace.hotplug / 2);
             if left.is_none() {
