@@ -30,7 +30,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let report = Report::new(args.json);
     report.step("start", "starting a simulated infra cluster, four services and the gateway");
     let simulation = crate::stack::simulation(&args.simulation);
-    let mut stack = Stack::start(StackConfig { infra: Infra::Simulated(simulation), ..StackConfig::default() }).await?;
+    let stack = Stack::start(StackConfig { infra: Infra::Simulated(simulation), ..StackConfig::default() }).await?;
     report.done(&format!("gateway on {}", stack.gateway_url()));
 
     let pace = if args.fast || args.json { Pace::Fast } else { Pace::Readable };

@@ -1,8 +1,18 @@
-//! tmp
+//! The `steading` command: the whole system in one process, a demonstration of it, and the user's commands.
+//!
+//! - [`stack`] starts the services, the gateway and, unless a kubeconfig is given, a simulated infra cluster. The
+//!   whole-stack tests use the very same library.
+//! - [`demo`] drives a stack through its public API from an empty infra cluster to a drained node, then checks it.
+//! - [`commands`] act on resources of any kind; they are driven by the contracts' descriptors ([`kinds`], [`client`]).
+//!
+//! Nothing here decides anything about machines: what the services do not serve, the command cannot do.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "a command line talks to people")]
+
 pub mod args;
 pub mod client;
 pub mod commands;
+pub mod demo;
 pub mod kinds;
 pub mod output;
-pub mod demo { pub mod api; pub mod checks; pub mod flow; pub mod report; pub mod tenant; pub mod witness; }
+pub mod run;
+pub mod stack;

@@ -106,7 +106,7 @@ impl Demo<'_> {
             .create(
                 "storageClasses/fast",
                 json!({
-                    "infraStorageClass": "block", "projects": [PROJECT], "maxSize": "100Gi",
+                    "infraStorageClass": "standard", "projects": [PROJECT], "maxSize": "100Gi",
                     "accessModes": ["ACCESS_MODE_READ_WRITE_MANY"], "volumeModes": ["VOLUME_MODE_BLOCK"],
                     "expansionAllowed": true,
                 }),

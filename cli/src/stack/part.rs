@@ -125,7 +125,7 @@ impl Launch {
                 tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
             }
             Part::Lifecycle => {
-                use steading_lifecycle::{Config, Deps, PeerArgs, Peers, Service};
+                use steading_lifecycle::{Config, Deps, Peers, Service, config::PeerArgs};
                 let peers = Peers::connect(&PeerArgs {
                     templating: self.url(Part::Templating),
                     scheduling: self.url(Part::Scheduling),

@@ -91,7 +91,7 @@ fn plan_status(policy: &PlacementPolicy, now: jiff::Timestamp) -> Option<Placeme
     let old = policy.status.clone().unwrap_or_default();
     let before = old.conditions.iter().find(|c| c.type_ == "Accepted");
     let same = |c: &&Condition| c.status == status && c.message == message && c.observed_generation == Some(generation);
-    if before.filter(same).is_some() {
+    if before.as_ref().is_some_and(same) {
         return None;
     }
     let since = before.filter(|c| c.status == status).map_or(Time(now), |c| c.last_transition_time.clone());

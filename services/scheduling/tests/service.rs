@@ -1,5 +1,7 @@
 //! The service on the simulated infra cluster: the same calls that clients make, without sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{future::Future, time::Duration};
 
 use steading_api::{

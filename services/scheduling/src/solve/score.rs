@@ -128,7 +128,7 @@ fn taints(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&Snapshot
 fn least_allocated(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
     let points = |node: &&SnapshotNode| {
         let (cpu, memory) = fractions(node, workload);
-        ((FULL - cpu) + (FULL - memory)) / 2
+        FULL - i64::midpoint(cpu, memory)
     };
     nodes.iter().map(points).collect()
 }
