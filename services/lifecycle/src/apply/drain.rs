@@ -53,6 +53,7 @@ pub async fn drain(
 ) -> Result<DrainStep, Error> {
     let key = (namespace.to_owned(), machine.to_owned());
     let client = context.observed.tenant(namespace).and_then(|tenant| tenant.client());
+    let policy = &with_escalation(policy, context, namespace, machine);
     let mut attempts = context.memory.lock().evictions.get(&key).cloned().unwrap_or_default();
     let result = match client {
         Some(client) => drain_node(&client, machine, policy, started, &mut attempts, || context.clock.now()).await,
@@ -75,6 +76,17 @@ pub async fn drain(
         }
     }
     Ok(step)
+}
+
+/// A maintenance may have set a deadline of its own on the machine.
+fn with_escalation(policy: &DrainPolicy, context: &Context, namespace: &str, machine: &str) -> DrainPolicy {
+    let vm = context.observed.vms.get(namespace, machine);
+    let seconds = vm.as_ref().and_then(|vm| vm.annotations().get(labels::DRAIN_FORCE_AFTER)?.parse().ok());
+    let force_after = match (policy.force_after, seconds.map(Duration::from_secs)) {
+        (Some(own), Some(other)) => Some(own.min(other)),
+        (own, other) => own.or(other),
+    };
+    DrainPolicy { force_after, ..policy.clone() }
 }
 
 fn unreachable(message: &str) -> DrainStep {

@@ -76,8 +76,9 @@ impl World {
         if limit >= outcome.actions.len() {
             self.seen().status = outcome.status;
         }
-        let moving = self.machines().iter().filter(|m| m.migrating || m.replace_requested.is_some() || m.evacuation.is_some());
-        self.most = self.most.max(moving.count());
+        let begun = |m: &&ObservedMachine| m.migrating || m.replace_requested.is_some() || m.evacuation.is_some();
+        let moving = self.machines().iter().filter(begun).count();
+        self.most = self.most.max(moving);
         outcome.actions
     }
 
