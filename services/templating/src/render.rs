@@ -122,8 +122,11 @@ pub fn rename(machine: &Machine, name: &str) -> Machine {
     }
 }
 
+/// Takes a JSON pointer and what either side has there.
+pub type Report<'a> = dyn FnMut(&str, Option<&Value>, Option<&Value>) + 'a;
+
 /// Walks two values and reports where they differ, with the JSON pointer and what either side has.
-pub fn differences(path: &str, from: &Value, to: &Value, report: &mut dyn FnMut(&str, Option<&Value>, Option<&Value>)) {
+pub fn differences(path: &str, from: &Value, to: &Value, report: &mut Report<'_>) {
     match (from, to) {
         (Value::Object(a), Value::Object(b)) => {
             let keys: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
@@ -142,7 +145,7 @@ pub fn differences(path: &str, from: &Value, to: &Value, report: &mut dyn FnMut(
     }
 }
 
-fn step(path: &str, from: Option<&Value>, to: Option<&Value>, report: &mut dyn FnMut(&str, Option<&Value>, Option<&Value>)) {
+fn step(path: &str, from: Option<&Value>, to: Option<&Value>, report: &mut Report<'_>) {
     match (from, to) {
         (Some(a), Some(b)) => differences(path, a, b, report),
         (a, b) => report(path, a, b),

@@ -1,5 +1,7 @@
 //! The service on the simulated infra cluster: the same calls that clients make, without sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 use std::{future::Future, time::Duration};
 
 use futures::StreamExt;
@@ -162,7 +164,7 @@ async fn a_projects_own_type_lives_through_create_update_and_delete() {
 
         let listed = proto::ListInstanceTypesRequest { filter: "vcpus=4 AND labels.team=a".into(), parent: "projects/acme".into(), ..Default::default() };
         let listed = stack.catalog.list_instance_types(call(listed)).await.expect("listed").into_inner();
-        assert_eq!(listed.instance_types, [made.clone()]);
+        assert_eq!(listed.instance_types, std::slice::from_ref(&made));
 
         let update = proto::UpdateInstanceTypeRequest {
             instance_type: Some(proto::InstanceType { memory: "16Gi".into(), ..made.clone() }),

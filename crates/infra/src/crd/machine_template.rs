@@ -1,5 +1,11 @@
 //! `MachineTemplate`: what machines are made of. Owned by templating; its revisions are ControllerRevisions.
 
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the schema derive repeats the struct inside a function, and columns repeat their types"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{api::core::v1::PodDNSConfig, apimachinery::pkg::apis::meta::v1::Condition};

@@ -3,6 +3,12 @@
 //! The fields are those of a pod's spec, with the types of the Kubernetes API, so that what an operator knows of
 //! affinity and spread constraints holds here word by word.
 
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the schema derive repeats the struct inside a function, and columns repeat their types"
+)]
+
 use std::collections::BTreeMap;
 
 use k8s_openapi::{

@@ -272,5 +272,10 @@ fn content_hash<M: Message>(name: &str, message: &M) -> String {
     let mut bytes = message.encode_to_vec();
     bytes.sort_unstable();
     let digest = Sha256::new().chain_update(name).chain_update([0]).chain_update(bytes).finalize();
-    digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    digest.iter().take(16).fold(String::new(), |mut text, byte| {
+        use std::fmt::Write;
+        // Writing to a String cannot fail.
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

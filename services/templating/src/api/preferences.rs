@@ -55,7 +55,7 @@ impl Collection for Preferences {
 
     fn message(&self, object: &Self::Object) -> Option<proto::Preference> {
         let name = PreferenceName::from_object_name(&object.name_any())?;
-        if name.scope.project().map(|p| p.as_str()) != object.labels().get(labels::PROJECT).map(String::as_str) {
+        if name.scope.project().map(steading_model::ids::Id::as_str) != object.labels().get(labels::PROJECT).map(String::as_str) {
             return None;
         }
         convert_preference::preference(object, &serde_json::to_value(&object.spec).ok()?)

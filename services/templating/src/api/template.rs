@@ -73,13 +73,12 @@ impl TemplateApi {
     ) -> Result<proto::RenderMachineTemplateResponse, RpcError> {
         let name = parse("name", &request.name)?;
         context.authorize(Action::new(Verb::Custom("render"), Templates::KIND, &name)).await?;
-        let (revision, spec) = match &request.machine_template {
-            Some(proposal) => (String::new(), proposed(proposal)?),
-            None => {
-                let id = revision_of("revision", &name, &request.revision)?;
-                let template = self.stored(&name).await?;
-                revisions::find(&self.infra.kube, &name, &template, id).await?
-            }
+        let (revision, spec) = if let Some(proposal) = &request.machine_template {
+            (String::new(), proposed(proposal)?)
+        } else {
+            let id = revision_of("revision", &name, &request.revision)?;
+            let template = self.stored(&name).await?;
+            revisions::find(&self.infra.kube, &name, &template, id).await?
         };
         let resolved = self.templates().check(&name, &spec).await?;
         let machine = machine(&name, &revision, request.machine.as_ref())?;
@@ -448,7 +447,8 @@ impl TemplateService for TemplateApi {
         request: Request<proto::RollbackMachineTemplateRequest>,
     ) -> Result<Response<proto::MachineTemplate>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(self.rollback(&context, request.get_ref()).await?))
+        // Large on the stack: an update inside a method of its own.
+        Ok(Response::new(Box::pin(self.rollback(&context, request.get_ref())).await?))
     }
 
     async fn render_machine_template(

@@ -64,7 +64,7 @@ impl ImageSpec {
             self.preallocation, self.refresh
         ]);
         let digest = Sha256::digest(parts.to_string());
-        digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect()
+        super::hex(digest.get(..5).unwrap_or_default())
     }
 
     /// Name of the golden DataVolume of a content.

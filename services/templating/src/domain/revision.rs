@@ -25,7 +25,7 @@ pub fn content(spec: &MachineTemplateSpec) -> MachineTemplateSpec {
 pub fn content_hash(spec: &MachineTemplateSpec) -> String {
     // Structs serialise in the order of their fields and their maps are sorted, so equal contents have equal texts.
     let text = serde_json::to_string(&content(spec)).unwrap_or_default();
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    super::hex(&Sha256::digest(text))
 }
 
 /// Id of the revision that a template has now.

@@ -121,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_status_is_written_once() {
-        let mut template = MachineTemplate::new("acme--web", Default::default());
+        let mut template = MachineTemplate::new("acme--web", steading_infra::crd::machine_template::MachineTemplateSpec::default());
         let revision = ("abc".to_owned(), 1);
         let now = jiff::Timestamp::UNIX_EPOCH;
         let status = plan_status(&template, &revision, &Ok(()), now).expect("a status");

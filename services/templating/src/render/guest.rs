@@ -38,7 +38,7 @@ pub fn user_data(spec: &MachineTemplateSpec) -> String {
     let mut text = if spec.user_data.is_empty() { "#cloud-config".to_owned() } else { spec.user_data.trim_end().to_owned() };
     text.push_str("\nssh_authorized_keys:\n");
     for key in &spec.ssh_authorized_keys {
-        text.push_str(&format!("  - \"{key}\"\n"));
+        text.extend(["  - \"", key, "\"\n"]);
     }
     text
 }
@@ -180,24 +180,22 @@ pub(super) fn networks(spec: &MachineTemplateSpec) -> Vec<Value> {
     if spec.interfaces.is_empty() {
         return vec![json!({"name": DEFAULT_INTERFACE, "pod": {}})];
     }
-    let network = |interface: &InterfaceSpec| match &interface.multus {
-        Some(multus) => {
+    let network = |interface: &InterfaceSpec| {
+        if let Some(multus) = &interface.multus {
             let mut fields = json!({"networkName": multus.network_name});
             if multus.default {
                 fields["default"] = json!(true);
             }
-            json!({"name": interface.name, "multus": fields})
+            return json!({"name": interface.name, "multus": fields});
         }
-        None => {
-            let mut fields = json!({});
-            if let Some(range) = &interface.vm_network_cidr {
-                fields["vmNetworkCIDR"] = json!(range);
-            }
-            if let Some(range) = &interface.vm_ipv6_network_cidr {
-                fields["vmIPv6NetworkCIDR"] = json!(range);
-            }
-            json!({"name": interface.name, "pod": fields})
+        let mut fields = json!({});
+        if let Some(range) = &interface.vm_network_cidr {
+            fields["vmNetworkCIDR"] = json!(range);
         }
+        if let Some(range) = &interface.vm_ipv6_network_cidr {
+            fields["vmIPv6NetworkCIDR"] = json!(range);
+        }
+        json!({"name": interface.name, "pod": fields})
     };
     spec.interfaces.iter().map(network).collect()
 }

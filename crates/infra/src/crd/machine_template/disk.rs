@@ -1,5 +1,11 @@
 //! Disks of a machine template and where their content comes from. Images describe their source in the same words.
 
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "the schema derive repeats the struct inside a function, and columns repeat their types"
+)]
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
