@@ -3,8 +3,9 @@
 //! | type | form | longest | used for |
 //! |---|---|---|---|
 //! | [`Id`] | `[a-z]([a-z0-9-]*[a-z0-9])?`, no `--` | 28 | what a user chooses: projects, clusters, pools, templates, storage classes, maintenances |
-//! | [`ObjectId`] | a DNS label, no `--` excluded | 63 | what we or Kubernetes make up: machines, volumes, snapshots, load balancers |
+//! | [`ObjectId`] | a DNS label, no `--` excluded | 63 | what we or Kubernetes make up: machines, volumes, snapshots |
 //! | [`CatalogueId`] | DNS labels joined by dots, no `--` | 63 | instance types, preferences, images, policies (`u1.medium`) |
+//! | [`ServiceId`] | `<namespace>.<service>` | 127 | load balancers, which are the tenants' Services |
 //! | [`NodeId`] | a DNS subdomain | 253 | infra nodes |
 //!
 //! An [`Id`] has no `--` so that `<project>--<cluster>` splits in one way only and, with 28 characters a side,
@@ -44,6 +45,8 @@ pub const MAX_ID: usize = 28;
 pub const MAX_LABEL: usize = 63;
 /// Most characters of a DNS subdomain as Kubernetes accepts it for object names.
 pub const MAX_SUBDOMAIN: usize = 253;
+/// Most characters of a tenant Service's id: two DNS labels and a dot.
+pub const MAX_SERVICE: usize = 2 * MAX_LABEL + 1;
 
 fn is_label(text: &str) -> bool {
     let bytes = text.as_bytes();
@@ -64,6 +67,11 @@ fn is_catalogue_id(text: &str) -> bool {
 fn is_subdomain(text: &str) -> bool {
     text.split('.')
         .all(|label| label.len() <= MAX_LABEL && is_label(label))
+}
+
+fn is_service(text: &str) -> bool {
+    let labels = |label: &str| label.len() <= MAX_LABEL && is_label(label);
+    text.split_once('.').is_some_and(|(namespace, service)| labels(namespace) && labels(service))
 }
 
 fn check(
@@ -196,6 +204,10 @@ id_type! {
     CatalogueId, MAX_LABEL, "[a-z0-9]([a-z0-9-]*[a-z0-9])? joined by dots, without `--`", is_catalogue_id
 }
 id_type! {
+    /// A tenant's Service: its namespace and its name, joined by a dot (`default.web`).
+    ServiceId, MAX_SERVICE, "<namespace>.<service>", is_service
+}
+id_type! {
     /// Name of an infra node: a DNS subdomain of at most 253 characters.
     NodeId, MAX_SUBDOMAIN, "a DNS subdomain", is_subdomain
 }
@@ -245,6 +257,8 @@ mod tests {
         assert!(ObjectId::parse("7f").is_ok());
         assert!(ObjectId::parse("a".repeat(64)).is_err());
         assert!(ObjectId::parse("a.b").is_err());
+        assert!(ServiceId::parse("default.web").is_ok());
+        assert!(ServiceId::parse("default").is_err() && ServiceId::parse("a.b.c").is_err());
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ids::{Id, ObjectId},
+    ids::{Id, ObjectId, ServiceId},
     name::{NameError, ProjectName, SEPARATOR, macros::text_conversions, split_object_name},
 };
 
@@ -151,6 +151,6 @@ cluster_child! {
 }
 cluster_child! {
     /// A load balancer: the infra Service of a tenant Service.
-    LoadBalancerName, "LoadBalancer", "loadBalancers", ObjectId,
+    LoadBalancerName, "LoadBalancer", "loadBalancers", ServiceId,
     "projects/{project}/clusters/{cluster}/loadBalancers/{id}"
 }
