@@ -124,7 +124,10 @@ impl Index {
 
     /// Notes that a kind was listed whole.
     pub fn mark_seen(&mut self, kind: Kind) {
-        self.broken.remove(&kind);
+        if self.broken.remove(&kind) {
+            // What was asked for meanwhile was put off.
+            self.note_all();
+        }
         if self.seen.insert(kind) && self.is_complete() {
             // Also when there is nothing yet: those who wait for the index must wake.
             self.number += 1;

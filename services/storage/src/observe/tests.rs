@@ -55,8 +55,11 @@ fn a_broken_watch_makes_everything_unknown() {
     assert_eq!(state(&index, "data"), AttachmentState::Detached);
     index.mark_broken(Kind::Instances, true);
     assert_eq!(state(&index, "data"), AttachmentState::Unknown);
-    index.mark_broken(Kind::Instances, false);
+    let number = index.number();
+    index.mark_seen(Kind::Instances);
     assert_eq!(state(&index, "data"), AttachmentState::Detached);
+    let Since::Changes(changes, _) = index.since(number) else { panic!("within the log") };
+    assert_eq!(changes, [Change::Volume(NS.into(), "data".into())], "everything is looked at again");
     assert_eq!(Index::default().attachment(&mk_volume("data")).state, AttachmentState::Unknown);
 }
 
