@@ -29,5 +29,5 @@ pub mod reconcile;
 pub mod service;
 pub mod tenant;
 
-pub use config::Config;
+pub use config::{Config, PeerArgs};
 pub use service::{Deps, Peers, Service};

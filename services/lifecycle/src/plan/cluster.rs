@@ -153,8 +153,7 @@ mod tests {
     #[test]
     fn a_cluster_goes_in_the_safe_order() {
         let mut remains = Remains { balancers: 1, pools: 1, machines: 1, volumes: 1, namespace: true };
-        let mut step = || plan_teardown(&remains, VolumeDeletionPolicy::Delete);
-        assert_eq!(step(), Teardown::Balancers);
+        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Delete), Teardown::Balancers);
         remains.balancers = 0;
         assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Delete), Teardown::Pools);
         (remains.pools, remains.machines) = (0, 0);

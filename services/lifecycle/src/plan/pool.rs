@@ -76,15 +76,17 @@ pub fn plan_pool(wish: &PoolWish, machines: &[PoolMachine]) -> PoolPlan {
     let total = current.len();
 
     let shortfall = wish.replicas.saturating_sub(total);
-    let updated = total - outdated.len() + shortfall;
+    // Broken machines that the pool is told to keep do no work, but they count as missing already: others may still be replaced.
+    let kept = current.iter().filter(|m| m.availability == Availability::Broken && !is_outdated(wish, m)).count();
+    let updated = (total - outdated.len()).saturating_sub(kept) + shortfall;
     let room = (wish.replicas + wish.surge()).saturating_sub(total + shortfall + going);
     let surge = if outdated.is_empty() { 0 } else { wish.replicas.saturating_sub(updated).min(room) };
 
     let mut remove: Vec<(String, RemoveReason)> = Vec::new();
     let mut taken = BTreeSet::new();
     let available = current.iter().filter(|m| m.availability == Availability::Available).count();
-    let mut spare = available.saturating_sub(wish.replicas.saturating_sub(wish.unavailable()));
-    let mut spare_whole = available.saturating_sub(wish.replicas);
+    let mut spare = available.saturating_sub(wish.replicas.saturating_sub(wish.unavailable().max(kept)));
+    let mut spare_whole = available.saturating_sub(wish.replicas.saturating_sub(kept));
     let mut order = outdated.clone();
     order.sort_by_key(|m| (m.availability != Availability::Broken, !m.replace, m.created, m.name.clone()));
     for machine in order {
