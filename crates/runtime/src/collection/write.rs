@@ -5,7 +5,8 @@ use kube::{
     Resource, ResourceExt,
     api::{DeleteParams, PostParams, Preconditions},
 };
-use prost::Message;
+use serde::Serialize;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 use steading_api::{error::RpcError, reflect, types::v1::ErrorReason};
 
@@ -78,12 +79,12 @@ pub async fn create<C: Collection>(
     context.authorize(Action::new(Verb::Create, C::KIND, &request.parent)).await?;
 
     let api = collection.api(&name)?;
-    let hash = content_hash(&name, message);
     let found = api.get_opt(&object_name).await.map_err(|e| kube_error(C::KIND, &name, &e))?;
     if let Some(existing) = found {
-        return replay(collection, request, &hash, &name, &existing);
+        return replay(collection, request, message, &name, &existing).await;
     }
     let mut object = collection.object(&name, message, None).await?;
+    let hash = content_hash(&object)?;
     let meta = object.meta_mut();
     meta.name = Some(object_name.clone());
     meta.resource_version = None;
@@ -105,7 +106,7 @@ pub async fn create<C: Collection>(
             // Somebody was faster, possibly this very request on another replica.
             Err(kube::Error::Api(status)) if status.is_already_exists() => {
                 let existing = fetch(collection, &name, &object_name).await?;
-                return replay(collection, request, &hash, &name, &existing);
+                return replay(collection, request, message, &name, &existing).await;
             }
             // What is to be created cannot be missing; its namespace or its kind is.
             Err(kube::Error::Api(status)) if status.is_not_found() => {
@@ -121,10 +122,10 @@ pub async fn create<C: Collection>(
     collection.message(&stored).ok_or_else(RpcError::internal)
 }
 
-fn replay<C: Collection>(
+async fn replay<C: Collection>(
     collection: &C,
     request: &CreateRequest<C::Message>,
-    hash: &str,
+    message: &C::Message,
     name: &str,
     existing: &C::Object,
 ) -> Result<C::Message, RpcError> {
@@ -133,6 +134,7 @@ fn replay<C: Collection>(
     if !same_request {
         return Err(RpcError::already_exists(C::KIND, name));
     }
+    let hash = content_hash(&collection.object(name, message, None).await?)?;
     if annotation(C::KEYS.request_hash) != hash {
         return Err(RpcError::new(
             ErrorReason::RequestIdReused,
@@ -266,16 +268,58 @@ fn missing(field: &str) -> RpcError {
     RpcError::new(ErrorReason::InvalidField, format!("{field}: must be set")).with_field(field, "must be set")
 }
 
-/// Digest of a create's content. Maps have no order on the wire, so it is made from the parts that have one.
-fn content_hash<M: Message>(name: &str, message: &M) -> String {
-    // Field by field sorted: prost writes maps in the order of their hash, which differs between processes.
-    let mut bytes = message.encode_to_vec();
-    bytes.sort_unstable();
-    let digest = Sha256::new().chain_update(name).chain_update([0]).chain_update(bytes).finalize();
-    digest.iter().take(16).fold(String::new(), |mut text, byte| {
+/// Digest of what a create wants, made from the object before anybody has seen it.
+fn content_hash<K: Serialize>(object: &K) -> Result<String, RpcError> {
+    let value = serde_json::to_value(object).map_err(|_| RpcError::internal())?;
+    let mut text = String::new();
+    canonical(&value, &mut text);
+    Ok(Sha256::digest(text).iter().take(16).fold(String::new(), |mut text, byte| {
         use std::fmt::Write;
         // Writing to a String cannot fail.
         let _ = write!(text, "{byte:02x}");
         text
-    })
+    }))
+}
+
+/// JSON with sorted keys: maps of messages have no order of their own.
+fn canonical(value: &Value, text: &mut String) {
+    match value {
+        Value::Object(map) => {
+            let mut keys: Vec<&String> = map.keys().collect();
+            keys.sort_unstable();
+            text.push('{');
+            for key in keys {
+                canonical(&Value::String(key.clone()), text);
+                text.push(':');
+                canonical(map.get(key).unwrap_or(&Value::Null), text);
+                text.push(',');
+            }
+            text.push('}');
+        }
+        Value::Array(list) => {
+            text.push('[');
+            for item in list {
+                canonical(item, text);
+                text.push(',');
+            }
+            text.push(']');
+        }
+        other => text.push_str(&other.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_order_of_keys_does_not_matter_and_everything_else_does() {
+        let hash = |value: Value| content_hash(&value).expect("a hash");
+        assert_eq!(hash(json!({"a": 1, "b": {"c": 2, "d": 3}})), hash(json!({"b": {"d": 3, "c": 2}, "a": 1})));
+        assert_ne!(hash(json!({"a": "12"})), hash(json!({"a": "21"})));
+        assert_ne!(hash(json!({"a": [1, 2]})), hash(json!({"a": [2, 1]})));
+        assert_ne!(hash(json!({"a": {"b": 1}})), hash(json!({"a": {}, "b": 1})));
+    }
 }
