@@ -152,13 +152,10 @@ where
     }
 
     fn take(&mut self, event: Option<kube::Result<RawEvent<K>>>) -> Result<Option<WatchEvent<K>>> {
-        let event = match event {
-            Some(Ok(event)) => event,
+        let Some(Ok(event)) = event else {
             // The request ended or broke: the next one goes on from the last version seen.
-            None | Some(Err(_)) => {
-                self.raw = None;
-                return Ok(None);
-            }
+            self.raw = None;
+            return Ok(None);
         };
         self.failures = 0;
         let event = match event {

@@ -1,5 +1,7 @@
 //! Machines on the simulated infra cluster, from creation to the end, through `kube::Client`.
 
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stderr, reason = "helpers of tests fail like tests")]
+
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{

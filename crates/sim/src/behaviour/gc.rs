@@ -18,6 +18,8 @@ use crate::apiserver::{ApiServer, Change, Collection, Key, Object, ResourceDef, 
 
 /// Events taken from one collection's log at a time.
 const BATCH: usize = 1_024;
+/// Changes that come this close together are looked at together: a busy cluster changes hundreds of times a second.
+const GATHER: Duration = Duration::from_millis(10);
 /// Deletions under way at a time.
 const MAX_RUNNING: usize = 32;
 /// Pause before deletions that failed are tried again, and before a namespace with finalizers inside is looked at again.
@@ -146,7 +148,12 @@ pub async fn run(context: Context, server: ApiServer, cancel: CancellationToken)
         let waits = !retry.is_empty() || !graph.terminating.is_empty() || !graph.foreground.is_empty();
         tokio::select! {
             () = cancel.cancelled() => return,
-            () = changed(&server, &seen) => {}
+            () = changed(&server, &seen) => {
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = context.time.sleep(GATHER) => {}
+                }
+            }
             () = context.time.sleep(RETRY), if waits => {}
         }
     }

@@ -160,10 +160,8 @@ pub async fn set_unreachable(api: &Api<Node>, node: &Node, on: bool) -> kube::Re
 /// Conditions as the kubelet (`up`) or the node controller (not `up`) writes them.
 pub fn conditions(now: &str, up: bool) -> Value {
     let condition = |type_: &str, good: &str, reason: &str| {
-        let (status, reason, message) = match up {
-            true => (good, reason, "as it should be"),
-            false => ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status."),
-        };
+        let (status, reason, message) =
+            if up { (good, reason, "as it should be") } else { ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.") };
         json!({
             "type": type_, "status": status, "reason": reason, "message": message,
             "lastHeartbeatTime": now, "lastTransitionTime": now,

@@ -78,7 +78,9 @@ impl Scheduler {
                     Ok(watcher::Event::InitDone) => {
                         let gone: Vec<String> =
                             self.snapshot.nodes().map(|(name, _)| name.to_owned()).filter(|name| !seen_nodes.contains(name)).collect();
-                        gone.iter().for_each(|name| self.snapshot.remove_node(name));
+                        for name in gone {
+                            self.snapshot.remove_node(&name);
+                        }
                         nodes_known = true;
                         self.unstick();
                     }

@@ -128,8 +128,8 @@ pub async fn run(context: Context, cancel: CancellationToken) {
         tracing::debug!(%error, "KubeVirt's own object was not made");
     }
     let client = || context.client.clone();
-    let (vms, seen_vms) = follow(Api::<VirtualMachine>::all(client()), watcher::Config::default());
-    let (vmis, seen_vmis) = follow(Api::<VirtualMachineInstance>::all(client()), watcher::Config::default());
+    let (machines, seen_machines) = follow(Api::<VirtualMachine>::all(client()), watcher::Config::default());
+    let (instances, seen_instances) = follow(Api::<VirtualMachineInstance>::all(client()), watcher::Config::default());
     let ours = watcher::Config::default().labels(labels::KUBEVIRT_ROLE);
     let (pods, seen_pods) = follow(Api::<Pod>::all(client()), ours);
     let (migrations, seen_migrations) = follow(Api::<VirtualMachineInstanceMigration>::all(client()), watcher::Config::default());
@@ -138,8 +138,8 @@ pub async fn run(context: Context, cancel: CancellationToken) {
     let virt = Virt {
         timers: Timers::new(&context),
         context: context.clone(),
-        vms,
-        vmis,
+        vms: machines,
+        vmis: instances,
         pods,
         migrations,
         volumes,
@@ -149,8 +149,8 @@ pub async fn run(context: Context, cancel: CancellationToken) {
         users_of: Index::default(),
     };
     let keys = futures::stream::select_all([
-        keys(&virt, seen_vms, Virt::see_vm),
-        keys(&virt, seen_vmis, Virt::see_vmi),
+        keys(&virt, seen_machines, Virt::see_vm),
+        keys(&virt, seen_instances, Virt::see_vmi),
         keys(&virt, seen_pods, Virt::see_pod),
         keys(&virt, seen_migrations, Virt::see_migration),
         keys(&virt, seen_volumes, |virt, seen| virt.users(&seen.key)),
@@ -267,5 +267,6 @@ fn node_of(pod: &Pod) -> Option<&str> {
 fn digest(text: &str) -> String {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest(text.as_bytes());
-    hash.iter().take(3).map(|byte| format!("{byte:02x}")).collect::<String>().chars().take(5).collect()
+    let number = hash.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    format!("{:05x}", number & 0xf_ffff)
 }

@@ -124,14 +124,11 @@ async fn sync(context: &Context, timers: &Timers, key: &Key, claim: &PersistentV
     let volume: PersistentVolume = serde_json::from_value(volume).map_err(kube::Error::SerdeError)?;
     let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
     let params = PatchParams::default();
-    match unless_there(volumes.create(&PostParams::default(), &volume).await)? {
-        Some(_) => {
-            unless_gone(volumes.patch_status(&name, &params, &Patch::Merge(json!({"status": {"phase": "Bound"}}))).await)?;
-        }
-        None => {
-            let grown = json!({"spec": {"capacity": {"storage": wanted}}});
-            unless_gone(volumes.patch(&name, &params, &Patch::Merge(grown)).await)?;
-        }
+    if unless_there(volumes.create(&PostParams::default(), &volume).await)?.is_some() {
+        unless_gone(volumes.patch_status(&name, &params, &Patch::Merge(json!({"status": {"phase": "Bound"}}))).await)?;
+    } else {
+        let grown = json!({"spec": {"capacity": {"storage": wanted}}});
+        unless_gone(volumes.patch(&name, &params, &Patch::Merge(grown)).await)?;
     }
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &key.namespace);
     if spec.volume_name.is_none() {

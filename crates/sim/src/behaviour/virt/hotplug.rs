@@ -145,7 +145,7 @@ impl Virt {
             }
         };
         if phase == VolumePhase::Ready && seen.target.is_empty() {
-            let free = (0..).map(|index| device("sd", index)).find(|name| !taken.contains(name));
+            let free = (0..=taken.len()).map(|index| device("sd", index)).find(|name| !taken.contains(name));
             seen.target = free.unwrap_or_default();
         }
         seen.message = Some(match phase {

@@ -41,14 +41,12 @@ enum Wanted {
 
 fn wanted(strategy: &RunStrategy, phase: Option<&VmiPhase>, started: bool) -> Wanted {
     let over = phase.is_some_and(VmiPhase::is_final);
+    let run_if = |go: bool, otherwise: Wanted| if go { Wanted::Running } else { otherwise };
     match strategy {
-        RunStrategy::Always => if over { Wanted::Stopped } else { Wanted::Running },
-        RunStrategy::RerunOnFailure if phase == Some(&VmiPhase::Failed) => Wanted::Stopped,
-        RunStrategy::RerunOnFailure if phase == Some(&VmiPhase::Succeeded) => Wanted::AsItIs,
-        RunStrategy::RerunOnFailure => Wanted::Running,
-        RunStrategy::Once if started => Wanted::AsItIs,
-        RunStrategy::Once => Wanted::Running,
         RunStrategy::Halted => Wanted::Stopped,
+        RunStrategy::Always => run_if(!over, Wanted::Stopped),
+        RunStrategy::RerunOnFailure => run_if(!over, if phase == Some(&VmiPhase::Failed) { Wanted::Stopped } else { Wanted::AsItIs }),
+        RunStrategy::Once => run_if(!started, Wanted::AsItIs),
         RunStrategy::Manual | RunStrategy::WaitAsReceiver | RunStrategy::Other(_) => Wanted::AsItIs,
     }
 }
