@@ -335,11 +335,13 @@ impl Index {
 
     /// What is seen of a volume's attachment.
     pub fn attachment(&self, volume: &Volume) -> Attachment {
+        let sites = self.sites(volume);
         if self.is_reliable() {
-            attachment::judge(volume, &self.sites(volume))
-        } else {
-            Attachment::unknown("the infra cluster cannot be watched at present")
+            return attachment::judge(volume, &sites);
         }
+        // Where it was seen last: whoever asks what is on a machine must not be told "nothing".
+        let last = sites.into_iter().find(Site::holds).map(|site| site.machine);
+        Attachment { machine: last, ..Attachment::unknown("the infra cluster cannot be watched at present") }
     }
 }
 

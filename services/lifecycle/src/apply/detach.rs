@@ -10,12 +10,24 @@ use crate::{context::Context, domain::machine::ObservedMachine, error::Error};
 /// # Errors
 /// If storage refuses or is away: then volumes may still be attached.
 pub async fn detach_volumes(context: &Context, machine: &ObservedMachine) -> Result<bool, Error> {
-    let Some(cluster) = ClusterName::from_namespace(&machine.namespace) else { return Ok(true) };
+    let Some(cluster) = ClusterName::from_namespace(&machine.namespace) else {
+        return Ok(true);
+    };
     let mut clear = true;
     for field in ["attached_machine", "machine"] {
-        let filter = format!("{field}=\"{}\"", machine.name);
-        let request = ListVolumesRequest { parent: cluster.to_string(), page_size: 500, filter, ..ListVolumesRequest::default() };
-        let answer = context.peers.volumes().list_volumes(request).await.map_err(Error::peer("storage"))?;
+        let filter = format!("{field}=\"{cluster}/machines/{}\"", machine.name);
+        let request = ListVolumesRequest {
+            parent: cluster.to_string(),
+            page_size: 500,
+            filter,
+            ..ListVolumesRequest::default()
+        };
+        let answer = context
+            .peers
+            .volumes()
+            .list_volumes(request)
+            .await
+            .map_err(Error::peer("storage"))?;
         for volume in answer.into_inner().volumes {
             clear = clear && volume.attachment_state() == AttachmentState::Detached;
             if volume.machine.is_empty() {
@@ -27,7 +39,12 @@ pub async fn detach_volumes(context: &Context, machine: &ObservedMachine) -> Res
                 machine: format!("{cluster}/machines/{}", machine.name),
                 ..DetachVolumeRequest::default()
             };
-            context.peers.volumes().detach_volume(request).await.map_err(Error::peer("storage"))?;
+            context
+                .peers
+                .volumes()
+                .detach_volume(request)
+                .await
+                .map_err(Error::peer("storage"))?;
         }
     }
     Ok(clear)

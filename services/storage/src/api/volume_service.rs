@@ -88,6 +88,10 @@ impl VolumeService for VolumeApi {
             filter: r.filter,
             order_by: r.order_by,
         };
+        if list.filter.contains("attach") && !self.volumes.index.is_complete() {
+            // A filter by what is seen must not answer "nothing" before anything was seen.
+            return Err(RpcError::from(Error::NotWatched).into());
+        }
         let (volumes, next_page_token) = collection::list(&self.volumes, &context, &list).await?;
         Ok(Response::new(proto::ListVolumesResponse { volumes, next_page_token }))
     }

@@ -80,7 +80,7 @@ fn readers_learn_what_changed_and_nothing_else() {
 fn readers_that_fell_behind_are_told() {
     let mut index = mk_index();
     for round in 0..=LOG {
-        index.apply_volume(Volume { progress: (round % 2) as u8, ..mk_volume("data") });
+        index.apply_volume(Volume { progress: u8::from(round % 2 == 0), ..mk_volume("data") });
     }
     assert_eq!(index.since(0), Since::Lost(index.number()));
     assert_eq!(index.since(index.number() + 1), Since::Lost(index.number()), "a number of another index");

@@ -24,8 +24,8 @@ pub fn render(vm: &Value, plan: &MachinePlan) -> Option<Patch> {
         let version = at(vm, &["metadata", "resourceVersion"])?.clone();
         builder = builder.test(&["metadata", "resourceVersion"], version).add(DEVICES, json!({}));
     }
-    builder = edit(builder, vm, VOLUMES, &plan.detach, plan.attach.iter().map(volume).collect());
-    builder = edit(builder, vm, DISKS, &plan.detach, plan.attach.iter().map(disk).collect());
+    builder = edit_list(builder, vm, VOLUMES, &plan.detach, plan.attach.iter().map(volume).collect());
+    builder = edit_list(builder, vm, DISKS, &plan.detach, plan.attach.iter().map(disk).collect());
     Some(builder.build())
 }
 
@@ -33,29 +33,29 @@ fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(object, |value, key| value.get(key))
 }
 
-fn edit(patch: PatchBuilder, vm: &Value, path: &[&str], remove: &[String], add: Vec<Value>) -> PatchBuilder {
-    let Some(list) = at(vm, path).and_then(Value::as_array) else {
+fn edit_list(builder: PatchBuilder, vm: &Value, list_path: &[&str], remove: &[String], add: Vec<Value>) -> PatchBuilder {
+    let Some(list) = at(vm, list_path).and_then(Value::as_array) else {
         if add.is_empty() {
-            return patch;
+            return builder;
         }
         let guarded = match at(vm, &["metadata", "resourceVersion"]) {
-            Some(version) => patch.test(&["metadata", "resourceVersion"], version.clone()),
-            None => patch,
+            Some(version) => builder.test(&["metadata", "resourceVersion"], version.clone()),
+            None => builder,
         };
-        return guarded.add(path, add);
+        return guarded.add(list_path, add);
     };
-    let mut changes = patch.test(path, list.clone());
+    let mut edit = builder.test(list_path, list.clone());
     for (position, item) in list.iter().enumerate().rev() {
         let name = item.get("name").and_then(Value::as_str).unwrap_or_default();
         if remove.iter().any(|removed| removed == name) {
             let position = position.to_string();
-            changes = changes.remove(&[path, &[position.as_str()]].concat());
+            edit = edit.remove(&[list_path, &[position.as_str()]].concat());
         }
     }
     for item in add {
-        changes = changes.add(&[path, &["-"]].concat(), item);
+        edit = edit.add(&[list_path, &["-"]].concat(), item);
     }
-    changes
+    edit
 }
 
 fn volume(attach: &Attach) -> Value {

@@ -46,7 +46,8 @@ async fn what_cannot_be_watched_is_unknown() {
     let instances = Matcher::on("virtualmachineinstances", &[]).from_agent("storage");
     let rule = fixture.server.faults().add(Rule::always(instances.clone(), Effect::Unavailable));
     fixture.server.faults().cut_watches(&instances, Cut::Expire);
-    fixture.until("data", AttachmentState::Unknown).await;
+    let unknown = fixture.until("data", AttachmentState::Unknown).await;
+    assert_eq!(unknown.attached_machine, machine_name("m1"), "where it was seen last");
     fixture.detach("data").await.expect("a wish can always be noted");
     assert_eq!(fixture.get("data").await.expect("there").attachment_state(), AttachmentState::Unknown, "never detached unseen");
     fixture.server.faults().remove(rule);

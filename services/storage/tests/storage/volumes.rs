@@ -73,7 +73,7 @@ async fn validation_alone_changes_nothing() {
         validate_only: true,
         ..proto::AttachVolumeRequest::default()
     };
-    let ready = fixture.until(&"data", AttachmentState::Detached).await;
+    let ready = fixture.until("data", AttachmentState::Detached).await;
     fixture.volumes.attach_volume(ask(request)).await.expect("valid");
     assert_eq!(fixture.get("data").await.expect("there").machine, ready.machine);
     fixture.stop().await;
@@ -142,6 +142,9 @@ async fn lists_are_filtered_by_machine_and_paged() {
     };
     let on = list(format!("machine=\"{}\"", machine_name("m1")), 0, String::new()).await.expect("listed");
     assert_eq!(on.volumes.iter().map(|v| v.name.clone()).collect::<Vec<_>>(), [volume_name("b")]);
+    fixture.until("b", AttachmentState::Attached).await;
+    let seen = list(format!("attached_machine=\"{}\"", machine_name("m1")), 0, String::new()).await.expect("listed");
+    assert_eq!(seen.volumes.len(), 1);
     let first = list(String::new(), 2, String::new()).await.expect("listed");
     let second = list(String::new(), 2, first.next_page_token.clone()).await.expect("listed");
     assert_eq!((first.volumes.len(), second.volumes.len(), second.next_page_token.as_str()), (2, 1, ""));
