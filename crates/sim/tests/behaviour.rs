@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{
     apps::v1::ControllerRevision,
-    core::v1::{Node, Pod},
+    core::v1::{Namespace, Node, Pod, Secret},
 };
 use kube::{
     Api, Client, ResourceExt,
@@ -14,8 +14,11 @@ use kube::{
 };
 use serde_json::{Value, json};
 use steading_infra::{
+    apply::FieldManager,
     capabilities,
     cdi::{DataVolume, DataVolumePhase},
+    crd::Cluster,
+    install,
     kubevirt::{
         VirtualMachine, VirtualMachineClusterInstancetype, VirtualMachineInstance, VirtualMachineInstanceMigration, condition_is_true,
         virtual_machine::{EvictionStrategy, PrintableStatus},
@@ -297,6 +300,64 @@ async fn machines_are_spread_as_their_constraint_says() {
     let mut counts: Vec<i32> = counts.into_values().collect();
     counts.sort_unstable();
     assert_eq!(counts, [1, 1, 1, 2, 2, 2]);
+}
+
+fn mk_user_data(server: &str, name: &str) -> String {
+    let kubeconfig = json!({
+        "apiVersion": "v1", "kind": "Config", "current-context": "c",
+        "clusters": [{ "name": "c", "cluster": { "server": server } }],
+        "users": [{ "name": "u", "user": { "token": "abcdef.0123456789abcdef" } }],
+        "contexts": [{ "name": "c", "context": { "cluster": "c", "user": "u" } }],
+    });
+    let files = json!([{ "path": "/etc/kubernetes/bootstrap-kubeconfig", "content": kubeconfig.to_string() }]);
+    format!("#cloud-config\n{}", json!({ "hostname": name, "write_files": files }))
+}
+
+async fn create<K>(api: &Api<K>, object: Value)
+where
+    K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned + serde::Serialize,
+{
+    api.create(&PostParams::default(), &serde_json::from_value(object).unwrap()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_guest_joins_its_tenant_cluster_and_falls_silent_with_its_machine() {
+    let (sim, client) = mk_sim(1).await;
+    install::install_crds(&client, FieldManager::Lifecycle, Duration::from_secs(10)).await.unwrap();
+    let namespace = "p--c";
+    create::<Namespace>(&Api::all(client.clone()), json!({ "metadata": { "name": namespace } })).await;
+    let cluster = json!({
+        "apiVersion": "steading.dev/v1alpha1", "kind": "Cluster", "metadata": { "name": namespace },
+        "spec": { "project": "p", "cluster": "c", "controlPlane": { "external": {} } },
+    });
+    create::<Cluster>(&Api::all(client.clone()), cluster).await;
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    eventually("the kubeconfig is there", || async { secrets.get_opt("kubeconfig").await.unwrap().is_some() }).await;
+    let tenant = sim.tenant(namespace).unwrap().client();
+    let token = json!({ "metadata": { "name": "bootstrap-token-abcdef" }, "stringData": { "token-id": "abcdef", "token-secret": "0123456789abcdef" } });
+    create::<Secret>(&Api::namespaced(tenant.clone(), "kube-system"), token).await;
+    let kubeconfig = secrets.get("kubeconfig").await.unwrap().data.unwrap().remove("kubeconfig").unwrap().0;
+    let kubeconfig: Value = serde_json::from_slice(&kubeconfig).unwrap();
+    let user_data = mk_user_data(kubeconfig["clusters"][0]["cluster"]["server"].as_str().unwrap(), "m1");
+    create::<Secret>(&secrets, json!({ "metadata": { "name": "m1-userdata" }, "stringData": { "userdata": user_data } })).await;
+    let mut vm = serde_json::to_value(mk_vm(namespace, "m1")).unwrap();
+    vm["spec"]["template"]["spec"]["volumes"].as_array_mut().unwrap().push(json!({
+        "name": "cloudinit", "cloudInitNoCloud": { "secretRef": { "name": "m1-userdata" } },
+    }));
+    let vms: Api<VirtualMachine> = Api::namespaced(client.clone(), namespace);
+    create(&vms, vm).await;
+    let nodes: Api<Node> = Api::all(tenant);
+    let ready = || async {
+        let node = nodes.get_opt("m1").await.unwrap()?;
+        let taints = node.spec.and_then(|spec| spec.taints).unwrap_or_default();
+        assert!(taints.iter().any(|taint| taint.key == "node.cloudprovider.kubernetes.io/uninitialized"));
+        node.status?.conditions?.into_iter().find(|found| found.type_ == "Ready").map(|found| found.status)
+    };
+    eventually("the Node is ready", || async { ready().await.as_deref() == Some("True") }).await;
+    vms.patch("m1", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "runStrategy": "Halted" } }))).await.unwrap();
+    eventually("the Node is silent", || async { ready().await.as_deref() == Some("Unknown") }).await;
+    vms.patch("m1", &PatchParams::default(), &Patch::Merge(json!({ "spec": { "runStrategy": "Always" } }))).await.unwrap();
+    eventually("the Node is back", || async { ready().await.as_deref() == Some("True") }).await;
 }
 
 /// Measures: a thousand machines. `cargo test -p steading-sim --test behaviour -- --ignored --nocapture`.
