@@ -16,12 +16,20 @@ use crate::context::Context;
 pub const KEYS: Keys = Keys {
     request_id: steading_infra::labels::REQUEST_ID,
     request_hash: steading_infra::labels::REQUEST_HASH,
-    reserved: &["steading.dev/", "app.kubernetes.io/managed-by", "kubectl.kubernetes.io/", "kubevirt.io/", "vm.kubevirt.io/"],
+    reserved: &[
+        "steading.dev/",
+        "app.kubernetes.io/managed-by",
+        "kubectl.kubernetes.io/",
+        "kubevirt.io/",
+        "vm.kubevirt.io/",
+    ],
 };
 
 /// Adds every gRPC service to a server.
 pub fn add_services(server: GrpcServer, context: &Context) -> GrpcServer {
-    let server = server.add_service(project::service(context)).add_service(cluster::service(context));
+    let server = server
+        .add_service(project::service(context))
+        .add_service(cluster::service(context));
     let server = server.add_service(machine::service(context));
     let server = maintenance::add(server, context);
     load_balancer::add(server, context)

@@ -40,12 +40,19 @@ const PAUSE: Duration = Duration::from_secs(30);
 impl Error {
     /// An error of a tenant's API server.
     pub fn tenant(cluster: &str, error: kube::Error) -> Self {
-        Self::Tenant { cluster: cluster.to_owned(), source: error.into() }
+        Self::Tenant {
+            cluster: cluster.to_owned(),
+            source: error.into(),
+        }
     }
 
     /// An answer of a peer.
     pub fn peer(service: &'static str) -> impl Fn(tonic::Status) -> Self {
-        move |status| Self::Peer { service, code: status.code(), message: status.message().to_owned() }
+        move |status| Self::Peer {
+            service,
+            code: status.code(),
+            message: status.message().to_owned(),
+        }
     }
 
     /// Whether the peer says that what was asked for is wrong, rather than being away.

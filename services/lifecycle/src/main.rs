@@ -8,7 +8,10 @@ fn main() -> std::process::ExitCode {
     let args = Args::parse();
     let (common, peers) = (args.common, args.peers);
     process::run("steading-lifecycle", common, |process| async move {
-        let config = Config { server: process.server.clone(), ..Config::default() };
+        let config = Config {
+            server: process.server.clone(),
+            ..Config::default()
+        };
         let deps = Deps::new(process.kube().await?, process.clock(), Peers::connect(&peers)?);
         Ok(Service::new(config, deps).run(process.listener, process.cancel).await?)
     })

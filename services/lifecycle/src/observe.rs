@@ -130,7 +130,11 @@ impl Observed {
     /// Tells everybody of a change.
     pub fn notify(&self, kind: Kind, namespace: &str, name: &str) {
         // Nobody listening is fine.
-        let _ = self.changes.send(Change { kind, namespace: namespace.to_owned(), name: name.to_owned() });
+        let _ = self.changes.send(Change {
+            kind,
+            namespace: namespace.to_owned(),
+            name: name.to_owned(),
+        });
     }
 
     /// The tenant of a cluster's namespace, if its task has begun.
@@ -188,20 +192,45 @@ pub fn spawn_watches(observed: &Arc<Observed>, client: &Client, spawner: &Spawne
     start::<Project>(observed, client, spawner, Kind::Project, all.clone(), |o| &o.projects);
     start::<Cluster>(observed, client, spawner, Kind::Cluster, all.clone(), |o| &o.clusters);
     start::<MachinePool>(observed, client, spawner, Kind::MachinePool, all.clone(), |o| &o.pools);
-    start::<MachineTemplate>(observed, client, spawner, Kind::MachineTemplate, all.clone(), |o| &o.templates);
-    start::<Maintenance>(observed, client, spawner, Kind::Maintenance, all.clone(), |o| &o.maintenances);
+    start::<MachineTemplate>(observed, client, spawner, Kind::MachineTemplate, all.clone(), |o| {
+        &o.templates
+    });
+    start::<Maintenance>(observed, client, spawner, Kind::Maintenance, all.clone(), |o| {
+        &o.maintenances
+    });
     start::<VirtualMachine>(observed, client, spawner, Kind::VirtualMachine, ours, |o| &o.vms);
-    start::<VirtualMachineInstance>(observed, client, spawner, Kind::VirtualMachineInstance, all.clone(), |o| &o.vmis);
-    start::<VirtualMachineInstanceMigration>(observed, client, spawner, Kind::Migration, all.clone(), |o| &o.migrations);
+    start::<VirtualMachineInstance>(
+        observed,
+        client,
+        spawner,
+        Kind::VirtualMachineInstance,
+        all.clone(),
+        |o| &o.vmis,
+    );
+    start::<VirtualMachineInstanceMigration>(observed, client, spawner, Kind::Migration, all.clone(), |o| {
+        &o.migrations
+    });
     start::<Node>(observed, client, spawner, Kind::InfraNode, all, |o| &o.nodes);
-    start::<KubeService>(observed, client, spawner, Kind::InfraService, balancers, |o| &o.services);
+    start::<KubeService>(observed, client, spawner, Kind::InfraService, balancers, |o| {
+        &o.services
+    });
 }
 
-fn start<K>(observed: &Arc<Observed>, client: &Client, spawner: &Spawner, kind: Kind, config: watcher::Config, pick: Pick<K>)
-where
+fn start<K>(
+    observed: &Arc<Observed>,
+    client: &Client,
+    spawner: &Spawner,
+    kind: Kind,
+    config: watcher::Config,
+    pick: Pick<K>,
+) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (observed, api, token) = (Arc::clone(observed), Api::<K>::all(client.clone()), spawner.token().clone());
+    let (observed, api, token) = (
+        Arc::clone(observed),
+        Api::<K>::all(client.clone()),
+        spawner.token().clone(),
+    );
     spawner.spawn(&format!("watch {kind:?}"), async move {
         let events = watcher(api, config);
         pin_mut!(events);

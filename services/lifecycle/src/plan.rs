@@ -1,6 +1,7 @@
 //! Pure decisions: what is wanted and what is seen in, what to do out. No client, no clock, no await.
 
 pub mod cluster;
+pub mod digest;
 pub mod drain;
 pub mod evacuation;
 pub mod load_balancer;

@@ -113,14 +113,33 @@ async fn reconcile(context: &Context, key: &Key) -> Result<Outcome, Error> {
 }
 
 fn every_key(observed: &Observed) -> Vec<Key> {
-    let mut keys: Vec<Key> = observed.projects.all().iter().map(|p| Key::Project(p.name_any())).collect();
+    let mut keys: Vec<Key> = observed
+        .projects
+        .all()
+        .iter()
+        .map(|p| Key::Project(p.name_any()))
+        .collect();
     for cluster in observed.clusters.all() {
         keys.push(Key::Cluster(cluster.name_any()));
         keys.push(Key::LoadBalancers(cluster.name_any()));
     }
     let place = |namespace: Option<String>, name: String| (namespace.unwrap_or_default(), name);
-    keys.extend(observed.pools.all().iter().map(|p| place(p.namespace(), p.name_any())).map(|(s, n)| Key::Pool(s, n)));
-    keys.extend(observed.vms.all().iter().map(|v| place(v.namespace(), v.name_any())).map(|(s, n)| Key::Machine(s, n)));
+    keys.extend(
+        observed
+            .pools
+            .all()
+            .iter()
+            .map(|p| place(p.namespace(), p.name_any()))
+            .map(|(s, n)| Key::Pool(s, n)),
+    );
+    keys.extend(
+        observed
+            .vms
+            .all()
+            .iter()
+            .map(|v| place(v.namespace(), v.name_any()))
+            .map(|(s, n)| Key::Machine(s, n)),
+    );
     keys.push(Key::Maintenances);
     keys
 }
@@ -147,8 +166,17 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
     match change.kind {
         Kind::Project => vec![(Key::Project(name.into()), now)],
         Kind::Cluster => {
-            let mut keys = vec![(Key::Cluster(name.into()), now), (Key::LoadBalancers(name.into()), GATHER)];
-            keys.extend(observed.pools.list(name).iter().map(|p| (Key::Pool(name.into(), p.name_any()), GATHER)));
+            let mut keys = vec![
+                (Key::Cluster(name.into()), now),
+                (Key::LoadBalancers(name.into()), GATHER),
+            ];
+            keys.extend(
+                observed
+                    .pools
+                    .list(name)
+                    .iter()
+                    .map(|p| (Key::Pool(name.into(), p.name_any()), GATHER)),
+            );
             if let Some((project, _)) = name.split_once(labels::PROJECT_SEPARATOR) {
                 keys.push((Key::Project(project.into()), GATHER));
             }
@@ -174,10 +202,15 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
         }
         Kind::VirtualMachineInstance | Kind::Migration => {
             let machine = match change.kind {
-                Kind::Migration => observed.migrations.get(namespace, name).map(|m| m.spec.vmi_name.clone()),
+                Kind::Migration => observed
+                    .migrations
+                    .get(namespace, name)
+                    .map(|m| m.spec.vmi_name.clone()),
                 _ => Some(name.to_owned()),
             };
-            let mut keys = machine.map(|machine| machine_keys(observed, namespace, &machine)).unwrap_or_default();
+            let mut keys = machine
+                .map(|machine| machine_keys(observed, namespace, &machine))
+                .unwrap_or_default();
             keys.push((Key::LoadBalancers(namespace.into()), GATHER));
             keys.push((Key::Maintenances, GATHER));
             keys
@@ -191,9 +224,24 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
             keys
         }
         Kind::Tenant => {
-            let mut keys = vec![(Key::Cluster(namespace.into()), now), (Key::LoadBalancers(namespace.into()), GATHER)];
-            keys.extend(observed.pools.list(namespace).iter().map(|p| (Key::Pool(namespace.into(), p.name_any()), GATHER)));
-            keys.extend(observed.vms.list(namespace).iter().map(|v| (Key::Machine(namespace.into(), v.name_any()), GATHER)));
+            let mut keys = vec![
+                (Key::Cluster(namespace.into()), now),
+                (Key::LoadBalancers(namespace.into()), GATHER),
+            ];
+            keys.extend(
+                observed
+                    .pools
+                    .list(namespace)
+                    .iter()
+                    .map(|p| (Key::Pool(namespace.into(), p.name_any()), GATHER)),
+            );
+            keys.extend(
+                observed
+                    .vms
+                    .list(namespace)
+                    .iter()
+                    .map(|v| (Key::Machine(namespace.into(), v.name_any()), GATHER)),
+            );
             keys
         }
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use steading_api::{
-    scheduling::v1::{capacity_service_client::CapacityServiceClient, placement_service_client::PlacementServiceClient},
+    scheduling::v1::{
+        capacity_service_client::CapacityServiceClient, placement_service_client::PlacementServiceClient,
+    },
     storage::v1::volume_service_client::VolumeServiceClient,
     templating::v1::template_service_client::TemplateServiceClient,
 };
@@ -39,7 +41,11 @@ pub struct Peers {
 impl Peers {
     /// Channels that exist already.
     pub fn new(templating: PeerChannel, scheduling: PeerChannel, storage: PeerChannel) -> Self {
-        Self { templating, scheduling, storage }
+        Self {
+            templating,
+            scheduling,
+            storage,
+        }
     }
 
     /// Channels to addresses; nothing is connected yet.
@@ -98,7 +104,12 @@ impl std::fmt::Debug for Deps {
 impl Deps {
     /// Tenants are reached as their kubeconfigs say.
     pub fn new(kube: kube::Client, clock: Clock, peers: Peers) -> Self {
-        Self { kube, clock, peers, tenants: Connector::from_kubeconfig() }
+        Self {
+            kube,
+            clock,
+            peers,
+            tenants: Connector::from_kubeconfig(),
+        }
     }
 }
 
@@ -132,7 +143,15 @@ impl Service {
         let group = TaskGroup::new("lifecycle", cancel.clone());
         let gate = config.server.readiness.gate("lifecycle watches");
         observe::spawn_watches(&observed, &deps.kube, &group.spawner());
-        group.spawn("tenants", tenant::run(Arc::clone(&observed), deps.kube.clone(), deps.tenants.clone(), group.spawner()));
+        group.spawn(
+            "tenants",
+            tenant::run(
+                Arc::clone(&observed),
+                deps.kube.clone(),
+                deps.tenants.clone(),
+                group.spawner(),
+            ),
+        );
         group.spawn_finite("readiness", {
             let (observed, cancel) = (Arc::clone(&observed), cancel.clone());
             async move {
@@ -157,10 +176,10 @@ impl Service {
         let server = GrpcServer::builder("steading-lifecycle")
             .config(config.server.clone())
             .descriptors(steading_api::FILE_DESCRIPTOR_SET);
-        let served = api::add_services(server, &context).run(listener, cancel.clone()).await;
+        let outcome = api::add_services(server, &context).run(listener, cancel.clone()).await;
         cancel.cancel();
         let joined = group.join(config.drain).await;
-        served?;
+        outcome?;
         Ok(joined?)
     }
 }

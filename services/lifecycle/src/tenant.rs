@@ -72,15 +72,27 @@ struct State {
 
 impl fmt::Debug for Tenant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tenant").field("namespace", &self.namespace).field("reach", &self.reach()).finish_non_exhaustive()
+        f.debug_struct("Tenant")
+            .field("namespace", &self.namespace)
+            .field("reach", &self.reach())
+            .finish_non_exhaustive()
     }
 }
 
 impl Tenant {
     /// A tenant that nothing is known of.
     pub fn new(namespace: &str) -> Self {
-        let state = State { reach: Reach::Connecting("no kubeconfig read yet".into()), client: None, endpoint: Endpoint::default() };
-        Self { namespace: namespace.to_owned(), nodes: Index::default(), services: Index::default(), state: RwLock::new(state) }
+        let state = State {
+            reach: Reach::Connecting("no kubeconfig read yet".into()),
+            client: None,
+            endpoint: Endpoint::default(),
+        };
+        Self {
+            namespace: namespace.to_owned(),
+            nodes: Index::default(),
+            services: Index::default(),
+            state: RwLock::new(state),
+        }
     }
 
     /// Whether its API server can be reached.
@@ -170,7 +182,11 @@ pub async fn run(observed: Arc<Observed>, infra: Client, connector: Connector, s
             .into_iter()
             .filter_map(|cluster| {
                 let external = cluster.spec.control_plane.external.as_ref()?;
-                let secret = if external.kubeconfig_secret.is_empty() { labels::KUBECONFIG_SECRET } else { &external.kubeconfig_secret };
+                let secret = if external.kubeconfig_secret.is_empty() {
+                    labels::KUBECONFIG_SECRET
+                } else {
+                    &external.kubeconfig_secret
+                };
                 Some((cluster.metadata.name.clone()?, secret.to_owned()))
             })
             .collect();
@@ -188,7 +204,13 @@ pub async fn run(observed: Arc<Observed>, infra: Client, connector: Connector, s
             }
             let (stop, tenant) = (cancel.child_token(), Arc::new(Tenant::new(&namespace)));
             observed.insert_tenant(Arc::clone(&tenant));
-            let link = Link { observed: Arc::clone(&observed), infra: infra.clone(), connector: connector.clone(), tenant, secret };
+            let link = Link {
+                observed: Arc::clone(&observed),
+                infra: infra.clone(),
+                connector: connector.clone(),
+                tenant,
+                secret,
+            };
             running.insert(namespace.clone(), stop.clone());
             spawner.spawn_finite(&format!("tenant {namespace}"), async move {
                 tokio::select! {
@@ -254,11 +276,18 @@ impl Link {
             .ok_or_else(|| format!("secret {} does not exist", self.secret))?;
         let version = secret.metadata.resource_version.clone().unwrap_or_default();
         let bytes = secret.data.as_ref().and_then(|data| data.get(labels::KUBECONFIG_KEY));
-        let text = bytes.and_then(|bytes| std::str::from_utf8(&bytes.0).ok()).unwrap_or_default();
+        let text = bytes
+            .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
+            .unwrap_or_default();
         if text.is_empty() {
-            return Err(format!("secret {} has no text under {}", self.secret, labels::KUBECONFIG_KEY));
+            return Err(format!(
+                "secret {} has no text under {}",
+                self.secret,
+                labels::KUBECONFIG_KEY
+            ));
         }
-        let parsed = Kubeconfig::from_yaml(text).map_err(|error| format!("the kubeconfig cannot be parsed: {error}"))?;
+        let parsed =
+            Kubeconfig::from_yaml(text).map_err(|error| format!("the kubeconfig cannot be parsed: {error}"))?;
         Ok((parsed, version))
     }
 
@@ -268,7 +297,9 @@ impl Link {
         let client = (self.connector.0)(self.tenant.namespace.clone(), kubeconfig).await?;
         let answer = tokio::time::timeout(CONNECT_TIMEOUT, client.apiserver_version());
         let info = answer.await.map_err(|_| "the api server does not answer".to_owned())?;
-        endpoint.version = info.map_err(|error| format!("the api server does not answer: {error}"))?.git_version;
+        endpoint.version = info
+            .map_err(|error| format!("the api server does not answer: {error}"))?
+            .git_version;
         self.tenant.set_connected(client.clone(), endpoint);
         Ok((client, version))
     }
@@ -316,7 +347,11 @@ impl Link {
 
 fn endpoint_of(kubeconfig: &Kubeconfig) -> Endpoint {
     let context = kubeconfig.current_context.as_deref();
-    let context = kubeconfig.contexts.iter().find(|c| Some(c.name.as_str()) == context).and_then(|c| c.context.as_ref());
+    let context = kubeconfig
+        .contexts
+        .iter()
+        .find(|c| Some(c.name.as_str()) == context)
+        .and_then(|c| c.context.as_ref());
     let named = context.and_then(|context| kubeconfig.clusters.iter().find(|c| c.name == context.cluster));
     let cluster = named.or(kubeconfig.clusters.first()).and_then(|c| c.cluster.as_ref());
     cluster.map_or_else(Endpoint::default, |cluster| Endpoint {
@@ -326,7 +361,6 @@ fn endpoint_of(kubeconfig: &Kubeconfig) -> Endpoint {
         version: String::new(),
     })
 }
-
 
 #[cfg(test)]
 mod tests {

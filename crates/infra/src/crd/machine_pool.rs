@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{
-    apimachinery::pkg::{apis::meta::v1::Condition, util::intstr::IntOrString},
     api::core::v1::Taint,
+    apimachinery::pkg::{apis::meta::v1::Condition, util::intstr::IntOrString},
 };
 use kube::CustomResource;
 use schemars::JsonSchema;

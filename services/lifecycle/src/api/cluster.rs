@@ -2,14 +2,18 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{ByteString, api::core::v1::{Namespace, Secret}, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{Namespace, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{Api, ResourceExt, api::ListParams};
 use steading_api::{
     error::RpcError,
     lifecycle::v1::{
-        Cluster as Message, CreateClusterRequest, DeleteClusterRequest, GetClusterKubeconfigRequest, GetClusterKubeconfigResponse,
-        GetClusterRequest, ListClustersRequest, ListClustersResponse, UpdateClusterRequest, UpgradeClusterRequest, WatchClustersRequest,
-        WatchClustersResponse,
+        Cluster as Message, CreateClusterRequest, DeleteClusterRequest, GetClusterKubeconfigRequest,
+        GetClusterKubeconfigResponse, GetClusterRequest, ListClustersRequest, ListClustersResponse,
+        UpdateClusterRequest, UpgradeClusterRequest, WatchClustersRequest, WatchClustersResponse,
         cluster::ControlPlane,
         cluster_service_server::{ClusterService, ClusterServiceServer},
     },
@@ -28,7 +32,10 @@ use steading_model::{
 use steading_runtime::{
     CallContext,
     auth::{Action, Verb},
-    collection::{self, Collection, CreateRequest, DeleteRequest, Keys, ListRequest, Scope, UpdateRequest, WatchRequest, kube_error},
+    collection::{
+        self, Collection, CreateRequest, DeleteRequest, Keys, ListRequest, Scope, UpdateRequest, WatchRequest,
+        kube_error,
+    },
 };
 use tonic::{Request, Response, Status};
 
@@ -70,7 +77,9 @@ impl Collection for Clusters {
             return Ok(Scope::default());
         }
         let project: ProjectName = parent.parse().map_err(|e| RpcError::invalid_name("parent", &e))?;
-        Ok(Scope { selector: format!("{}={}", labels::PROJECT, project.object_name()) })
+        Ok(Scope {
+            selector: format!("{}={}", labels::PROJECT, project.object_name()),
+        })
     }
 
     fn object_name(&self, name: &str) -> Result<String, RpcError> {
@@ -97,7 +106,11 @@ impl Collection for Clusters {
             let text = "managed control planes cannot be made yet; give an external one";
             return Err(RpcError::new(ErrorReason::CapabilityMissing, text)
                 .with_field("cluster.managed", text)
-                .with_precondition("CAPABILITY", "managed control plane", "is not served yet; see docs/status.md"));
+                .with_precondition(
+                    "CAPABILITY",
+                    "managed control plane",
+                    "is not served yet; see docs/status.md",
+                ));
         }
         let spec = match convert::spec(&name, message) {
             Ok(spec) => spec,
@@ -109,9 +122,14 @@ impl Collection for Clusters {
         if current.is_none() {
             self.check_project(&name).await?;
         }
-        let mut object = current.cloned().unwrap_or_else(|| Cluster::new(&name.object_name(), spec.clone()));
+        let mut object = current
+            .cloned()
+            .unwrap_or_else(|| Cluster::new(&name.object_name(), spec.clone()));
         object.spec = spec;
-        let own = [(labels::PROJECT, name.project.as_str()), (labels::CLUSTER, name.cluster.as_str())];
+        let own = [
+            (labels::PROJECT, name.project.as_str()),
+            (labels::CLUSTER, name.cluster.as_str()),
+        ];
         write_meta(&mut object.metadata, (&message.labels, &message.annotations), &own);
         if current.is_none() {
             object.metadata.finalizers = Some(vec![labels::CLUSTER_FINALIZER.into()]);
@@ -125,9 +143,19 @@ fn check_kubeconfig(kubeconfig: &[u8]) -> Result<(), RpcError> {
         return Ok(());
     }
     let mut found = Violations::new();
-    found.require(kubeconfig.len() <= MAX_KUBECONFIG, "cluster.external.kubeconfig", format!("must have at most {MAX_KUBECONFIG} bytes"));
-    let parsed = std::str::from_utf8(kubeconfig).ok().and_then(|text| kube::config::Kubeconfig::from_yaml(text).ok());
-    found.require(parsed.is_some_and(|config| !config.clusters.is_empty()), "cluster.external.kubeconfig", "must be a kubeconfig with a cluster");
+    found.require(
+        kubeconfig.len() <= MAX_KUBECONFIG,
+        "cluster.external.kubeconfig",
+        format!("must have at most {MAX_KUBECONFIG} bytes"),
+    );
+    let parsed = std::str::from_utf8(kubeconfig)
+        .ok()
+        .and_then(|text| kube::config::Kubeconfig::from_yaml(text).ok());
+    found.require(
+        parsed.is_some_and(|config| !config.clusters.is_empty()),
+        "cluster.external.kubeconfig",
+        "must be a kubeconfig with a cluster",
+    );
     Ok(found.finish()?)
 }
 
@@ -135,14 +163,21 @@ impl Clusters {
     async fn check_project(&self, name: &ClusterName) -> Result<(), RpcError> {
         let project_name = name.project_name().to_string();
         let projects: Api<Project> = self.context.all();
-        let project = projects.get_opt(&name.project).await.map_err(|e| kube_error("Project", &project_name, &e))?;
+        let project = projects
+            .get_opt(&name.project)
+            .await
+            .map_err(|e| kube_error("Project", &project_name, &e))?;
         let missing = || {
-            RpcError::new(ErrorReason::ReferenceNotFound, format!("{project_name} does not exist")).with_resource("Project", &project_name)
+            RpcError::new(ErrorReason::ReferenceNotFound, format!("{project_name} does not exist"))
+                .with_resource("Project", &project_name)
         };
         let project = project.ok_or_else(missing)?;
         if project.metadata.deletion_timestamp.is_some() {
-            return Err(RpcError::new(ErrorReason::ResourceDeleting, format!("{project_name} is being deleted"))
-                .with_resource("Project", &project_name));
+            return Err(RpcError::new(
+                ErrorReason::ResourceDeleting,
+                format!("{project_name} is being deleted"),
+            )
+            .with_resource("Project", &project_name));
         }
         let used = usage(&self.context.observed, &name.project);
         let count = |map: &BTreeMap<String, String>| map.get("clusters").and_then(|n| n.parse::<i64>().ok());
@@ -160,12 +195,27 @@ impl Clusters {
         let space = cluster.namespace();
         let stored: Api<Cluster> = self.context.all();
         let object = stored.get(&space).await.map_err(|e| kube_error(Self::KIND, name, &e))?;
-        let secret = object.spec.control_plane.external.as_ref().map(|e| e.kubeconfig_secret.as_str()).filter(|s| !s.is_empty());
+        let secret = object
+            .spec
+            .control_plane
+            .external
+            .as_ref()
+            .map(|e| e.kubeconfig_secret.as_str())
+            .filter(|s| !s.is_empty());
         let failed = |error: steading_infra::error::InfraError| {
             tracing::warn!(%error, name, "the kubeconfig could not be stored");
-            RpcError::new(ErrorReason::InfraUnavailable, "the kubeconfig could not be stored; repeat the request")
+            RpcError::new(
+                ErrorReason::InfraUnavailable,
+                "the kubeconfig could not be stored; repeat the request",
+            )
         };
-        apply::apply(&self.context.all::<Namespace>(), FieldManager::Lifecycle, &namespace(&object, &space)).await.map_err(failed)?;
+        apply::apply(
+            &self.context.all::<Namespace>(),
+            FieldManager::Lifecycle,
+            &namespace(&object, &space),
+        )
+        .await
+        .map_err(failed)?;
         let body = Secret {
             metadata: ObjectMeta {
                 name: Some(secret.unwrap_or(labels::KUBECONFIG_SECRET).to_owned()),
@@ -177,17 +227,30 @@ impl Clusters {
                 ])),
                 ..ObjectMeta::default()
             },
-            data: Some(BTreeMap::from([(labels::KUBECONFIG_KEY.to_owned(), ByteString(kubeconfig))])),
+            data: Some(BTreeMap::from([(
+                labels::KUBECONFIG_KEY.to_owned(),
+                ByteString(kubeconfig),
+            )])),
             ..Secret::default()
         };
-        apply::apply(&self.context.namespaced::<Secret>(&space), FieldManager::Lifecycle, &body).await.map_err(failed)?;
+        apply::apply(
+            &self.context.namespaced::<Secret>(&space),
+            FieldManager::Lifecycle,
+            &body,
+        )
+        .await
+        .map_err(failed)?;
         Ok(())
     }
 }
 
 /// The service.
 pub fn service(context: &Context) -> ClusterServiceServer<ClusterApi> {
-    ClusterServiceServer::new(ClusterApi { clusters: Clusters { context: context.clone() } })
+    ClusterServiceServer::new(ClusterApi {
+        clusters: Clusters {
+            context: context.clone(),
+        },
+    })
 }
 
 /// The service's methods.
@@ -202,15 +265,29 @@ impl ClusterService for ClusterApi {
 
     async fn get_cluster(&self, request: Request<GetClusterRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.clusters, &call, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.clusters, &call, &request.get_ref().name).await?,
+        ))
     }
 
-    async fn list_clusters(&self, request: Request<ListClustersRequest>) -> Result<Response<ListClustersResponse>, Status> {
+    async fn list_clusters(
+        &self,
+        request: Request<ListClustersRequest>,
+    ) -> Result<Response<ListClustersResponse>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let list = ListRequest { parent: r.parent, page_size: r.page_size, page_token: r.page_token, filter: r.filter, order_by: r.order_by };
+        let list = ListRequest {
+            parent: r.parent,
+            page_size: r.page_size,
+            page_token: r.page_token,
+            filter: r.filter,
+            order_by: r.order_by,
+        };
         let (clusters, next_page_token) = collection::list(&self.clusters, &call, &list).await?;
-        Ok(Response::new(ListClustersResponse { clusters, next_page_token }))
+        Ok(Response::new(ListClustersResponse {
+            clusters,
+            next_page_token,
+        }))
     }
 
     async fn create_cluster(&self, request: Request<CreateClusterRequest>) -> Result<Response<Message>, Status> {
@@ -220,7 +297,13 @@ impl ClusterService for ClusterApi {
             Some(ControlPlane::External(external)) => external.kubeconfig.clone(),
             Some(ControlPlane::Managed(_)) | None => Vec::new(),
         };
-        let create = CreateRequest { parent: r.parent, id: r.cluster_id, message: r.cluster, request_id: r.request_id, validate_only: r.validate_only };
+        let create = CreateRequest {
+            parent: r.parent,
+            id: r.cluster_id,
+            message: r.cluster,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
         let made = collection::create(&self.clusters, &call, &create).await?;
         if !kubeconfig.is_empty() && !create.validate_only {
             self.clusters.keep_kubeconfig(&made.name, kubeconfig).await?;
@@ -231,7 +314,12 @@ impl ClusterService for ClusterApi {
     async fn update_cluster(&self, request: Request<UpdateClusterRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let update = UpdateRequest { message: r.cluster, mask: r.update_mask, request_id: r.request_id, validate_only: r.validate_only };
+        let update = UpdateRequest {
+            message: r.cluster,
+            mask: r.update_mask,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
         Ok(Response::new(collection::update(&self.clusters, &call, &update).await?))
     }
 
@@ -240,19 +328,46 @@ impl ClusterService for ClusterApi {
         let r = request.into_inner();
         let space = self.clusters.object_name(&r.name)?;
         if !r.force {
-            call.authorize(Action::new(Verb::Delete, Clusters::KIND, &r.name)).await?;
+            call.authorize(Action::new(Verb::Delete, Clusters::KIND, &r.name))
+                .await?;
             let pools: Api<MachinePool> = self.clusters.context.namespaced(&space);
-            let found = pools.list(&ListParams::default().limit(5)).await.map_err(|e| kube_error("MachinePool", &r.name, &e))?;
-            has_children(Clusters::KIND, &r.name, found.items.iter().map(|p| format!("{}/machinePools/{}", r.name, p.name_any())).collect())?;
+            let found = pools
+                .list(&ListParams::default().limit(5))
+                .await
+                .map_err(|e| kube_error("MachinePool", &r.name, &e))?;
+            has_children(
+                Clusters::KIND,
+                &r.name,
+                found
+                    .items
+                    .iter()
+                    .map(|p| format!("{}/machinePools/{}", r.name, p.name_any()))
+                    .collect(),
+            )?;
         }
-        let delete = DeleteRequest { name: r.name, etag: r.etag, allow_missing: r.allow_missing, request_id: r.request_id, validate_only: r.validate_only };
-        Ok(Response::new(collection::delete(&self.clusters, &call, &self.clusters.context.clock, &delete).await?))
+        let delete = DeleteRequest {
+            name: r.name,
+            etag: r.etag,
+            allow_missing: r.allow_missing,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
+        Ok(Response::new(
+            collection::delete(&self.clusters, &call, &self.clusters.context.clock, &delete).await?,
+        ))
     }
 
-    async fn watch_clusters(&self, request: Request<WatchClustersRequest>) -> Result<Response<Self::WatchClustersStream>, Status> {
+    async fn watch_clusters(
+        &self,
+        request: Request<WatchClustersRequest>,
+    ) -> Result<Response<Self::WatchClustersStream>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.clusters, &call, &watch).await?;
         Ok(Response::new(responses(events, |event| WatchClustersResponse {
             r#type: event.kind.into(),
@@ -268,26 +383,50 @@ impl ClusterService for ClusterApi {
         let call = CallContext::from_request(&request);
         let name = request.into_inner().name;
         let space = self.clusters.object_name(&name)?;
-        call.authorize(Action::new(Verb::Custom("kubeconfig"), Clusters::KIND, &name)).await?;
+        call.authorize(Action::new(Verb::Custom("kubeconfig"), Clusters::KIND, &name))
+            .await?;
         let context = &self.clusters.context;
-        let cluster: Option<Cluster> = context.all().get_opt(&space).await.map_err(|e| kube_error(Clusters::KIND, &name, &e))?;
+        let cluster: Option<Cluster> = context
+            .all()
+            .get_opt(&space)
+            .await
+            .map_err(|e| kube_error(Clusters::KIND, &name, &e))?;
         let cluster = cluster.ok_or_else(|| RpcError::not_found(Clusters::KIND, &name))?;
-        let external = cluster.spec.control_plane.external.unwrap_or_default().kubeconfig_secret;
-        let secret_name = if external.is_empty() { labels::KUBECONFIG_SECRET.to_owned() } else { external };
+        let external = cluster
+            .spec
+            .control_plane
+            .external
+            .unwrap_or_default()
+            .kubeconfig_secret;
+        let secret_name = if external.is_empty() {
+            labels::KUBECONFIG_SECRET.to_owned()
+        } else {
+            external
+        };
         let secrets: Api<Secret> = context.namespaced(&space);
-        let secret = secrets.get_opt(&secret_name).await.map_err(|e| kube_error(Clusters::KIND, &name, &e))?;
-        let bytes = secret.and_then(|secret| secret.data?.remove(labels::KUBECONFIG_KEY)).map(|bytes| bytes.0);
+        let secret = secrets
+            .get_opt(&secret_name)
+            .await
+            .map_err(|e| kube_error(Clusters::KIND, &name, &e))?;
+        let bytes = secret
+            .and_then(|secret| secret.data?.remove(labels::KUBECONFIG_KEY))
+            .map(|bytes| bytes.0);
         let kubeconfig = bytes.ok_or_else(|| {
-            RpcError::new(ErrorReason::InvalidState, format!("{name} has no kubeconfig yet")).with_resource(Clusters::KIND, &name)
+            RpcError::new(ErrorReason::InvalidState, format!("{name} has no kubeconfig yet"))
+                .with_resource(Clusters::KIND, &name)
         })?;
-        Ok(Response::new(GetClusterKubeconfigResponse { kubeconfig, expire_time: None }))
+        Ok(Response::new(GetClusterKubeconfigResponse {
+            kubeconfig,
+            expire_time: None,
+        }))
     }
 
     async fn upgrade_cluster(&self, request: Request<UpgradeClusterRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let name = request.into_inner().name;
         self.clusters.object_name(&name)?;
-        call.authorize(Action::new(Verb::Custom("upgrade"), Clusters::KIND, &name)).await?;
+        call.authorize(Action::new(Verb::Custom("upgrade"), Clusters::KIND, &name))
+            .await?;
         Err(RpcError::not_implemented("steading.lifecycle.v1.ClusterService/UpgradeCluster").into())
     }
 }

@@ -59,8 +59,12 @@ pub fn common(meta: &ObjectMeta) -> Common {
     }
 }
 
+/// Labels or annotations as messages carry them.
+pub type TextMap = HashMap<String, String>;
+
 /// Writes the user's labels and annotations and our own labels.
-pub fn write_meta(meta: &mut ObjectMeta, user: (&HashMap<String, String>, &HashMap<String, String>), own: &[(&str, &str)]) {
+#[allow(clippy::implicit_hasher, reason = "the maps are those of generated messages")]
+pub fn write_meta(meta: &mut ObjectMeta, user: (&TextMap, &TextMap), own: &[(&str, &str)]) {
     let mut all = KEYS.merge(meta.labels.as_ref(), user.0);
     all.insert(labels::MANAGED_BY.into(), labels::MANAGED_BY_STEADING.into());
     all.extend(own.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())));
@@ -89,13 +93,11 @@ pub fn conditions(conditions: &[Condition]) -> Vec<ProtoCondition> {
 /// Seconds of a duration on the wire; a violation if it is negative.
 pub fn seconds(found: &mut Violations, path: &str, duration: Option<&prost_types::Duration>) -> Option<i64> {
     let duration = duration?;
-    match steading_api::convert::length(duration) {
-        Some(length) => i64::try_from(length.as_secs()).ok(),
-        None => {
-            found.add(path, "must be a duration that is not negative");
-            None
-        }
+    if let Some(length) = steading_api::convert::length(duration) {
+        return i64::try_from(length.as_secs()).ok();
     }
+    found.add(path, "must be a duration that is not negative");
+    None
 }
 
 /// A duration on the wire.

@@ -1,15 +1,19 @@
 //! `MachineService`: pools and machines.
 
 use futures::StreamExt;
-use kube::{Api, ResourceExt, api::{ListParams, Patch, PatchParams}};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
 use serde_json::json;
 use steading_api::{
     error::RpcError,
     lifecycle::v1::{
-        CreateMachinePoolRequest, DeleteMachinePoolRequest, DeleteMachineRequest, DrainMachineRequest, GetMachinePoolRequest,
-        GetMachineRequest, ListMachinePoolsRequest, ListMachinePoolsResponse, ListMachinesRequest, ListMachinesResponse, Machine as Message,
-        MachinePool as PoolMessage, PauseRolloutRequest, PreviewRolloutRequest, PreviewRolloutResponse, ReplaceMachineRequest,
-        RestartMachineRequest, ResumeRolloutRequest, ScaleMachinePoolRequest, UpdateMachinePoolRequest, WatchMachinePoolsRequest,
+        CreateMachinePoolRequest, DeleteMachinePoolRequest, DeleteMachineRequest, DrainMachineRequest,
+        GetMachinePoolRequest, GetMachineRequest, ListMachinePoolsRequest, ListMachinePoolsResponse,
+        ListMachinesRequest, ListMachinesResponse, Machine as Message, MachinePool as PoolMessage, PauseRolloutRequest,
+        PreviewRolloutRequest, PreviewRolloutResponse, ReplaceMachineRequest, RestartMachineRequest,
+        ResumeRolloutRequest, ScaleMachinePoolRequest, UpdateMachinePoolRequest, WatchMachinePoolsRequest,
         WatchMachinePoolsResponse, WatchMachinesRequest, WatchMachinesResponse,
         machine_service_server::{MachineService, MachineServiceServer},
     },
@@ -22,7 +26,8 @@ use steading_runtime::{
     CallContext,
     auth::{Action, Verb},
     collection::{
-        self, Collection, CreateRequest, DeleteRequest, Event, EventStream, Keys, ListRequest, Scope, UpdateRequest, WatchRequest, kube_error,
+        self, Collection, CreateRequest, DeleteRequest, Event, EventStream, Keys, ListRequest, Scope, UpdateRequest,
+        WatchRequest, kube_error,
     },
 };
 use tokio::sync::broadcast::error::RecvError;
@@ -34,7 +39,11 @@ use super::{
     machine_pool::{Pools, place},
     project::has_children,
 };
-use crate::{context::Context, observe::{Change, Kind}, reconcile::pool::preview};
+use crate::{
+    context::Context,
+    observe::{Change, Kind},
+    reconcile::pool::preview,
+};
 
 /// Longest reason that is kept with a machine.
 const MAX_REASON: usize = 1024;
@@ -67,7 +76,9 @@ impl Collection for Machines {
     fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
         let (selector, _) = place(parent)?;
         let separator = if selector.is_empty() { "" } else { "," };
-        Ok(Scope { selector: format!("{}{separator}{selector}", labels::MACHINE) })
+        Ok(Scope {
+            selector: format!("{}{separator}{selector}", labels::MACHINE),
+        })
     }
 
     fn object_name(&self, name: &str) -> Result<String, RpcError> {
@@ -112,15 +123,20 @@ impl Machines {
     ) -> Result<Message, RpcError> {
         let object_name = self.object_name(&wish.name)?;
         if !wish.request_id.is_empty() && uuid::Uuid::try_parse(&wish.request_id).is_err() {
-            return Err(RpcError::new(ErrorReason::InvalidField, "request_id: must be a UUID").with_field("request_id", "must be a UUID"));
+            return Err(RpcError::new(ErrorReason::InvalidField, "request_id: must be a UUID")
+                .with_field("request_id", "must be a UUID"));
         }
         if wish.reason.len() > MAX_REASON {
             let text = format!("must have at most {MAX_REASON} bytes");
             return Err(RpcError::new(ErrorReason::InvalidField, format!("reason: {text}")).with_field("reason", text));
         }
-        call.authorize(Action::new(Verb::Custom(wish.verb), Self::KIND, &wish.name)).await?;
+        call.authorize(Action::new(Verb::Custom(wish.verb), Self::KIND, &wish.name))
+            .await?;
         let api = self.api(&wish.name)?;
-        let found = api.get_opt(&object_name).await.map_err(|e| kube_error(Self::KIND, &wish.name, &e))?;
+        let found = api
+            .get_opt(&object_name)
+            .await
+            .map_err(|e| kube_error(Self::KIND, &wish.name, &e))?;
         let missing = || RpcError::not_found(Self::KIND, &wish.name);
         let vm = found.ok_or_else(missing)?;
         let before = self.message(&vm).ok_or_else(missing)?;
@@ -129,22 +145,40 @@ impl Machines {
         }
         let deleting = vm.metadata.deletion_timestamp.is_some();
         if deleting && wish.verb != "delete" {
-            return Err(RpcError::new(ErrorReason::ResourceDeleting, format!("{} is being deleted", wish.name))
-                .with_resource(Self::KIND, &wish.name));
+            return Err(
+                RpcError::new(ErrorReason::ResourceDeleting, format!("{} is being deleted", wish.name))
+                    .with_resource(Self::KIND, &wish.name),
+            );
         }
-        let reason = if wish.reason.is_empty() { "requested" } else { &wish.reason };
+        let reason = if wish.reason.is_empty() {
+            "requested"
+        } else {
+            &wish.reason
+        };
         let changes = decide(&vm, reason);
         if changes.is_empty() || wish.validate_only || deleting {
             return Ok(before);
         }
-        let map: serde_json::Map<String, serde_json::Value> =
-            changes.into_iter().map(|(key, value)| (key.to_owned(), value.map_or(serde_json::Value::Null, serde_json::Value::String))).collect();
+        let map: serde_json::Map<String, serde_json::Value> = changes
+            .into_iter()
+            .map(|(key, value)| {
+                (
+                    key.to_owned(),
+                    value.map_or(serde_json::Value::Null, serde_json::Value::String),
+                )
+            })
+            .collect();
         let mut metadata = json!({"annotations": map});
         if !wish.etag.is_empty() {
             metadata["resourceVersion"] = json!(wish.etag);
         }
-        let params = PatchParams { field_manager: Some(FieldManager::Lifecycle.as_str().into()), ..PatchParams::default() };
-        let stored = api.patch(&object_name, &params, &Patch::Merge(json!({"metadata": metadata}))).await;
+        let params = PatchParams {
+            field_manager: Some(FieldManager::Lifecycle.as_str().into()),
+            ..PatchParams::default()
+        };
+        let stored = api
+            .patch(&object_name, &params, &Patch::Merge(json!({"metadata": metadata})))
+            .await;
         let stored = stored.map_err(|e| kube_error(Self::KIND, &wish.name, &e))?;
         tracing::info!(name = %wish.name, verb = wish.verb, reason, "machine wish stored");
         self.message(&stored).ok_or_else(RpcError::internal)
@@ -152,15 +186,23 @@ impl Machines {
 }
 
 fn once(vm: &VirtualMachine, key: &'static str, value: &str) -> Vec<(&'static str, Option<String>)> {
-    if vm.annotations().contains_key(key) { Vec::new() } else { vec![(key, Some(value.to_owned()))] }
+    if vm.annotations().contains_key(key) {
+        Vec::new()
+    } else {
+        vec![(key, Some(value.to_owned()))]
+    }
 }
 
 /// The service.
 pub fn service(context: &Context) -> MachineServiceServer<MachineApi> {
     MachineServiceServer::new(MachineApi {
         context: context.clone(),
-        pools: Pools { context: context.clone() },
-        machines: Machines { context: context.clone() },
+        pools: Pools {
+            context: context.clone(),
+        },
+        machines: Machines {
+            context: context.clone(),
+        },
     })
 }
 
@@ -182,8 +224,15 @@ impl MachineApi {
         request_id: String,
         validate_only: bool,
     ) -> Result<Response<PoolMessage>, Status> {
-        let mask = prost_types::FieldMask { paths: vec![field.to_owned()] };
-        let update = UpdateRequest { message: Some(pool), mask: Some(mask), request_id, validate_only };
+        let mask = prost_types::FieldMask {
+            paths: vec![field.to_owned()],
+        };
+        let update = UpdateRequest {
+            message: Some(pool),
+            mask: Some(mask),
+            request_id,
+            validate_only,
+        };
         Ok(Response::new(collection::update(&self.pools, call, &update).await?))
     }
 }
@@ -195,51 +244,112 @@ impl MachineService for MachineApi {
 
     async fn get_machine_pool(&self, request: Request<GetMachinePoolRequest>) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.pools, &call, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.pools, &call, &request.get_ref().name).await?,
+        ))
     }
 
-    async fn list_machine_pools(&self, request: Request<ListMachinePoolsRequest>) -> Result<Response<ListMachinePoolsResponse>, Status> {
+    async fn list_machine_pools(
+        &self,
+        request: Request<ListMachinePoolsRequest>,
+    ) -> Result<Response<ListMachinePoolsResponse>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let list = ListRequest { parent: r.parent, page_size: r.page_size, page_token: r.page_token, filter: r.filter, order_by: r.order_by };
+        let list = ListRequest {
+            parent: r.parent,
+            page_size: r.page_size,
+            page_token: r.page_token,
+            filter: r.filter,
+            order_by: r.order_by,
+        };
         let (machine_pools, next_page_token) = collection::list(&self.pools, &call, &list).await?;
-        Ok(Response::new(ListMachinePoolsResponse { machine_pools, next_page_token }))
+        Ok(Response::new(ListMachinePoolsResponse {
+            machine_pools,
+            next_page_token,
+        }))
     }
 
-    async fn create_machine_pool(&self, request: Request<CreateMachinePoolRequest>) -> Result<Response<PoolMessage>, Status> {
+    async fn create_machine_pool(
+        &self,
+        request: Request<CreateMachinePoolRequest>,
+    ) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let create =
-            CreateRequest { parent: r.parent, id: r.machine_pool_id, message: r.machine_pool, request_id: r.request_id, validate_only: r.validate_only };
+        let create = CreateRequest {
+            parent: r.parent,
+            id: r.machine_pool_id,
+            message: r.machine_pool,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
         Ok(Response::new(collection::create(&self.pools, &call, &create).await?))
     }
 
-    async fn update_machine_pool(&self, request: Request<UpdateMachinePoolRequest>) -> Result<Response<PoolMessage>, Status> {
+    async fn update_machine_pool(
+        &self,
+        request: Request<UpdateMachinePoolRequest>,
+    ) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let update = UpdateRequest { message: r.machine_pool, mask: r.update_mask, request_id: r.request_id, validate_only: r.validate_only };
+        let update = UpdateRequest {
+            message: r.machine_pool,
+            mask: r.update_mask,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
         Ok(Response::new(collection::update(&self.pools, &call, &update).await?))
     }
 
-    async fn delete_machine_pool(&self, request: Request<DeleteMachinePoolRequest>) -> Result<Response<PoolMessage>, Status> {
+    async fn delete_machine_pool(
+        &self,
+        request: Request<DeleteMachinePoolRequest>,
+    ) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let pool = super::machine_pool::parse("name", &r.name)?;
         if !r.force {
             call.authorize(Action::new(Verb::Delete, Pools::KIND, &r.name)).await?;
             let vms: Api<VirtualMachine> = self.context.namespaced(&pool.namespace());
-            let selector = ListParams::default().labels(&format!("{}={}", labels::POOL, pool.id)).limit(5);
-            let found = vms.list(&selector).await.map_err(|e| kube_error("Machine", &r.name, &e))?;
-            has_children(Pools::KIND, &r.name, found.items.iter().map(|vm| format!("{}/machines/{}", pool.cluster, vm.name_any())).collect())?;
+            let selector = ListParams::default()
+                .labels(&format!("{}={}", labels::POOL, pool.id))
+                .limit(5);
+            let found = vms
+                .list(&selector)
+                .await
+                .map_err(|e| kube_error("Machine", &r.name, &e))?;
+            has_children(
+                Pools::KIND,
+                &r.name,
+                found
+                    .items
+                    .iter()
+                    .map(|vm| format!("{}/machines/{}", pool.cluster, vm.name_any()))
+                    .collect(),
+            )?;
         }
-        let delete = DeleteRequest { name: r.name, etag: r.etag, allow_missing: r.allow_missing, request_id: r.request_id, validate_only: r.validate_only };
-        Ok(Response::new(collection::delete(&self.pools, &call, &self.context.clock, &delete).await?))
+        let delete = DeleteRequest {
+            name: r.name,
+            etag: r.etag,
+            allow_missing: r.allow_missing,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
+        Ok(Response::new(
+            collection::delete(&self.pools, &call, &self.context.clock, &delete).await?,
+        ))
     }
 
-    async fn watch_machine_pools(&self, request: Request<WatchMachinePoolsRequest>) -> Result<Response<Self::WatchMachinePoolsStream>, Status> {
+    async fn watch_machine_pools(
+        &self,
+        request: Request<WatchMachinePoolsRequest>,
+    ) -> Result<Response<Self::WatchMachinePoolsStream>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.pools, &call, &watch).await?;
         Ok(Response::new(responses(events, |event| WatchMachinePoolsResponse {
             r#type: event.kind.into(),
@@ -248,27 +358,47 @@ impl MachineService for MachineApi {
         })))
     }
 
-    async fn scale_machine_pool(&self, request: Request<ScaleMachinePoolRequest>) -> Result<Response<PoolMessage>, Status> {
+    async fn scale_machine_pool(
+        &self,
+        request: Request<ScaleMachinePoolRequest>,
+    ) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let pool = PoolMessage { name: r.name, etag: r.etag, replicas: r.replicas, ..PoolMessage::default() };
-        self.change(&call, pool, "replicas", r.request_id, r.validate_only).await
+        let pool = PoolMessage {
+            name: r.name,
+            etag: r.etag,
+            replicas: r.replicas,
+            ..PoolMessage::default()
+        };
+        self.change(&call, pool, "replicas", r.request_id, r.validate_only)
+            .await
     }
 
-    async fn preview_rollout(&self, request: Request<PreviewRolloutRequest>) -> Result<Response<PreviewRolloutResponse>, Status> {
+    async fn preview_rollout(
+        &self,
+        request: Request<PreviewRolloutRequest>,
+    ) -> Result<Response<PreviewRolloutResponse>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let name = super::machine_pool::parse("name", &r.name)?;
-        call.authorize(Action::new(Verb::Custom("previewRollout"), Pools::KIND, &r.name)).await?;
+        call.authorize(Action::new(Verb::Custom("previewRollout"), Pools::KIND, &r.name))
+            .await?;
         let api: Api<MachinePool> = self.context.namespaced(&name.namespace());
-        let stored = api.get_opt(&name.object_name()).await.map_err(|e| kube_error(Pools::KIND, &r.name, &e))?;
+        let stored = api
+            .get_opt(&name.object_name())
+            .await
+            .map_err(|e| kube_error(Pools::KIND, &r.name, &e))?;
         let stored = stored.ok_or_else(|| RpcError::not_found(Pools::KIND, &r.name))?;
         let wanted = match &r.machine_pool {
             Some(message) => self.pools.object(&r.name, message, Some(&stored)).await?,
             None => stored,
         };
         let found = preview(&self.context, &wanted).await.map_err(|error| {
-            RpcError::new(ErrorReason::PeerUnavailable, format!("the machines cannot be rendered: {error}")).with_resource(Pools::KIND, &r.name)
+            RpcError::new(
+                ErrorReason::PeerUnavailable,
+                format!("the machines cannot be rendered: {error}"),
+            )
+            .with_resource(Pools::KIND, &r.name)
         })?;
         let machine = |id: &String| format!("{}/machines/{id}", name.cluster);
         let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
@@ -285,34 +415,66 @@ impl MachineService for MachineApi {
     async fn pause_rollout(&self, request: Request<PauseRolloutRequest>) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let pool = PoolMessage { name: r.name, etag: r.etag, rollout_paused: true, ..PoolMessage::default() };
-        self.change(&call, pool, "rollout_paused", r.request_id, r.validate_only).await
+        let pool = PoolMessage {
+            name: r.name,
+            etag: r.etag,
+            rollout_paused: true,
+            ..PoolMessage::default()
+        };
+        self.change(&call, pool, "rollout_paused", r.request_id, r.validate_only)
+            .await
     }
 
     async fn resume_rollout(&self, request: Request<ResumeRolloutRequest>) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let pool = PoolMessage { name: r.name, etag: r.etag, ..PoolMessage::default() };
-        self.change(&call, pool, "rollout_paused", r.request_id, r.validate_only).await
+        let pool = PoolMessage {
+            name: r.name,
+            etag: r.etag,
+            ..PoolMessage::default()
+        };
+        self.change(&call, pool, "rollout_paused", r.request_id, r.validate_only)
+            .await
     }
 
     async fn get_machine(&self, request: Request<GetMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.machines, &call, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.machines, &call, &request.get_ref().name).await?,
+        ))
     }
 
-    async fn list_machines(&self, request: Request<ListMachinesRequest>) -> Result<Response<ListMachinesResponse>, Status> {
+    async fn list_machines(
+        &self,
+        request: Request<ListMachinesRequest>,
+    ) -> Result<Response<ListMachinesResponse>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let list = ListRequest { parent: r.parent, page_size: r.page_size, page_token: r.page_token, filter: r.filter, order_by: r.order_by };
+        let list = ListRequest {
+            parent: r.parent,
+            page_size: r.page_size,
+            page_token: r.page_token,
+            filter: r.filter,
+            order_by: r.order_by,
+        };
         let (machines, next_page_token) = collection::list(&self.machines, &call, &list).await?;
-        Ok(Response::new(ListMachinesResponse { machines, next_page_token }))
+        Ok(Response::new(ListMachinesResponse {
+            machines,
+            next_page_token,
+        }))
     }
 
-    async fn watch_machines(&self, request: Request<WatchMachinesRequest>) -> Result<Response<Self::WatchMachinesStream>, Status> {
+    async fn watch_machines(
+        &self,
+        request: Request<WatchMachinesRequest>,
+    ) -> Result<Response<Self::WatchMachinesStream>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = watch_machines(&self.machines, &call, &watch).await?;
         Ok(Response::new(responses(events, |event| WatchMachinesResponse {
             r#type: event.kind.into(),
@@ -324,21 +486,42 @@ impl MachineService for MachineApi {
     async fn replace_machine(&self, request: Request<ReplaceMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let wish = Wish { name: r.name, reason: r.reason, etag: r.etag, request_id: r.request_id, validate_only: r.validate_only, verb: "replace" };
-        Ok(Response::new(self.machines.wish(&call, wish, |vm, reason| once(vm, labels::REPLACE_REQUESTED, reason)).await?))
+        let wish = Wish {
+            name: r.name,
+            reason: r.reason,
+            etag: r.etag,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+            verb: "replace",
+        };
+        Ok(Response::new(
+            self.machines
+                .wish(&call, wish, |vm, reason| once(vm, labels::REPLACE_REQUESTED, reason))
+                .await?,
+        ))
     }
 
     async fn drain_machine(&self, request: Request<DrainMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let (undo, now) = (r.undo, self.context.clock.now().to_string());
-        let wish = Wish { name: r.name, reason: r.reason, etag: r.etag, request_id: r.request_id, validate_only: r.validate_only, verb: "drain" };
+        let wish = Wish {
+            name: r.name,
+            reason: r.reason,
+            etag: r.etag,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+            verb: "drain",
+        };
         let decide = |vm: &VirtualMachine, reason: &str| {
             let asked = vm.annotations().contains_key(labels::DRAIN_REQUESTED);
             match (undo, asked) {
                 // The reconciler uncordons and then takes the start time away.
                 (true, true) => vec![(labels::DRAIN_REQUESTED, None)],
-                (false, false) => vec![(labels::DRAIN_REQUESTED, Some(reason.to_owned())), (labels::DRAIN_STARTED, Some(now.clone()))],
+                (false, false) => vec![
+                    (labels::DRAIN_REQUESTED, Some(reason.to_owned())),
+                    (labels::DRAIN_STARTED, Some(now.clone())),
+                ],
                 (true, false) | (false, true) => Vec::new(),
             }
         };
@@ -348,14 +531,28 @@ impl MachineService for MachineApi {
     async fn restart_machine(&self, request: Request<RestartMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let wish = Wish { name: r.name, reason: r.reason, etag: r.etag, request_id: r.request_id, validate_only: r.validate_only, verb: "restart" };
-        Ok(Response::new(self.machines.wish(&call, wish, |vm, reason| once(vm, labels::RESTART_REQUESTED, reason)).await?))
+        let wish = Wish {
+            name: r.name,
+            reason: r.reason,
+            etag: r.etag,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+            verb: "restart",
+        };
+        Ok(Response::new(
+            self.machines
+                .wish(&call, wish, |vm, reason| once(vm, labels::RESTART_REQUESTED, reason))
+                .await?,
+        ))
     }
 
     async fn delete_machine(&self, request: Request<DeleteMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let (mode, now) = (if r.force { "force" } else { "drain" }, self.context.clock.now().to_string());
+        let (mode, now) = (
+            if r.force { "force" } else { "drain" },
+            self.context.clock.now().to_string(),
+        );
         let wish = Wish {
             name: r.name,
             reason: String::new(),
@@ -369,11 +566,16 @@ impl MachineService for MachineApi {
             match (present, mode) {
                 (Some("force"), _) | (Some(_), "drain") => Vec::new(),
                 (Some(_), _) => vec![(labels::DELETE_REQUESTED, Some(mode.to_owned()))],
-                (None, _) => vec![(labels::DELETE_REQUESTED, Some(mode.to_owned())), (labels::DRAIN_STARTED, Some(now.clone()))],
+                (None, _) => vec![
+                    (labels::DELETE_REQUESTED, Some(mode.to_owned())),
+                    (labels::DRAIN_STARTED, Some(now.clone())),
+                ],
             }
         };
         match self.machines.wish(&call, wish, decide).await {
-            Err(error) if r.allow_missing && error.reason() == ErrorReason::ResourceNotFound => Ok(Response::new(Message::default())),
+            Err(error) if r.allow_missing && error.reason() == ErrorReason::ResourceNotFound => {
+                Ok(Response::new(Message::default()))
+            }
             result => Ok(Response::new(result?)),
         }
     }
@@ -381,15 +583,21 @@ impl MachineService for MachineApi {
 
 /// What a watch of machines waits for.
 enum Next {
-    Event(Option<Result<Event<Message>, RpcError>>),
+    Event(Box<Option<Result<Event<Message>, RpcError>>>),
     Change(Result<Change, RecvError>),
 }
 
 /// The watch of VirtualMachines, joined by what happens to their instances and nodes. Resume tokens are the VirtualMachines'.
-async fn watch_machines(machines: &Machines, call: &CallContext, request: &WatchRequest) -> Result<EventStream<Message>, RpcError> {
+async fn watch_machines(
+    machines: &Machines,
+    call: &CallContext,
+    request: &WatchRequest,
+) -> Result<EventStream<Message>, RpcError> {
     let (_, namespace) = place(&request.parent)?;
     let (selector, _) = place(&request.parent)?;
-    let project = selector.split_once('=').map(|(_, project)| format!("{project}{}", labels::PROJECT_SEPARATOR));
+    let project = selector
+        .split_once('=')
+        .map(|(_, project)| format!("{project}{}", labels::PROJECT_SEPARATOR));
     let fields = reflect::filter_fields(Machines::MESSAGE);
     let filter = Filter::parse(&request.filter, &fields.iter().map(String::as_str).collect::<Vec<_>>())?;
     let observed = std::sync::Arc::clone(&machines.context.observed);
@@ -400,12 +608,13 @@ async fn watch_machines(machines: &Machines, call: &CallContext, request: &Watch
         let mut synced = !token.is_empty();
         loop {
             let next = tokio::select! {
-                event = events.next() => Next::Event(event),
+                event = events.next() => Next::Event(Box::new(event)),
                 change = changes.recv() => Next::Change(change),
             };
             match next {
-                Next::Event(None) | Next::Change(Err(RecvError::Closed)) => return,
-                Next::Event(Some(event)) => {
+                Next::Change(Err(RecvError::Closed)) => return,
+                Next::Event(event) => {
+                    let Some(event) = *event else { return };
                     let event = event?;
                     token.clone_from(&event.resume_token);
                     synced = synced || event.kind == WatchEventType::Synced;

@@ -43,7 +43,11 @@ pub fn place(parent: &str) -> Result<(String, Option<String>), RpcError> {
     if parent == "projects/-/clusters/-" {
         return Ok((String::new(), None));
     }
-    if let Some(project) = parent.strip_suffix("/clusters/-").and_then(|p| p.strip_prefix("projects/")).filter(|p| Id::parse(*p).is_ok()) {
+    if let Some(project) = parent
+        .strip_suffix("/clusters/-")
+        .and_then(|p| p.strip_prefix("projects/"))
+        .filter(|p| Id::parse(*p).is_ok())
+    {
         return Ok((format!("{}={project}", labels::PROJECT), None));
     }
     let cluster: ClusterName = parent.parse().map_err(|e| RpcError::invalid_name("parent", &e))?;
@@ -70,7 +74,9 @@ impl Collection for Pools {
     }
 
     fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
-        Ok(Scope { selector: place(parent)?.0 })
+        Ok(Scope {
+            selector: place(parent)?.0,
+        })
     }
 
     fn object_name(&self, name: &str) -> Result<String, RpcError> {
@@ -91,13 +97,20 @@ impl Collection for Pools {
         convert::message(object)
     }
 
-    async fn object(&self, name: &str, message: &Message, current: Option<&MachinePool>) -> Result<MachinePool, RpcError> {
+    async fn object(
+        &self,
+        name: &str,
+        message: &Message,
+        current: Option<&MachinePool>,
+    ) -> Result<MachinePool, RpcError> {
         let name = parse("name", name)?;
         let spec = match convert::spec(&name, message) {
             Ok(spec) => spec,
             Err(found) => return Err(nested(Self::FIELD, found).err().unwrap_or_else(RpcError::internal)),
         };
-        let mut object = current.cloned().unwrap_or_else(|| MachinePool::new(&name.object_name(), spec.clone()));
+        let mut object = current
+            .cloned()
+            .unwrap_or_else(|| MachinePool::new(&name.object_name(), spec.clone()));
         let template_changes = current.is_none_or(|current| current.spec.machine_template != spec.machine_template);
         object.spec = spec;
         object.metadata.namespace = Some(name.namespace());
@@ -122,32 +135,59 @@ impl Collection for Pools {
 impl Pools {
     async fn check_cluster(&self, name: &MachinePoolName) -> Result<(), RpcError> {
         let (cluster, clusters) = (name.cluster.to_string(), self.context.all::<Cluster>());
-        let found = clusters.get_opt(&name.namespace()).await.map_err(|e| kube_error("Cluster", &cluster, &e))?;
+        let found = clusters
+            .get_opt(&name.namespace())
+            .await
+            .map_err(|e| kube_error("Cluster", &cluster, &e))?;
         let found = found.ok_or_else(|| {
-            RpcError::new(ErrorReason::ReferenceNotFound, format!("{cluster} does not exist")).with_resource("Cluster", &cluster)
+            RpcError::new(ErrorReason::ReferenceNotFound, format!("{cluster} does not exist"))
+                .with_resource("Cluster", &cluster)
         })?;
         if found.metadata.deletion_timestamp.is_some() {
-            return Err(RpcError::new(ErrorReason::ResourceDeleting, format!("{cluster} is being deleted")).with_resource("Cluster", cluster));
+            return Err(
+                RpcError::new(ErrorReason::ResourceDeleting, format!("{cluster} is being deleted"))
+                    .with_resource("Cluster", cluster),
+            );
         }
         // The namespace is the first thing that the cluster's reconciler makes, and pools need it.
         namespace(&self.context, &found, &name.namespace()).await
     }
 
-    async fn check_template(&self, name: &MachinePoolName, object: &MachinePool, template: &str) -> Result<(), RpcError> {
+    async fn check_template(
+        &self,
+        name: &MachinePoolName,
+        object: &MachinePool,
+        template: &str,
+    ) -> Result<(), RpcError> {
         let templates: Api<MachineTemplate> = self.context.all();
-        let object_name = format!("{}{}{}", name.cluster.project, labels::PROJECT_SEPARATOR, object.spec.machine_template);
-        let found = templates.get_opt(&object_name).await.map_err(|e| kube_error("MachineTemplate", template, &e))?;
+        let object_name = format!(
+            "{}{}{}",
+            name.cluster.project,
+            labels::PROJECT_SEPARATOR,
+            object.spec.machine_template
+        );
+        let found = templates
+            .get_opt(&object_name)
+            .await
+            .map_err(|e| kube_error("MachineTemplate", template, &e))?;
         if found.is_some_and(|found| found.metadata.deletion_timestamp.is_none()) {
             return Ok(());
         }
-        Err(RpcError::new(ErrorReason::ReferenceNotFound, format!("{template} does not exist"))
-            .with_field("machine_pool.machine_template", "does not exist")
-            .with_resource("MachineTemplate", template))
+        Err(
+            RpcError::new(ErrorReason::ReferenceNotFound, format!("{template} does not exist"))
+                .with_field("machine_pool.machine_template", "does not exist")
+                .with_resource("MachineTemplate", template),
+        )
     }
 
     /// Refuses what would go beyond the project's quota. Counted by what pools want, as far as it is seen; two calls at the same moment
     /// may both pass.
-    async fn check_quota(&self, name: &MachinePoolName, object: &MachinePool, current: Option<&MachinePool>) -> Result<(), RpcError> {
+    async fn check_quota(
+        &self,
+        name: &MachinePoolName,
+        object: &MachinePool,
+        current: Option<&MachinePool>,
+    ) -> Result<(), RpcError> {
         let before = current.map_or(0, |pool| pool.spec.replicas);
         let more = i64::from(object.spec.replicas) - i64::from(before);
         if more <= 0 {
@@ -155,17 +195,43 @@ impl Pools {
         }
         let project = name.cluster.project_name().to_string();
         let projects: Api<Project> = self.context.all();
-        let found = projects.get_opt(&name.cluster.project).await.map_err(|e| kube_error("Project", &project, &e))?;
+        let found = projects
+            .get_opt(&name.cluster.project)
+            .await
+            .map_err(|e| kube_error("Project", &project, &e))?;
         let quota = found.map(|project| project.spec.quota).unwrap_or_default();
         let used = usage(&self.context.observed, &name.cluster.project);
         let status = current.and_then(|pool| pool.status.clone()).unwrap_or_default();
-        let bytes = |text: Option<&String>| text.and_then(|t| t.parse::<Quantity>().ok()).map_or(0, |q| i64::try_from(q.bytes()).unwrap_or(i64::MAX));
+        let bytes = |text: Option<&String>| {
+            text.and_then(|t| t.parse::<Quantity>().ok())
+                .map_or(0, |q| i64::try_from(q.bytes()).unwrap_or(i64::MAX))
+        };
         let number = |text: Option<&String>| text.and_then(|t| t.parse::<i64>().ok());
         let adds = [
-            ("machines", number(quota.get("machines")), number(used.get("machines")).unwrap_or_default(), 1),
-            ("vcpus", number(quota.get("vcpus")), number(used.get("vcpus")).unwrap_or_default(), i64::from(status.machine_vcpus.unwrap_or_default())),
-            ("memory", quota.get("memory").map(|text| bytes(Some(text))), bytes(used.get("memory")), bytes(status.machine_memory.as_ref())),
-            ("storage", quota.get("storage").map(|text| bytes(Some(text))), bytes(used.get("storage")), bytes(status.machine_storage.as_ref())),
+            (
+                "machines",
+                number(quota.get("machines")),
+                number(used.get("machines")).unwrap_or_default(),
+                1,
+            ),
+            (
+                "vcpus",
+                number(quota.get("vcpus")),
+                number(used.get("vcpus")).unwrap_or_default(),
+                i64::from(status.machine_vcpus.unwrap_or_default()),
+            ),
+            (
+                "memory",
+                quota.get("memory").map(|text| bytes(Some(text))),
+                bytes(used.get("memory")),
+                bytes(status.machine_memory.as_ref()),
+            ),
+            (
+                "storage",
+                quota.get("storage").map(|text| bytes(Some(text))),
+                bytes(used.get("storage")),
+                bytes(status.machine_storage.as_ref()),
+            ),
         ];
         for (what, limit, used, each) in adds {
             if limit.is_some_and(|limit| used.saturating_add(each.saturating_mul(more)) > limit) {
@@ -179,7 +245,12 @@ impl Pools {
 
 async fn namespace(context: &Context, cluster: &Cluster, name: &str) -> Result<(), RpcError> {
     let spaces = context.all::<k8s_openapi::api::core::v1::Namespace>();
-    if spaces.get_opt(name).await.map_err(|e| kube_error("Namespace", name, &e))?.is_some() {
+    if spaces
+        .get_opt(name)
+        .await
+        .map_err(|e| kube_error("Namespace", name, &e))?
+        .is_some()
+    {
         return Ok(());
     }
     let body = crate::plan::cluster::namespace(cluster, name);

@@ -4,8 +4,8 @@ use kube::{Api, ResourceExt, api::ListParams};
 use steading_api::{
     error::RpcError,
     lifecycle::v1::{
-        CreateProjectRequest, DeleteProjectRequest, GetProjectRequest, ListProjectsRequest, ListProjectsResponse, Project as Message,
-        UpdateProjectRequest, WatchProjectsRequest, WatchProjectsResponse,
+        CreateProjectRequest, DeleteProjectRequest, GetProjectRequest, ListProjectsRequest, ListProjectsResponse,
+        Project as Message, UpdateProjectRequest, WatchProjectsRequest, WatchProjectsResponse,
         project_service_server::{ProjectService, ProjectServiceServer},
     },
     types::v1::ErrorReason,
@@ -18,7 +18,10 @@ use steading_model::{ids::Id, name::ProjectName, violation::Violations};
 use steading_runtime::{
     CallContext,
     auth::{Action, Verb},
-    collection::{self, Collection, CreateRequest, DeleteRequest, Keys, ListRequest, Scope, UpdateRequest, WatchRequest, kube_error},
+    collection::{
+        self, Collection, CreateRequest, DeleteRequest, Keys, ListRequest, Scope, UpdateRequest, WatchRequest,
+        kube_error,
+    },
 };
 use tonic::{Request, Response, Status};
 
@@ -80,7 +83,11 @@ impl Collection for Projects {
         };
         let mut object = current.cloned().unwrap_or_else(|| Project::new(&id, spec.clone()));
         object.spec = spec;
-        write_meta(&mut object.metadata, (&message.labels, &message.annotations), &[(labels::PROJECT, &id)]);
+        write_meta(
+            &mut object.metadata,
+            (&message.labels, &message.annotations),
+            &[(labels::PROJECT, &id)],
+        );
         if current.is_none() {
             object.metadata.finalizers = Some(vec![labels::PROJECT_FINALIZER.into()]);
         }
@@ -90,7 +97,11 @@ impl Collection for Projects {
 
 /// The service.
 pub fn service(context: &Context) -> ProjectServiceServer<ProjectApi> {
-    ProjectServiceServer::new(ProjectApi { projects: Projects { context: context.clone() } })
+    ProjectServiceServer::new(ProjectApi {
+        projects: Projects {
+            context: context.clone(),
+        },
+    })
 }
 
 /// The service's methods.
@@ -105,28 +116,53 @@ impl ProjectService for ProjectApi {
 
     async fn get_project(&self, request: Request<GetProjectRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.projects, &call, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.projects, &call, &request.get_ref().name).await?,
+        ))
     }
 
-    async fn list_projects(&self, request: Request<ListProjectsRequest>) -> Result<Response<ListProjectsResponse>, Status> {
+    async fn list_projects(
+        &self,
+        request: Request<ListProjectsRequest>,
+    ) -> Result<Response<ListProjectsResponse>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let list = ListRequest { parent: String::new(), page_size: r.page_size, page_token: r.page_token, filter: r.filter, order_by: r.order_by };
+        let list = ListRequest {
+            parent: String::new(),
+            page_size: r.page_size,
+            page_token: r.page_token,
+            filter: r.filter,
+            order_by: r.order_by,
+        };
         let (projects, next_page_token) = collection::list(&self.projects, &call, &list).await?;
-        Ok(Response::new(ListProjectsResponse { projects, next_page_token }))
+        Ok(Response::new(ListProjectsResponse {
+            projects,
+            next_page_token,
+        }))
     }
 
     async fn create_project(&self, request: Request<CreateProjectRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let create = CreateRequest { parent: String::new(), id: r.project_id, message: r.project, request_id: r.request_id, validate_only: r.validate_only };
+        let create = CreateRequest {
+            parent: String::new(),
+            id: r.project_id,
+            message: r.project,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
         Ok(Response::new(collection::create(&self.projects, &call, &create).await?))
     }
 
     async fn update_project(&self, request: Request<UpdateProjectRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let update = UpdateRequest { message: r.project, mask: r.update_mask, request_id: r.request_id, validate_only: r.validate_only };
+        let update = UpdateRequest {
+            message: r.project,
+            mask: r.update_mask,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
         Ok(Response::new(collection::update(&self.projects, &call, &update).await?))
     }
 
@@ -135,20 +171,45 @@ impl ProjectService for ProjectApi {
         let r = request.into_inner();
         let id = self.projects.object_name(&r.name)?;
         if !r.force {
-            call.authorize(Action::new(Verb::Delete, Projects::KIND, &r.name)).await?;
+            call.authorize(Action::new(Verb::Delete, Projects::KIND, &r.name))
+                .await?;
             let clusters: Api<Cluster> = self.projects.context.all();
-            let selector = ListParams::default().labels(&format!("{}={id}", labels::PROJECT)).limit(5);
-            let found = clusters.list(&selector).await.map_err(|e| kube_error("Cluster", &r.name, &e))?;
-            has_children(Projects::KIND, &r.name, found.items.iter().map(ResourceExt::name_any).collect())?;
+            let selector = ListParams::default()
+                .labels(&format!("{}={id}", labels::PROJECT))
+                .limit(5);
+            let found = clusters
+                .list(&selector)
+                .await
+                .map_err(|e| kube_error("Cluster", &r.name, &e))?;
+            has_children(
+                Projects::KIND,
+                &r.name,
+                found.items.iter().map(ResourceExt::name_any).collect(),
+            )?;
         }
-        let delete = DeleteRequest { name: r.name, etag: r.etag, allow_missing: r.allow_missing, request_id: r.request_id, validate_only: r.validate_only };
-        Ok(Response::new(collection::delete(&self.projects, &call, &self.projects.context.clock, &delete).await?))
+        let delete = DeleteRequest {
+            name: r.name,
+            etag: r.etag,
+            allow_missing: r.allow_missing,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
+        Ok(Response::new(
+            collection::delete(&self.projects, &call, &self.projects.context.clock, &delete).await?,
+        ))
     }
 
-    async fn watch_projects(&self, request: Request<WatchProjectsRequest>) -> Result<Response<Self::WatchProjectsStream>, Status> {
+    async fn watch_projects(
+        &self,
+        request: Request<WatchProjectsRequest>,
+    ) -> Result<Response<Self::WatchProjectsStream>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: String::new(), filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: String::new(),
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.projects, &call, &watch).await?;
         Ok(Response::new(responses(events, |event| WatchProjectsResponse {
             r#type: event.kind.into(),
@@ -166,8 +227,11 @@ pub fn has_children(kind: &str, name: &str, children: Vec<String>) -> Result<(),
     if children.is_empty() {
         return Ok(());
     }
-    let mut error = RpcError::new(ErrorReason::HasChildren, format!("{name} is not empty; set force to delete what is in it"))
-        .with_resource(kind, name);
+    let mut error = RpcError::new(
+        ErrorReason::HasChildren,
+        format!("{name} is not empty; set force to delete what is in it"),
+    )
+    .with_resource(kind, name);
     for child in children {
         error = error.with_precondition("CHILD", child, "exists");
     }

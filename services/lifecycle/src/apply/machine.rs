@@ -2,7 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{ByteString, api::core::v1::{Node, Secret}, apimachinery::pkg::apis::meta::v1::ObjectMeta};
+use k8s_openapi::{
+    ByteString,
+    api::core::v1::{Node, Secret},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
 use kube::{
     Api, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
@@ -46,7 +50,10 @@ pub async fn create_machine(
 ) -> Result<(), Error> {
     let namespace = place.cluster.namespace();
     let vm = virtual_machine(place, pool, rendering, machine);
-    let token = Token { id: token_id(&namespace, machine), secret: letters(&rand::random::<[u8; 16]>(), 16) };
+    let token = Token {
+        id: token_id(&namespace, machine),
+        secret: letters(&rand::random::<[u8; 16]>(), 16),
+    };
     put_token(context, cluster, tenant, machine, &token).await?;
 
     let endpoint = tenant.endpoint();
@@ -68,16 +75,27 @@ pub async fn create_machine(
             labels: Some(machine_labels(place, machine, None)),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(labels::USER_DATA_KEY.to_owned(), ByteString(user_data.into_bytes()))])),
+        data: Some(BTreeMap::from([(
+            labels::USER_DATA_KEY.to_owned(),
+            ByteString(user_data.into_bytes()),
+        )])),
         ..Secret::default()
     };
-    apply::apply(&context.namespaced::<Secret>(&namespace), FieldManager::Lifecycle, &secret).await?;
+    apply::apply(
+        &context.namespaced::<Secret>(&namespace),
+        FieldManager::Lifecycle,
+        &secret,
+    )
+    .await?;
 
     let resource = ApiResource::erase::<VirtualMachine>(&());
     let api: Api<DynamicObject> = Api::namespaced_with(context.kube.clone(), &namespace, &resource);
-    let object: DynamicObject =
-        serde_json::from_value(vm).map_err(|error| Error::Malformed(format!("the rendered machine is malformed: {error}")))?;
-    let params = PostParams { field_manager: Some(FieldManager::Lifecycle.as_str().into()), ..PostParams::default() };
+    let object: DynamicObject = serde_json::from_value(vm)
+        .map_err(|error| Error::Malformed(format!("the rendered machine is malformed: {error}")))?;
+    let params = PostParams {
+        field_manager: Some(FieldManager::Lifecycle.as_str().into()),
+        ..PostParams::default()
+    };
     match api.create(&params, &object).await.map_err(InfraError::from) {
         Ok(_) => {
             tracing::info!(namespace, machine, pool = %place.name.id, "machine made");
@@ -119,12 +137,18 @@ fn virtual_machine(place: &PoolPlace, pool: &MachinePool, rendering: &Rendering,
     vm["metadata"]["name"] = json!(machine);
     vm["metadata"]["namespace"] = json!(place.cluster.namespace());
     vm["metadata"]["finalizers"] = json!([labels::MACHINE_FINALIZER]);
-    merge_labels(&mut vm["metadata"], &machine_labels(place, machine, Some(&rendering.revision)));
+    merge_labels(
+        &mut vm["metadata"],
+        &machine_labels(place, machine, Some(&rendering.revision)),
+    );
     vm["metadata"]["annotations"][labels::TEMPLATE_REVISION] = json!(rendering.template_revision);
     if !pool.spec.kubernetes_version.is_empty() {
         vm["metadata"]["annotations"]["steading.dev/kubernetes-version"] = json!(pool.spec.kubernetes_version);
     }
-    merge_labels(&mut vm["spec"]["template"]["metadata"], &machine_labels(place, machine, None));
+    merge_labels(
+        &mut vm["spec"]["template"]["metadata"],
+        &machine_labels(place, machine, None),
+    );
     if vm["spec"]["runStrategy"].is_null() {
         vm["spec"]["runStrategy"] = json!("Always");
     }
@@ -135,12 +159,27 @@ fn virtual_machine(place: &PoolPlace, pool: &MachinePool, rendering: &Rendering,
     vm
 }
 
-async fn put_token(context: &Context, cluster: &Cluster, tenant: &Tenant, machine: &str, token: &Token) -> Result<(), Error> {
-    let client = tenant.client().ok_or_else(|| Error::Malformed("the tenant api server was not reached yet".into()))?;
+async fn put_token(
+    context: &Context,
+    cluster: &Cluster,
+    tenant: &Tenant,
+    machine: &str,
+    token: &Token,
+) -> Result<(), Error> {
+    let client = tenant
+        .client()
+        .ok_or_else(|| Error::Malformed("the tenant api server was not reached yet".into()))?;
     let lifetime = cluster.spec.bootstrap.token_seconds.unwrap_or(TOKEN_SECONDS).max(60);
-    let expires = context.clock.now().saturating_add(jiff::SignedDuration::from_secs(lifetime));
-    let expires = expires.map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).unwrap_or_default();
-    let groups = ["system:bootstrappers:steading".to_owned()].into_iter().chain(cluster.spec.bootstrap.extra_groups.iter().cloned());
+    let expires = context
+        .clock
+        .now()
+        .saturating_add(jiff::SignedDuration::from_secs(lifetime));
+    let expires = expires
+        .map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        .unwrap_or_default();
+    let groups = ["system:bootstrappers:steading".to_owned()]
+        .into_iter()
+        .chain(cluster.spec.bootstrap.extra_groups.iter().cloned());
     let data = BTreeMap::from([
         ("token-id".to_owned(), token.id.clone()),
         ("token-secret".to_owned(), token.secret.clone()),
@@ -164,7 +203,10 @@ async fn put_token(context: &Context, cluster: &Cluster, tenant: &Tenant, machin
     let secrets: Api<Secret> = Api::namespaced(client, "kube-system");
     let params = PatchParams::apply(FieldManager::Lifecycle.as_str()).force();
     let name = Token::secret_name(&token.id);
-    secrets.patch(&name, &params, &Patch::Apply(&body)).await.map_err(|error| Error::tenant(&tenant.namespace, error))?;
+    secrets
+        .patch(&name, &params, &Patch::Apply(&body))
+        .await
+        .map_err(|error| Error::tenant(&tenant.namespace, error))?;
     Ok(())
 }
 
@@ -176,7 +218,8 @@ pub async fn delete_token(tenant: &Tenant, machine: &str) -> Result<(), Error> {
     let Some(client) = tenant.client() else { return Ok(()) };
     let secrets: Api<Secret> = Api::namespaced(client, "kube-system");
     let name = Token::secret_name(&token_id(&tenant.namespace, machine));
-    absent(secrets.delete(&name, &DeleteParams::default()).await.map(drop)).map_err(|error| Error::tenant(&tenant.namespace, error))
+    absent(secrets.delete(&name, &DeleteParams::default()).await.map(drop))
+        .map_err(|error| Error::tenant(&tenant.namespace, error))
 }
 
 /// Removes the tenant node of a machine; none is fine.
@@ -186,7 +229,8 @@ pub async fn delete_token(tenant: &Tenant, machine: &str) -> Result<(), Error> {
 pub async fn delete_node(tenant: &Tenant, machine: &str) -> Result<(), Error> {
     let Some(client) = tenant.client() else { return Ok(()) };
     let nodes: Api<Node> = Api::all(client);
-    absent(nodes.delete(machine, &DeleteParams::default()).await.map(drop)).map_err(|error| Error::tenant(&tenant.namespace, error))
+    absent(nodes.delete(machine, &DeleteParams::default()).await.map(drop))
+        .map_err(|error| Error::tenant(&tenant.namespace, error))
 }
 
 fn absent(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
@@ -202,8 +246,17 @@ fn absent(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
 /// If the infra cluster refuses or cannot be reached.
 pub async fn delete_vm(context: &Context, vm: &VirtualMachine) -> Result<(), Error> {
     let namespace = vm.namespace().unwrap_or_default();
-    let exact = kube::api::Preconditions { uid: vm.uid(), resource_version: None };
-    match apply::delete(&context.namespaced::<VirtualMachine>(&namespace), &vm.name_any(), Some(exact)).await {
+    let exact = kube::api::Preconditions {
+        uid: vm.uid(),
+        resource_version: None,
+    };
+    match apply::delete(
+        &context.namespaced::<VirtualMachine>(&namespace),
+        &vm.name_any(),
+        Some(exact),
+    )
+    .await
+    {
         Ok(()) | Err(InfraError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -225,11 +278,25 @@ pub async fn restart(context: &Context, namespace: &str, machine: &str) -> Resul
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn annotate(context: &Context, namespace: &str, machine: &str, annotations: &[(&str, Option<String>)]) -> Result<(), Error> {
-    let map: serde_json::Map<String, Value> =
-        annotations.iter().map(|(key, value)| ((*key).to_owned(), value.clone().map_or(Value::Null, Value::String))).collect();
+pub async fn annotate(
+    context: &Context,
+    namespace: &str,
+    machine: &str,
+    annotations: &[(&str, Option<String>)],
+) -> Result<(), Error> {
+    let map: serde_json::Map<String, Value> = annotations
+        .iter()
+        .map(|(key, value)| ((*key).to_owned(), value.clone().map_or(Value::Null, Value::String)))
+        .collect();
     let patch = json!({"metadata": {"annotations": map}});
-    match apply::patch_merge(&context.namespaced::<VirtualMachine>(namespace), FieldManager::Lifecycle, machine, &patch).await {
+    match apply::patch_merge(
+        &context.namespaced::<VirtualMachine>(namespace),
+        FieldManager::Lifecycle,
+        machine,
+        &patch,
+    )
+    .await
+    {
         Ok(_) | Err(InfraError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
@@ -241,7 +308,10 @@ pub async fn annotate(context: &Context, namespace: &str, machine: &str, annotat
 /// If the infra cluster refuses or cannot be reached.
 pub async fn request_delete(context: &Context, namespace: &str, machine: &str) -> Result<(), Error> {
     let now = context.clock.now().to_string();
-    let wanted = [(labels::DELETE_REQUESTED, Some("drain".to_owned())), (labels::DRAIN_STARTED, Some(now))];
+    let wanted = [
+        (labels::DELETE_REQUESTED, Some("drain".to_owned())),
+        (labels::DRAIN_STARTED, Some(now)),
+    ];
     annotate(context, namespace, machine, &wanted).await
 }
 

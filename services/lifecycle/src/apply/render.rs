@@ -7,7 +7,7 @@ use steading_api::{
     templating::v1::{MachineContext, RenderMachineTemplateRequest, RenderMachineTemplateResponse},
 };
 use steading_infra::{crd::MachinePool, labels};
-use steading_model::name::{ClusterName, MachineTemplateName, PlacementPolicyName, MachinePoolName};
+use steading_model::name::{ClusterName, MachinePoolName, MachineTemplateName, PlacementPolicyName};
 
 use crate::{context::Context, domain::rendering::placeholder, error::Error};
 
@@ -24,7 +24,10 @@ impl PoolPlace {
     /// The place of an object; `None` if it is not in a namespace of ours.
     pub fn of(namespace: &str, pool: &str) -> Option<Self> {
         let name = MachinePoolName::from_object(namespace, pool)?;
-        Some(Self { cluster: name.cluster.clone(), name })
+        Some(Self {
+            cluster: name.cluster.clone(),
+            name,
+        })
     }
 
     /// Name of the pool's template.
@@ -39,14 +42,21 @@ impl PoolPlace {
 /// # Errors
 /// If it refuses or is away.
 pub async fn resolve_placement(context: &Context, place: &PoolPlace, policy: &str) -> Result<Option<Placement>, Error> {
-    let policy = PlacementPolicyName::from_object_name(policy).map(|name| name.to_string()).unwrap_or_default();
+    let policy = PlacementPolicyName::from_object_name(policy)
+        .map(|name| name.to_string())
+        .unwrap_or_default();
     let request = ResolvePlacementRequest {
         policy,
         cluster: place.cluster.to_string(),
         pool: place.name.to_string(),
         ..ResolvePlacementRequest::default()
     };
-    let answer = context.peers.placement().resolve_placement(request).await.map_err(Error::peer("scheduling"))?;
+    let answer = context
+        .peers
+        .placement()
+        .resolve_placement(request)
+        .await
+        .map_err(Error::peer("scheduling"))?;
     Ok(answer.into_inner().placement)
 }
 
@@ -61,7 +71,9 @@ pub async fn render(
     placement: Option<Placement>,
 ) -> Result<RenderMachineTemplateResponse, Error> {
     let machine = placeholder(&place.name.id);
-    let template = place.template(pool).ok_or_else(|| Error::Malformed("machine_template is not an id".into()))?;
+    let template = place
+        .template(pool)
+        .ok_or_else(|| Error::Malformed("machine_template is not an id".into()))?;
     let request = RenderMachineTemplateRequest {
         name: template.to_string(),
         revision: pool.spec.machine_template_revision.clone(),
@@ -78,13 +90,24 @@ pub async fn render(
         }),
         machine_template: None,
     };
-    let answer = context.peers.templates().render_machine_template(request).await.map_err(Error::peer("templating"))?;
+    let answer = context
+        .peers
+        .templates()
+        .render_machine_template(request)
+        .await
+        .map_err(Error::peer("templating"))?;
     Ok(answer.into_inner())
 }
 
 /// A struct of protobuf as JSON; whole numbers stay whole, as Kubernetes insists.
 pub fn json(message: Struct) -> Value {
-    Value::Object(message.fields.into_iter().map(|(key, value)| (key, value_json(value))).collect())
+    Value::Object(
+        message
+            .fields
+            .into_iter()
+            .map(|(key, value)| (key, value_json(value)))
+            .collect(),
+    )
 }
 
 fn value_json(value: ProtoValue) -> Value {
@@ -98,7 +121,10 @@ fn value_json(value: ProtoValue) -> Value {
     }
 }
 
-#[allow(clippy::cast_possible_truncation, reason = "only taken if the number is whole and small enough to be exact")]
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "only taken if the number is whole and small enough to be exact"
+)]
 fn number_json(number: f64) -> Value {
     const EXACT: f64 = 9_007_199_254_740_992.0;
     if number.fract() == 0.0 && number.abs() < EXACT {

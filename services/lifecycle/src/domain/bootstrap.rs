@@ -34,7 +34,11 @@ pub fn short_hash(parts: &[&str], length: usize) -> String {
 
 /// Letters of a token from random bytes.
 pub fn letters(bytes: &[u8], length: usize) -> String {
-    bytes.iter().take(length).map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()])).collect()
+    bytes
+        .iter()
+        .take(length)
+        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
+        .collect()
 }
 
 impl Token {
@@ -95,14 +99,24 @@ mod tests {
 
     #[test]
     fn the_guests_file_carries_server_and_token_beside_the_templates_own() {
-        let token = Token { id: token_id("p--c", "w-1"), secret: letters(&[7; 16], 16) };
-        let endpoint = Endpoint { server: "https://10.0.0.1:6443".into(), ..Endpoint::default() };
+        let token = Token {
+            id: token_id("p--c", "w-1"),
+            secret: letters(&[7; 16], 16),
+        };
+        let endpoint = Endpoint {
+            server: "https://10.0.0.1:6443".into(),
+            ..Endpoint::default()
+        };
         let template = json!({"packages": ["curl"], "write_files": [{"path": "/etc/motd"}]});
         let text = cloud_config(Some(template), "w-1", &bootstrap_kubeconfig(&endpoint, &token));
         let config: Value = serde_json::from_str(text.trim_start_matches("#cloud-config")).expect("json");
         assert_eq!(config["write_files"].as_array().map(Vec::len), Some(2));
-        let kubeconfig: Value = serde_json::from_str(config["write_files"][1]["content"].as_str().expect("text")).expect("json");
+        let kubeconfig: Value =
+            serde_json::from_str(config["write_files"][1]["content"].as_str().expect("text")).expect("json");
         assert_eq!(kubeconfig["users"][0]["user"]["token"], json!(token.text()));
-        assert_eq!((config["hostname"].as_str(), token.id.len(), token.secret.len()), (Some("w-1"), 6, 16));
+        assert_eq!(
+            (config["hostname"].as_str(), token.id.len(), token.secret.len()),
+            (Some("w-1"), 6, 16)
+        );
     }
 }

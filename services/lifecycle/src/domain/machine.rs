@@ -140,12 +140,20 @@ pub struct Patience {
 
 impl Default for Patience {
     fn default() -> Self {
-        Self { join: SignedDuration::from_mins(20), unhealthy: SignedDuration::from_mins(10), min_ready: SignedDuration::ZERO }
+        Self {
+            join: SignedDuration::from_mins(20),
+            unhealthy: SignedDuration::from_mins(10),
+            min_ready: SignedDuration::ZERO,
+        }
     }
 }
 
 fn report(phase: Phase, reason: &'static str, message: impl Into<String>) -> PhaseReport {
-    PhaseReport { phase, reason, message: message.into() }
+    PhaseReport {
+        phase,
+        reason,
+        message: message.into(),
+    }
 }
 
 impl ObservedMachine {
@@ -167,7 +175,11 @@ impl ObservedMachine {
     /// Derives the phase. `detaching` is what the drain says.
     pub fn phase(&self, patience: &Patience, detaching: bool, now: Timestamp) -> PhaseReport {
         if self.vm_going {
-            return report(Phase::Deleting, "VirtualMachineGoing", "the virtual machine is being deleted");
+            return report(
+                Phase::Deleting,
+                "VirtualMachineGoing",
+                "the virtual machine is being deleted",
+            );
         }
         if self.delete.is_some() && detaching {
             return report(Phase::Detaching, "WaitingForDetach", "volumes are being detached");
@@ -180,12 +192,22 @@ impl ObservedMachine {
 
     fn running_phase(&self, patience: &Patience, now: Timestamp) -> PhaseReport {
         match self.printable.as_str() {
-            "ErrorUnschedulable" => return report(Phase::Provisioning, "Unschedulable", self.trouble_or("no infra node fits")),
+            "ErrorUnschedulable" => {
+                return report(
+                    Phase::Provisioning,
+                    "Unschedulable",
+                    self.trouble_or("no infra node fits"),
+                );
+            }
             "ErrorPvcNotFound" | "DataVolumeError" | "ErrorDataVolumeNotFound" => {
                 return report(Phase::Failed, "DiskFailed", self.trouble_or("a disk cannot be made"));
             }
             "CrashLoopBackOff" | "ErrImagePull" | "ImagePullBackOff" => {
-                return report(Phase::Failed, "CrashLoop", self.trouble_or("the virtual machine does not stay up"));
+                return report(
+                    Phase::Failed,
+                    "CrashLoop",
+                    self.trouble_or("the virtual machine does not stay up"),
+                );
             }
             "Paused" => return report(Phase::Stopped, "Paused", "the guest is paused"),
             _ => {}
@@ -193,14 +215,20 @@ impl ObservedMachine {
         let Some(vmi) = self.vmi.as_ref().filter(|vmi| !vmi.going) else {
             let joined = !matches!(self.node, NodeSight::Absent | NodeSight::Unknown);
             return match self.printable.as_str() {
-                "Provisioning" | "WaitingForVolumeBinding" => report(Phase::Provisioning, "PreparingDisks", "disks are being filled"),
+                "Provisioning" | "WaitingForVolumeBinding" => {
+                    report(Phase::Provisioning, "PreparingDisks", "disks are being filled")
+                }
                 // A VMI that is missing while its VM exists is a restart, not a deleted machine.
                 _ if joined => report(Phase::Stopped, "Restarting", "the guest is stopped or restarting"),
                 _ => report(Phase::Pending, "WaitingForInstance", "nothing runs yet"),
             };
         };
         if vmi.migrating {
-            return report(Phase::Migrating, "LiveMigration", "the machine moves to another infra node");
+            return report(
+                Phase::Migrating,
+                "LiveMigration",
+                "the machine moves to another infra node",
+            );
         }
         match vmi.phase.as_str() {
             "Running" => self.guest_phase(patience, now),
@@ -212,14 +240,26 @@ impl ObservedMachine {
 
     fn guest_phase(&self, patience: &Patience, now: Timestamp) -> PhaseReport {
         match &self.node {
-            NodeSight::Unknown => report(Phase::Unknown, "TenantUnreachable", "the tenant api server does not answer"),
-            NodeSight::Absent if now.duration_since(self.created) > patience.join => {
-                report(Phase::Unhealthy, "NeverJoined", "the guest runs and has not joined its cluster in time")
-            }
+            NodeSight::Unknown => report(
+                Phase::Unknown,
+                "TenantUnreachable",
+                "the tenant api server does not answer",
+            ),
+            NodeSight::Absent if now.duration_since(self.created) > patience.join => report(
+                Phase::Unhealthy,
+                "NeverJoined",
+                "the guest runs and has not joined its cluster in time",
+            ),
             NodeSight::Absent => report(Phase::Booting, "WaitingForNode", "the guest boots"),
-            NodeSight::Present { ready: true, uninitialized: true, .. } => report(Phase::Booting, "Initializing", "the node is being filled in"),
+            NodeSight::Present {
+                ready: true,
+                uninitialized: true,
+                ..
+            } => report(Phase::Booting, "Initializing", "the node is being filled in"),
             NodeSight::Present { ready: true, .. } => report(Phase::Running, "NodeReady", ""),
-            NodeSight::Present { ready: false, since, .. } => {
+            NodeSight::Present {
+                ready: false, since, ..
+            } => {
                 let since = since.unwrap_or(self.created);
                 if now.duration_since(since) > patience.unhealthy {
                     report(Phase::Unhealthy, "NodeNotReady", "the node is not ready for too long")
@@ -245,7 +285,9 @@ impl ObservedMachine {
                 _ => Availability::Starting,
             },
             Phase::Running => match &self.node {
-                NodeSight::Present { since: Some(since), .. } if now.duration_since(*since) < patience.min_ready => Availability::Starting,
+                NodeSight::Present { since: Some(since), .. } if now.duration_since(*since) < patience.min_ready => {
+                    Availability::Starting
+                }
                 _ => Availability::Available,
             },
             Phase::Pending
@@ -279,13 +321,29 @@ pub(crate) mod tests {
             restart: false,
             printable: "Running".into(),
             trouble: None,
-            vmi: Some(VmiSight { phase: "Running".into(), ready: true, infra_node: Some("n1".into()), ..VmiSight::default() }),
-            node: NodeSight::Present { ready: true, since: None, kubelet: "v1.36.0".into(), uninitialized: false },
+            vmi: Some(VmiSight {
+                phase: "Running".into(),
+                ready: true,
+                infra_node: Some("n1".into()),
+                ..VmiSight::default()
+            }),
+            node: NodeSight::Present {
+                ready: true,
+                since: None,
+                kubelet: "v1.36.0".into(),
+                uninitialized: false,
+            },
         }
     }
 
     fn phase(machine: &ObservedMachine, seconds: i64) -> Phase {
-        machine.phase(&Patience::default(), false, Timestamp::from_second(seconds).expect("a time")).phase
+        machine
+            .phase(
+                &Patience::default(),
+                false,
+                Timestamp::from_second(seconds).expect("a time"),
+            )
+            .phase
     }
 
     #[test]
@@ -295,12 +353,24 @@ pub(crate) mod tests {
         machine.node = NodeSight::Unknown;
         assert_eq!(phase(&machine, 10), Phase::Unknown);
         machine.node = NodeSight::Absent;
-        assert_eq!((phase(&machine, 10), phase(&machine, 1300)), (Phase::Booting, Phase::Unhealthy));
+        assert_eq!(
+            (phase(&machine, 10), phase(&machine, 1300)),
+            (Phase::Booting, Phase::Unhealthy)
+        );
         machine.vmi = None;
         machine.printable = "Starting".into();
         assert_eq!(phase(&machine, 10), Phase::Pending);
-        machine.node = NodeSight::Present { ready: false, since: None, kubelet: String::new(), uninitialized: false };
-        assert_eq!(phase(&machine, 10), Phase::Stopped, "a missing instance of a known node is a restart");
+        machine.node = NodeSight::Present {
+            ready: false,
+            since: None,
+            kubelet: String::new(),
+            uninitialized: false,
+        };
+        assert_eq!(
+            phase(&machine, 10),
+            Phase::Stopped,
+            "a missing instance of a known node is a restart"
+        );
         machine.delete = Some(DeleteMode::Drain);
         assert_eq!(phase(&machine, 10), Phase::Draining);
         machine.vm_going = true;

@@ -54,7 +54,9 @@ impl PoolWish {
     /// What a spec wants.
     pub fn of(spec: &MachinePoolSpec, revision: Option<String>) -> Self {
         let replicas = usize::try_from(spec.replicas).unwrap_or_default();
-        let share = |value: Option<&IntOrString>, default, round| value.map_or(default, |v| resolve(v, replicas, round).unwrap_or(default));
+        let share = |value: Option<&IntOrString>, default, round| {
+            value.map_or(default, |v| resolve(v, replicas, round).unwrap_or(default))
+        };
         Self {
             replicas,
             revision,
@@ -71,7 +73,11 @@ impl PoolWish {
 
     /// Machines beyond the replicas; one if otherwise nothing could ever move.
     pub fn surge(&self) -> usize {
-        if self.max_surge == 0 && self.max_unavailable == 0 { 1 } else { self.max_surge }
+        if self.max_surge == 0 && self.max_unavailable == 0 {
+            1
+        } else {
+            self.max_surge
+        }
     }
 
     /// Machines below the replicas.
@@ -94,7 +100,9 @@ pub fn resolve(value: &IntOrString, of: usize, round: Round) -> Option<usize> {
     match value {
         IntOrString::Int(number) => usize::try_from(*number).ok(),
         IntOrString::String(text) => {
-            let Some(percent) = text.strip_suffix('%') else { return text.parse().ok() };
+            let Some(percent) = text.strip_suffix('%') else {
+                return text.parse().ok();
+            };
             let percent: usize = percent.parse().ok().filter(|p| *p <= 100)?;
             let product = percent * of;
             Some(match round {
@@ -108,25 +116,49 @@ pub fn resolve(value: &IntOrString, of: usize, round: Round) -> Option<usize> {
 /// Checks what the API and `kubectl` can write alike. Paths are those of the proto message.
 pub fn validate(spec: &MachinePoolSpec) -> Violations {
     let mut found = Violations::new();
-    found.require((0..=MAX_REPLICAS).contains(&spec.replicas), "replicas", format!("must be between 0 and {MAX_REPLICAS}"));
+    found.require(
+        (0..=MAX_REPLICAS).contains(&spec.replicas),
+        "replicas",
+        format!("must be between 0 and {MAX_REPLICAS}"),
+    );
     found.require(!spec.machine_template.is_empty(), "machine_template", "must be set");
-    for (path, value) in [("rollout.max_surge", &spec.rollout.max_surge), ("rollout.max_unavailable", &spec.rollout.max_unavailable)] {
-        let fits = value.as_ref().is_none_or(|value| resolve(value, 100, Round::Up).is_some());
+    for (path, value) in [
+        ("rollout.max_surge", &spec.rollout.max_surge),
+        ("rollout.max_unavailable", &spec.rollout.max_unavailable),
+    ] {
+        let fits = value
+            .as_ref()
+            .is_none_or(|value| resolve(value, 100, Round::Up).is_some());
         found.require(fits, path, "must be a number or a percentage up to 100%");
     }
     let zero = |value: Option<&IntOrString>| value.is_some_and(|value| resolve(value, 100, Round::Up) == Some(0));
-    let stuck = zero(spec.rollout.max_surge.as_ref()) && spec.rollout.max_unavailable.as_ref().is_none_or(|v| zero(Some(v)));
-    found.require(!stuck, "rollout.max_surge", "must not be 0 together with max_unavailable, as no machine could ever be replaced");
+    let stuck =
+        zero(spec.rollout.max_surge.as_ref()) && spec.rollout.max_unavailable.as_ref().is_none_or(|v| zero(Some(v)));
+    found.require(
+        !stuck,
+        "rollout.max_surge",
+        "must not be 0 together with max_unavailable, as no machine could ever be replaced",
+    );
     if let Some(bounds) = &spec.autoscaling {
-        let fits = 0 <= bounds.min_replicas && bounds.min_replicas <= bounds.max_replicas && bounds.max_replicas <= MAX_REPLICAS;
-        found.require(fits, "autoscaling", format!("min_replicas must be between 0 and max_replicas, which is at most {MAX_REPLICAS}"));
+        let fits = 0 <= bounds.min_replicas
+            && bounds.min_replicas <= bounds.max_replicas
+            && bounds.max_replicas <= MAX_REPLICAS;
+        found.require(
+            fits,
+            "autoscaling",
+            format!("min_replicas must be between 0 and max_replicas, which is at most {MAX_REPLICAS}"),
+        );
     }
     for (path, count) in [
         ("node_labels", spec.node_labels.len()),
         ("node_annotations", spec.node_annotations.len()),
         ("node_taints", spec.node_taints.len()),
     ] {
-        found.require(count <= MAX_ENTRIES, path, format!("must have at most {MAX_ENTRIES} entries"));
+        found.require(
+            count <= MAX_ENTRIES,
+            path,
+            format!("must have at most {MAX_ENTRIES} entries"),
+        );
     }
     for (key, value) in &spec.node_labels {
         let fits = is_label_key(key) && is_label_value(value);
@@ -134,15 +166,30 @@ pub fn validate(spec: &MachinePoolSpec) -> Violations {
     }
     for (index, taint) in spec.node_taints.iter().enumerate() {
         let path = format!("node_taints[{index}]");
-        found.require(is_label_key(&taint.key), format!("{path}.key"), "is not a valid taint key");
-        found.require(taint.value.as_deref().is_none_or(is_label_value), format!("{path}.value"), "is not a valid taint value");
+        found.require(
+            is_label_key(&taint.key),
+            format!("{path}.key"),
+            "is not a valid taint key",
+        );
+        found.require(
+            taint.value.as_deref().is_none_or(is_label_value),
+            format!("{path}.value"),
+            "is not a valid taint value",
+        );
         let effects = ["NoSchedule", "PreferNoSchedule", "NoExecute"];
-        found.require(effects.contains(&taint.effect.as_str()), format!("{path}.effect"), "must be set");
+        found.require(
+            effects.contains(&taint.effect.as_str()),
+            format!("{path}.effect"),
+            "must be set",
+        );
     }
     let lengths = [
         ("eviction.drain_timeout", spec.eviction.drain_timeout_seconds),
         ("eviction.detach_timeout", spec.eviction.detach_timeout_seconds),
-        ("eviction.pod_grace_period_seconds", spec.eviction.pod_grace_period_seconds),
+        (
+            "eviction.pod_grace_period_seconds",
+            spec.eviction.pod_grace_period_seconds,
+        ),
         ("health.join_timeout", spec.health.join_timeout_seconds),
         ("health.unhealthy_after", spec.health.unhealthy_after_seconds),
         ("rollout.min_ready", spec.rollout.min_ready_seconds),
@@ -155,8 +202,11 @@ pub fn validate(spec: &MachinePoolSpec) -> Violations {
 
 /// Whether text can be the key of a label: an optional DNS prefix and a name.
 pub fn is_label_key(key: &str) -> bool {
-    let (prefix, name) = key.split_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
-    let prefix_fits = prefix.is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.split('.').all(|part| !part.is_empty() && is_word(part)));
+    let (prefix, name) = key
+        .split_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let prefix_fits = prefix
+        .is_none_or(|p| !p.is_empty() && p.len() <= 253 && p.split('.').all(|part| !part.is_empty() && is_word(part)));
     prefix_fits && !name.is_empty() && name.len() <= 63 && is_word(name)
 }
 
@@ -167,7 +217,9 @@ pub fn is_label_value(value: &str) -> bool {
 
 fn is_word(text: &str) -> bool {
     let end = |c: Option<char>| c.is_some_and(|c| c.is_ascii_alphanumeric());
-    end(text.chars().next()) && end(text.chars().last()) && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
+    end(text.chars().next())
+        && end(text.chars().last())
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c))
 }
 
 #[cfg(test)]
@@ -177,14 +229,20 @@ mod tests {
     #[test]
     fn percentages_round_in_favour_of_progress_and_safety() {
         let percent = IntOrString::String("25%".into());
-        assert_eq!((resolve(&percent, 6, Round::Up), resolve(&percent, 6, Round::Down)), (Some(2), Some(1)));
+        assert_eq!(
+            (resolve(&percent, 6, Round::Up), resolve(&percent, 6, Round::Down)),
+            (Some(2), Some(1))
+        );
         assert_eq!(resolve(&IntOrString::String("a%".into()), 6, Round::Up), None);
         assert_eq!(resolve(&IntOrString::Int(-1), 6, Round::Up), None);
     }
 
     #[test]
     fn a_rollout_that_could_never_move_is_refused() {
-        let mut spec = MachinePoolSpec { machine_template: "t".into(), ..MachinePoolSpec::default() };
+        let mut spec = MachinePoolSpec {
+            machine_template: "t".into(),
+            ..MachinePoolSpec::default()
+        };
         assert!(validate(&spec).is_empty());
         spec.rollout.max_surge = Some(IntOrString::Int(0));
         assert!(!validate(&spec).is_empty());

@@ -71,6 +71,9 @@ mod tests {
             made: Timestamp::UNIX_EPOCH,
         };
         let vm = rendering.machine("w", "w-abcde");
-        assert_eq!(vm, json!({"metadata": {"name": "w-abcde"}, "volumes": [{"name": "w-abcde-root"}], "note": "w-xxxxx"}));
+        assert_eq!(
+            vm,
+            json!({"metadata": {"name": "w-abcde"}, "volumes": [{"name": "w-abcde-root"}], "note": "w-xxxxx"})
+        );
     }
 }

@@ -30,7 +30,11 @@ pub struct Index<K> {
 
 impl<K> Default for Index<K> {
     fn default() -> Self {
-        Self { objects: RwLock::default(), fresh: RwLock::default(), synced: AtomicBool::new(false) }
+        Self {
+            objects: RwLock::default(),
+            fresh: RwLock::default(),
+            synced: AtomicBool::new(false),
+        }
     }
 }
 
@@ -42,12 +46,21 @@ impl<K: Resource + Clone> Index<K> {
 
     /// All objects of a namespace in order of their names; the empty namespace for cluster-scoped kinds.
     pub fn list(&self, namespace: &str) -> Vec<Arc<K>> {
-        self.objects.read().get(namespace).map(|objects| objects.values().cloned().collect()).unwrap_or_default()
+        self.objects
+            .read()
+            .get(namespace)
+            .map(|objects| objects.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// All objects.
     pub fn all(&self) -> Vec<Arc<K>> {
-        self.objects.read().values().flat_map(BTreeMap::values).cloned().collect()
+        self.objects
+            .read()
+            .values()
+            .flat_map(BTreeMap::values)
+            .cloned()
+            .collect()
     }
 
     /// How many objects a namespace has.
@@ -111,7 +124,10 @@ fn key<K: Resource>(object: &K) -> (String, String) {
 }
 
 fn keys<K>(objects: &ByName<K>) -> Vec<(String, String)> {
-    objects.iter().flat_map(|(namespace, names)| names.keys().map(|name| (namespace.clone(), name.clone()))).collect()
+    objects
+        .iter()
+        .flat_map(|(namespace, names)| names.keys().map(|name| (namespace.clone(), name.clone())))
+        .collect()
 }
 
 fn put<K: Resource + Clone>(objects: &mut ByName<K>, mut object: K) {
@@ -141,7 +157,10 @@ mod tests {
         index.apply(Event::Init);
         index.apply(Event::InitApply(mk_map("b", "new")));
         assert!(!index.is_synced());
-        assert!(index.get("a", "old").is_some(), "the old view holds until the listing is complete");
+        assert!(
+            index.get("a", "old").is_some(),
+            "the old view holds until the listing is complete"
+        );
         let changed = index.apply(Event::InitDone);
         assert_eq!(changed, [("a".into(), "old".into()), ("b".into(), "new".into())]);
         assert!(index.is_synced() && index.get("a", "old").is_none() && index.get("b", "new").is_some());

@@ -16,7 +16,10 @@ pub fn observe_machine(observed: &Observed, vm: &VirtualMachine) -> ObservedMach
     let (namespace, name) = (vm.namespace().unwrap_or_default(), vm.name_any());
     let vmi = observed.vmis.get(&namespace, &name);
     let node = match observed.tenant(&namespace) {
-        Some(tenant) if tenant.is_reachable() => tenant.nodes.get("", &name).map_or(NodeSight::Absent, |node| node_sight(&node)),
+        Some(tenant) if tenant.is_reachable() => tenant
+            .nodes
+            .get("", &name)
+            .map_or(NodeSight::Absent, |node| node_sight(&node)),
         _ => NodeSight::Unknown,
     };
     let annotation = |key: &str| vm.annotations().get(key);
@@ -25,19 +28,34 @@ pub fn observe_machine(observed: &Observed, vm: &VirtualMachine) -> ObservedMach
     let trouble = ["Failure", "PodScheduled", "Ready"]
         .iter()
         .filter_map(|kind| condition(&status.conditions, kind))
-        .find(|c| if c.type_ == "Failure" { c.is_true() } else { !c.is_true() })
+        .find(|c| {
+            if c.type_ == "Failure" {
+                c.is_true()
+            } else {
+                !c.is_true()
+            }
+        })
         .and_then(|c| c.message.clone());
     ObservedMachine {
         pool: label(labels::POOL),
         revision: label(labels::REVISION),
         created: vm.creation_timestamp().map(|t| t.0).unwrap_or_default(),
         vm_going: vm.metadata.deletion_timestamp.is_some(),
-        delete: annotation(labels::DELETE_REQUESTED).map(|mode| if mode == "force" { DeleteMode::Force } else { DeleteMode::Drain }),
+        delete: annotation(labels::DELETE_REQUESTED).map(|mode| {
+            if mode == "force" {
+                DeleteMode::Force
+            } else {
+                DeleteMode::Drain
+            }
+        }),
         drain_started: annotation(labels::DRAIN_STARTED).and_then(|text| text.parse().ok()),
         replace: annotation(labels::REPLACE_REQUESTED).is_some(),
         drain: annotation(labels::DRAIN_REQUESTED).is_some(),
         restart: annotation(labels::RESTART_REQUESTED).is_some(),
-        printable: status.printable_status.map(|s| s.as_str().to_owned()).unwrap_or_default(),
+        printable: status
+            .printable_status
+            .map(|s| s.as_str().to_owned())
+            .unwrap_or_default(),
         trouble,
         vmi: vmi.map(|vmi| vmi_sight(&vmi)),
         node,
@@ -62,7 +80,10 @@ fn vmi_sight(vmi: &VirtualMachineInstance) -> VmiSight {
         going: vmi.metadata.deletion_timestamp.is_some(),
         infra_node: status.node_name.clone().filter(|n| !n.is_empty()),
         addresses,
-        migrating: status.migration_state.as_ref().is_some_and(|m| m.is_under_way()),
+        migrating: status
+            .migration_state
+            .as_ref()
+            .is_some_and(steading_infra::kubevirt::virtual_machine_instance::MigrationState::is_under_way),
         migratable: condition_is_true(&status.conditions, "LiveMigratable"),
     }
 }
@@ -74,7 +95,10 @@ fn node_sight(node: &Node) -> NodeSight {
     NodeSight::Present {
         ready: ready.is_some_and(|c| c.status == "True"),
         since: ready.and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
-        kubelet: status.and_then(|s| s.node_info.as_ref()).map(|i| i.kubelet_version.clone()).unwrap_or_default(),
+        kubelet: status
+            .and_then(|s| s.node_info.as_ref())
+            .map(|i| i.kubelet_version.clone())
+            .unwrap_or_default(),
         uninitialized: taints.is_some_and(|taints| taints.iter().any(|t| t.key == labels::UNINITIALIZED_TAINT)),
     }
 }

@@ -1,9 +1,6 @@
 //! What a cluster's namespace holds, and the order in which a cluster goes.
 
-use k8s_openapi::api::{
-    core::v1::Namespace,
-    networking::v1::NetworkPolicy,
-};
+use k8s_openapi::api::{core::v1::Namespace, networking::v1::NetworkPolicy};
 use serde_json::{Value, json};
 use steading_infra::{
     crd::{Cluster, cluster::IsolationMode, cluster::VolumeDeletionPolicy},
@@ -20,7 +17,8 @@ const PRIVATE_V6: [&str; 2] = ["fc00::/7", "fe80::/10"];
 
 /// Namespace of a cluster.
 pub fn namespace(cluster: &Cluster, name: &str) -> Namespace {
-    let value = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": own_labels(cluster)}});
+    let value =
+        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": own_labels(cluster)}});
     serde_json::from_value(value).unwrap_or_default()
 }
 
@@ -74,7 +72,11 @@ fn host_of(url: &str) -> Option<std::net::IpAddr> {
     if let Some(v6) = authority.strip_prefix('[') {
         return v6.split(']').next()?.parse().ok();
     }
-    authority.rsplit_once(':').map_or(authority, |(host, _)| host).parse().ok()
+    authority
+        .rsplit_once(':')
+        .map_or(authority, |(host, _)| host)
+        .parse()
+        .ok()
 }
 
 /// What is left of a cluster that goes.
@@ -139,26 +141,57 @@ mod tests {
     fn no_rule_is_without_peers() {
         let policy = isolation(&Cluster::default(), "p--c", None).expect("a policy");
         let spec = policy.spec.expect("a spec");
-        assert!(spec.egress.expect("egress").iter().all(|rule| rule.to.as_ref().is_some_and(|to| !to.is_empty())));
-        assert!(spec.ingress.expect("ingress").iter().all(|rule| rule.from.as_ref().is_some_and(|from| !from.is_empty())));
+        assert!(
+            spec.egress
+                .expect("egress")
+                .iter()
+                .all(|rule| rule.to.as_ref().is_some_and(|to| !to.is_empty()))
+        );
+        assert!(
+            spec.ingress
+                .expect("ingress")
+                .iter()
+                .all(|rule| rule.from.as_ref().is_some_and(|from| !from.is_empty()))
+        );
     }
 
     #[test]
     fn the_api_server_is_let_through_by_its_address_only() {
-        assert_eq!(host_of("https://10.1.2.3:6443/x").map(|a| a.to_string()).as_deref(), Some("10.1.2.3"));
-        assert_eq!(host_of("https://[fd00::1]:6443").map(|a| a.to_string()).as_deref(), Some("fd00::1"));
+        assert_eq!(
+            host_of("https://10.1.2.3:6443/x").map(|a| a.to_string()).as_deref(),
+            Some("10.1.2.3")
+        );
+        assert_eq!(
+            host_of("https://[fd00::1]:6443").map(|a| a.to_string()).as_deref(),
+            Some("fd00::1")
+        );
         assert_eq!(host_of("https://api.example.com"), None);
     }
 
     #[test]
     fn a_cluster_goes_in_the_safe_order() {
-        let mut remains = Remains { balancers: 1, pools: 1, machines: 1, volumes: 1, namespace: true };
-        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Delete), Teardown::Balancers);
+        let mut remains = Remains {
+            balancers: 1,
+            pools: 1,
+            machines: 1,
+            volumes: 1,
+            namespace: true,
+        };
+        assert_eq!(
+            plan_teardown(&remains, VolumeDeletionPolicy::Delete),
+            Teardown::Balancers
+        );
         remains.balancers = 0;
         assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Delete), Teardown::Pools);
         (remains.pools, remains.machines) = (0, 0);
-        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Block), Teardown::WaitForVolumes);
+        assert_eq!(
+            plan_teardown(&remains, VolumeDeletionPolicy::Block),
+            Teardown::WaitForVolumes
+        );
         remains.volumes = 0;
-        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Block), Teardown::Namespace);
+        assert_eq!(
+            plan_teardown(&remains, VolumeDeletionPolicy::Block),
+            Teardown::Namespace
+        );
     }
 }

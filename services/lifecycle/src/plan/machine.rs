@@ -59,7 +59,9 @@ pub fn plan_machine(machine: &ObservedMachine, fate: ClusterFate) -> MachineStep
         } else {
             match (&machine.node, fate) {
                 (NodeSight::Present { .. }, _) => MachineStep::Finish { delete_node: true },
-                (NodeSight::Absent, _) | (NodeSight::Unknown, ClusterFate::Going) => MachineStep::Finish { delete_node: false },
+                (NodeSight::Absent, _) | (NodeSight::Unknown, ClusterFate::Going) => {
+                    MachineStep::Finish { delete_node: false }
+                }
                 (NodeSight::Unknown, ClusterFate::Stays) => MachineStep::WaitForTenant,
             }
         };
@@ -71,7 +73,9 @@ pub fn plan_machine(machine: &ObservedMachine, fate: ClusterFate) -> MachineStep
             _ => MachineStep::Drain(AfterDrain::Delete),
         },
         None if machine.drain => MachineStep::Drain(AfterDrain::Stay),
-        None if machine.restart && machine.vmi.as_ref().is_some_and(|vmi| !vmi.going && !vmi.migrating) => MachineStep::Restart,
+        None if machine.restart && machine.vmi.as_ref().is_some_and(|vmi| !vmi.going && !vmi.migrating) => {
+            MachineStep::Restart
+        }
         None if machine.drain_started.is_some() => MachineStep::Uncordon,
         None => MachineStep::Maintain,
     }
@@ -87,9 +91,15 @@ mod tests {
         let mut machine = mk_running("w-1");
         assert_eq!(plan_machine(&machine, ClusterFate::Stays), MachineStep::Maintain);
         machine.delete = Some(DeleteMode::Drain);
-        assert_eq!(plan_machine(&machine, ClusterFate::Stays), MachineStep::Drain(AfterDrain::Delete));
+        assert_eq!(
+            plan_machine(&machine, ClusterFate::Stays),
+            MachineStep::Drain(AfterDrain::Delete)
+        );
         machine.node = NodeSight::Unknown;
-        assert_eq!(plan_machine(&machine, ClusterFate::Stays), MachineStep::Drain(AfterDrain::Delete));
+        assert_eq!(
+            plan_machine(&machine, ClusterFate::Stays),
+            MachineStep::Drain(AfterDrain::Delete)
+        );
         machine.delete = Some(DeleteMode::Force);
         assert_eq!(plan_machine(&machine, ClusterFate::Stays), MachineStep::DeleteVm);
     }
@@ -100,9 +110,15 @@ mod tests {
         machine.vm_going = true;
         assert_eq!(plan_machine(&machine, ClusterFate::Stays), MachineStep::WaitForInstance);
         machine.vmi = None;
-        assert_eq!(plan_machine(&machine, ClusterFate::Stays), MachineStep::Finish { delete_node: true });
+        assert_eq!(
+            plan_machine(&machine, ClusterFate::Stays),
+            MachineStep::Finish { delete_node: true }
+        );
         machine.node = NodeSight::Unknown;
         assert_eq!(plan_machine(&machine, ClusterFate::Stays), MachineStep::WaitForTenant);
-        assert_eq!(plan_machine(&machine, ClusterFate::Going), MachineStep::Finish { delete_node: false });
+        assert_eq!(
+            plan_machine(&machine, ClusterFate::Going),
+            MachineStep::Finish { delete_node: false }
+        );
     }
 }

@@ -76,7 +76,10 @@ pub fn plan_node(node: &Node, wish: &NodeWish) -> NodePatch {
     if !spec.is_empty() {
         patch.insert("spec".into(), Value::Object(spec));
     }
-    NodePatch { node: (!patch.is_empty()).then_some(Value::Object(patch)), status: addresses(node, wish) }
+    NodePatch {
+        node: (!patch.is_empty()).then_some(Value::Object(patch)),
+        status: addresses(node, wish),
+    }
 }
 
 /// Provider id of a machine.
@@ -89,13 +92,24 @@ fn addresses(node: &Node, wish: &NodeWish) -> Option<Value> {
         return None;
     }
     let seen: Vec<&NodeAddress> = node.status.iter().flat_map(|s| s.addresses.iter().flatten()).collect();
-    let of = |kind: &str| seen.iter().filter(|a| a.type_ == kind).map(|a| a.address.as_str()).collect::<Vec<_>>();
+    let of = |kind: &str| {
+        seen.iter()
+            .filter(|a| a.type_ == kind)
+            .map(|a| a.address.as_str())
+            .collect::<Vec<_>>()
+    };
     if of("InternalIP") == wish.addresses && of("Hostname") == [wish.machine.as_str()] {
         return None;
     }
-    let mut all: Vec<Value> = wish.addresses.iter().map(|a| json!({"type": "InternalIP", "address": a})).collect();
+    let mut all: Vec<Value> = wish
+        .addresses
+        .iter()
+        .map(|a| json!({"type": "InternalIP", "address": a}))
+        .collect();
     all.push(json!({"type": "Hostname", "address": wish.machine}));
-    let others = seen.iter().filter(|a| !["InternalIP", "Hostname"].contains(&a.type_.as_str()));
+    let others = seen
+        .iter()
+        .filter(|a| !["InternalIP", "Hostname"].contains(&a.type_.as_str()));
     all.extend(others.map(|a| json!({"type": a.type_, "address": a.address})));
     Some(json!({"status": {"addresses": all}}))
 }
@@ -111,7 +125,10 @@ fn taints(before: &[Taint], kept: &Kept, wish: &NodeWish) -> Vec<Taint> {
         .cloned()
         .collect();
     for taint in &wish.taints {
-        match after.iter_mut().find(|t| t.key == taint.key && t.effect == taint.effect) {
+        match after
+            .iter_mut()
+            .find(|t| t.key == taint.key && t.effect == taint.effect)
+        {
             Some(found) => found.value.clone_from(&taint.value),
             None => after.push(taint.clone()),
         }
@@ -119,7 +136,11 @@ fn taints(before: &[Taint], kept: &Kept, wish: &NodeWish) -> Vec<Taint> {
     after
 }
 
-fn differences(seen: Option<&BTreeMap<String, String>>, kept: &BTreeSet<String>, wanted: &BTreeMap<String, String>) -> Map<String, Value> {
+fn differences(
+    seen: Option<&BTreeMap<String, String>>,
+    kept: &BTreeSet<String>,
+    wanted: &BTreeMap<String, String>,
+) -> Map<String, Value> {
     let seen = |key: &str| seen.and_then(|map| map.get(key));
     let mut patch = Map::new();
     for (key, value) in wanted {
@@ -144,18 +165,35 @@ struct Kept {
 
 impl Kept {
     fn of(node: &Node) -> Self {
-        let text = node.metadata.annotations.as_ref().and_then(|a| a.get(KEPT)).map_or("", String::as_str);
+        let text = node
+            .metadata
+            .annotations
+            .as_ref()
+            .and_then(|a| a.get(KEPT))
+            .map_or("", String::as_str);
         let value: Value = serde_json::from_str(text).unwrap_or_default();
         let list = |key: &str| -> BTreeSet<String> {
             let items = value.get(key).and_then(Value::as_array).into_iter().flatten();
             items.filter_map(|v| v.as_str().map(str::to_owned)).collect()
         };
-        let taints = list("taints").iter().filter_map(|t| t.rsplit_once(':')).map(|(k, e)| (k.to_owned(), e.to_owned())).collect();
-        Self { labels: list("labels"), annotations: list("annotations"), taints }
+        let taints = list("taints")
+            .iter()
+            .filter_map(|t| t.rsplit_once(':'))
+            .map(|(k, e)| (k.to_owned(), e.to_owned()))
+            .collect();
+        Self {
+            labels: list("labels"),
+            annotations: list("annotations"),
+            taints,
+        }
     }
 
     fn text(&self) -> String {
-        let taints: Vec<String> = self.taints.iter().map(|(key, effect)| format!("{key}:{effect}")).collect();
+        let taints: Vec<String> = self
+            .taints
+            .iter()
+            .map(|(key, effect)| format!("{key}:{effect}"))
+            .collect();
         json!({"labels": self.labels, "annotations": self.annotations, "taints": taints}).to_string()
     }
 }
@@ -176,8 +214,15 @@ mod tests {
         NodeWish {
             machine: "w-1".into(),
             addresses: vec!["10.0.0.5".into()],
-            labels: BTreeMap::from([(labels::ZONE.to_owned(), "a".to_owned()), ("team".to_owned(), "x".to_owned())]),
-            taints: vec![Taint { key: "gpu".into(), effect: "NoSchedule".into(), ..Taint::default() }],
+            labels: BTreeMap::from([
+                (labels::ZONE.to_owned(), "a".to_owned()),
+                ("team".to_owned(), "x".to_owned()),
+            ]),
+            taints: vec![Taint {
+                key: "gpu".into(),
+                effect: "NoSchedule".into(),
+                ..Taint::default()
+            }],
             ..NodeWish::default()
         }
     }
@@ -196,22 +241,46 @@ mod tests {
         let node = merged(&mk_fresh(), &patch);
         let spec = node.spec.clone().expect("spec");
         assert_eq!(spec.provider_id.as_deref(), Some("kubevirt://w-1"));
-        assert_eq!(spec.taints.expect("taints").iter().map(|t| t.key.as_str()).collect::<Vec<_>>(), ["gpu"]);
+        assert_eq!(
+            spec.taints
+                .expect("taints")
+                .iter()
+                .map(|t| t.key.as_str())
+                .collect::<Vec<_>>(),
+            ["gpu"]
+        );
         assert_eq!(plan_node(&node, &mk_wish()), NodePatch::default(), "a fixed point");
     }
 
     #[test]
     fn without_an_address_the_node_stays_closed() {
-        let wish = NodeWish { addresses: Vec::new(), ..mk_wish() };
+        let wish = NodeWish {
+            addresses: Vec::new(),
+            ..mk_wish()
+        };
         let node = merged(&mk_fresh(), &plan_node(&mk_fresh(), &wish));
-        assert!(node.spec.expect("spec").taints.expect("taints").iter().any(|t| t.key == labels::UNINITIALIZED_TAINT));
+        assert!(
+            node.spec
+                .expect("spec")
+                .taints
+                .expect("taints")
+                .iter()
+                .any(|t| t.key == labels::UNINITIALIZED_TAINT)
+        );
     }
 
     #[test]
     fn what_leaves_the_pool_leaves_the_node_and_nothing_else_does() {
         let mut node = merged(&mk_fresh(), &plan_node(&mk_fresh(), &mk_wish()));
-        node.metadata.labels.get_or_insert_default().insert("theirs".into(), "1".into());
-        let wish = NodeWish { labels: BTreeMap::from([(labels::ZONE.to_owned(), "b".to_owned())]), taints: Vec::new(), ..mk_wish() };
+        node.metadata
+            .labels
+            .get_or_insert_default()
+            .insert("theirs".into(), "1".into());
+        let wish = NodeWish {
+            labels: BTreeMap::from([(labels::ZONE.to_owned(), "b".to_owned())]),
+            taints: Vec::new(),
+            ..mk_wish()
+        };
         let node = merged(&node, &plan_node(&node, &wish));
         let labels_now = node.metadata.labels.expect("labels");
         assert_eq!(labels_now.get(labels::ZONE).map(String::as_str), Some("b"));

@@ -77,23 +77,46 @@ pub fn plan_pool(wish: &PoolWish, machines: &[PoolMachine]) -> PoolPlan {
 
     let shortfall = wish.replicas.saturating_sub(total);
     // Broken machines that the pool is told to keep do no work, but they count as missing already: others may still be replaced.
-    let kept = current.iter().filter(|m| m.availability == Availability::Broken && !is_outdated(wish, m)).count();
+    let kept = current
+        .iter()
+        .filter(|m| m.availability == Availability::Broken && !is_outdated(wish, m))
+        .count();
     let updated = (total - outdated.len()).saturating_sub(kept) + shortfall;
     let room = (wish.replicas + wish.surge()).saturating_sub(total + shortfall + going);
-    let surge = if outdated.is_empty() { 0 } else { wish.replicas.saturating_sub(updated).min(room) };
+    let surge = if outdated.is_empty() {
+        0
+    } else {
+        wish.replicas.saturating_sub(updated).min(room)
+    };
 
     let mut remove: Vec<(String, RemoveReason)> = Vec::new();
     let mut taken = BTreeSet::new();
-    let available = current.iter().filter(|m| m.availability == Availability::Available).count();
+    let available = current
+        .iter()
+        .filter(|m| m.availability == Availability::Available)
+        .count();
     let mut spare = available.saturating_sub(wish.replicas.saturating_sub(wish.unavailable().max(kept)));
     let mut spare_whole = available.saturating_sub(wish.replicas.saturating_sub(kept));
     let mut order = outdated.clone();
-    order.sort_by_key(|m| (m.availability != Availability::Broken, !m.replace, m.created, m.name.clone()));
+    order.sort_by_key(|m| {
+        (
+            m.availability != Availability::Broken,
+            !m.replace,
+            m.created,
+            m.name.clone(),
+        )
+    });
     for machine in order {
-        let reason = if machine.replace { RemoveReason::Replaced } else { RemoveReason::Outdated };
+        let reason = if machine.replace {
+            RemoveReason::Replaced
+        } else {
+            RemoveReason::Outdated
+        };
         let may = match machine.availability {
             // Nothing is lost by it, but at most as many as may be missing are rebuilt at a time.
-            Availability::Broken => remove.len() < wish.unavailable().max(1) && going < wish.unavailable().max(1) + wish.surge(),
+            Availability::Broken => {
+                remove.len() < wish.unavailable().max(1) && going < wish.unavailable().max(1) + wish.surge()
+            }
             Availability::Available if machine.replace && wish.surge() > 0 => spare_whole > 0,
             Availability::Available => spare > 0,
             Availability::Starting => total > wish.replicas && spare > 0,
@@ -110,24 +133,47 @@ pub fn plan_pool(wish: &PoolWish, machines: &[PoolMachine]) -> PoolPlan {
         remove.push((machine.name.clone(), reason));
     }
 
-    let left: Vec<&PoolMachine> = current.iter().copied().filter(|m| !taken.contains(m.name.as_str())).collect();
+    let left: Vec<&PoolMachine> = current
+        .iter()
+        .copied()
+        .filter(|m| !taken.contains(m.name.as_str()))
+        .collect();
     let outdated_left = left.iter().filter(|m| is_outdated(wish, m)).count();
-    let most = if outdated_left > 0 { wish.replicas + wish.surge() } else { wish.replicas };
+    let most = if outdated_left > 0 {
+        wish.replicas + wish.surge()
+    } else {
+        wish.replicas
+    };
     for machine in pick_for_removal(wish, &left, left.len().saturating_sub(most)) {
         remove.push((machine, RemoveReason::ScaleDown));
     }
     let create = shortfall + surge;
-    let waiting = (outdated_left > 0 && create == 0 && remove.is_empty()).then(|| waiting(wish, &left, going, outdated_left));
-    PoolPlan { create, remove, outdated: outdated_left, waiting }
+    let waiting =
+        (outdated_left > 0 && create == 0 && remove.is_empty()).then(|| waiting(wish, &left, going, outdated_left));
+    PoolPlan {
+        create,
+        remove,
+        outdated: outdated_left,
+        waiting,
+    }
 }
 
 /// Which machines a rollout replaces, in its order, and which a scale-down removes, once all is done.
 pub fn will_go(wish: &PoolWish, machines: &[PoolMachine]) -> (Vec<String>, Vec<String>) {
     let current: Vec<&PoolMachine> = machines.iter().filter(|m| !m.going).collect();
     let removed = pick_for_removal(wish, &current, current.len().saturating_sub(wish.replicas));
-    let mut outdated: Vec<&PoolMachine> =
-        current.into_iter().filter(|m| is_outdated(wish, m) && !removed.contains(&m.name)).collect();
-    outdated.sort_by_key(|m| (m.availability != Availability::Broken, !m.replace, m.created, m.name.clone()));
+    let mut outdated: Vec<&PoolMachine> = current
+        .into_iter()
+        .filter(|m| is_outdated(wish, m) && !removed.contains(&m.name))
+        .collect();
+    outdated.sort_by_key(|m| {
+        (
+            m.availability != Availability::Broken,
+            !m.replace,
+            m.created,
+            m.name.clone(),
+        )
+    });
     (outdated.into_iter().map(|m| m.name.clone()).collect(), removed)
 }
 
@@ -135,13 +181,28 @@ fn waiting(wish: &PoolWish, left: &[&PoolMachine], going: usize, outdated: usize
     let starting = left.iter().filter(|m| m.availability == Availability::Starting).count();
     let unknown = left.iter().filter(|m| m.availability == Availability::Unknown).count();
     if unknown > 0 {
-        ("TenantUnreachable", format!("{unknown} machines cannot be judged while the tenant api server does not answer"))
+        (
+            "TenantUnreachable",
+            format!("{unknown} machines cannot be judged while the tenant api server does not answer"),
+        )
     } else if starting > 0 {
-        ("WaitingForReady", format!("{outdated} machines are still to be replaced; {starting} new ones are not ready yet"))
+        (
+            "WaitingForReady",
+            format!("{outdated} machines are still to be replaced; {starting} new ones are not ready yet"),
+        )
     } else if going > 0 {
-        ("WaitingForDrain", format!("{outdated} machines are still to be replaced; {going} are leaving"))
+        (
+            "WaitingForDrain",
+            format!("{outdated} machines are still to be replaced; {going} are leaving"),
+        )
     } else {
-        ("NotEnoughAvailable", format!("{outdated} machines are still to be replaced; {} must stay available", wish.replicas))
+        (
+            "NotEnoughAvailable",
+            format!(
+                "{outdated} machines are still to be replaced; {} must stay available",
+                wish.replicas
+            ),
+        )
     }
 }
 
@@ -172,8 +233,13 @@ fn pick_for_removal(wish: &PoolWish, machines: &[&PoolMachine], count: usize) ->
                 Availability::Available => 0,
             };
             let load = |on: &str| per_node.get(on).copied().unwrap_or_default();
-            (rank(a), is_outdated(wish, a), load(on_a), a.created, &a.name)
-                .cmp(&(rank(b), is_outdated(wish, b), load(on_b), b.created, &b.name))
+            (rank(a), is_outdated(wish, a), load(on_a), a.created, &a.name).cmp(&(
+                rank(b),
+                is_outdated(wish, b),
+                load(on_b),
+                b.created,
+                &b.name,
+            ))
         });
         let Some((index, _)) = worst else { break };
         let (machine, on) = left.remove(index);

@@ -57,12 +57,18 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         Some(cluster) if cluster.metadata.deletion_timestamp.is_none() => ClusterFate::Stays,
         Some(_) | None => ClusterFate::Going,
     };
-    if cluster.as_ref().is_some_and(|cluster| cluster.spec.paused && fate == ClusterFate::Stays) {
+    if cluster
+        .as_ref()
+        .is_some_and(|cluster| cluster.spec.paused && fate == ClusterFate::Stays)
+    {
         return Ok(Outcome::Settled);
     }
     let machine = observe_machine(&context.observed, &vm);
     let pool = context.observed.pools.get(namespace, &machine.pool);
-    let tenant = context.observed.tenant(namespace).unwrap_or_else(|| Arc::new(Tenant::new(namespace)));
+    let tenant = context
+        .observed
+        .tenant(namespace)
+        .unwrap_or_else(|| Arc::new(Tenant::new(namespace)));
     match plan_machine(&machine, fate) {
         MachineStep::WaitForInstance | MachineStep::WaitForTenant => Ok(Outcome::Again(WAIT)),
         MachineStep::Finish { delete_node: node } => {
@@ -83,7 +89,10 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         MachineStep::Uncordon => {
             if let Some(client) = tenant.client().filter(|_| tenant.nodes.get("", name).is_some()) {
                 let written = set_cordon(&client, name, Cordon::Schedulable).await;
-                written.map_err(|source| Error::Tenant { cluster: namespace.to_owned(), source })?;
+                written.map_err(|source| Error::Tenant {
+                    cluster: namespace.to_owned(),
+                    source,
+                })?;
             }
             annotate(context, namespace, name, &[(labels::DRAIN_STARTED, None)]).await?;
             Ok(Outcome::Settled)
@@ -116,7 +125,13 @@ async fn drain_machine(
     let Some(started) = machine.drain_started else {
         // Somebody else asked, such as a maintenance or a person with kubectl: time counts from now.
         let now = context.clock.now().to_string();
-        annotate(context, &machine.namespace, &machine.name, &[(labels::DRAIN_STARTED, Some(now))]).await?;
+        annotate(
+            context,
+            &machine.namespace,
+            &machine.name,
+            &[(labels::DRAIN_STARTED, Some(now))],
+        )
+        .await?;
         return Ok(Outcome::Settled);
     };
     let policy = drain_policy(pool, after, fate);
@@ -126,7 +141,13 @@ async fn drain_machine(
         (DrainStep::Done(_), AfterDrain::Delete) => {
             if !detach_volumes(context, machine).await? {
                 let key = (machine.namespace.clone(), machine.name.clone());
-                context.memory.lock().drains.insert(key, DrainSight { detaching: true, ..DrainSight::default() });
+                context.memory.lock().drains.insert(
+                    key,
+                    DrainSight {
+                        detaching: true,
+                        ..DrainSight::default()
+                    },
+                );
                 return Ok(Outcome::Again(DETACH));
             }
             tracing::info!(namespace = %machine.namespace, machine = %machine.name, "machine is drained");
@@ -137,7 +158,10 @@ async fn drain_machine(
             DrainStep::WaitPods { again, .. } | DrainStep::WaitDetach { again, .. } | DrainStep::Stalled { again, .. },
             AfterDrain::Stay | AfterDrain::Delete,
         ) => Ok(Outcome::Again(again.max(NEXT))),
-        (DrainStep::Cordon | DrainStep::Evict(_) | DrainStep::ForceDelete(_), AfterDrain::Stay | AfterDrain::Delete) => Ok(Outcome::Again(NEXT)),
+        (
+            DrainStep::Cordon | DrainStep::Evict(_) | DrainStep::ForceDelete(_),
+            AfterDrain::Stay | AfterDrain::Delete,
+        ) => Ok(Outcome::Again(NEXT)),
     }
 }
 
@@ -168,11 +192,21 @@ async fn maintain(
     machine: &ObservedMachine,
     pool: Option<&MachinePool>,
 ) -> Result<Outcome, Error> {
-    let NodeSight::Present { ready, uninitialized, .. } = machine.node else { return Ok(Outcome::Settled) };
-    let (Some(node), Some(client)) = (tenant.nodes.get("", &machine.name), tenant.client()) else { return Ok(Outcome::Settled) };
+    let NodeSight::Present {
+        ready, uninitialized, ..
+    } = machine.node
+    else {
+        return Ok(Outcome::Settled);
+    };
+    let (Some(node), Some(client)) = (tenant.nodes.get("", &machine.name), tenant.client()) else {
+        return Ok(Outcome::Settled);
+    };
     let patch = plan_node(&node, &wish(context, vm, machine, pool));
     let nodes: Api<Node> = Api::all(client);
-    let params = PatchParams { field_manager: Some(FieldManager::Lifecycle.as_str().into()), ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some(FieldManager::Lifecycle.as_str().into()),
+        ..PatchParams::default()
+    };
     if let Some(status) = patch.status {
         let written = nodes.patch_status(&machine.name, &params, &Patch::Merge(status)).await;
         written.map_err(|error| Error::tenant(&tenant.namespace, error))?;
@@ -182,12 +216,18 @@ async fn maintain(
         if let Some(metadata) = body.get_mut("metadata").and_then(serde_json::Value::as_object_mut)
             && metadata.contains_key("resourceVersion")
         {
-            let fresh = nodes.get(&machine.name).await.map_err(|error| Error::tenant(&tenant.namespace, error))?;
+            let fresh = nodes
+                .get(&machine.name)
+                .await
+                .map_err(|error| Error::tenant(&tenant.namespace, error))?;
             let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone());
             if taints(&fresh) != taints(&node) {
                 return Ok(Outcome::Again(Duration::from_millis(50)));
             }
-            metadata.insert("resourceVersion".into(), serde_json::json!(fresh.metadata.resource_version));
+            metadata.insert(
+                "resourceVersion".into(),
+                serde_json::json!(fresh.metadata.resource_version),
+            );
         }
         let written = nodes.patch(&machine.name, &params, &Patch::Merge(body)).await;
         written.map_err(|error| Error::tenant(&tenant.namespace, error))?;
@@ -200,12 +240,23 @@ async fn maintain(
 }
 
 fn wish(context: &Context, vm: &VirtualMachine, machine: &ObservedMachine, pool: Option<&MachinePool>) -> NodeWish {
-    let mut all = context.observed.clusters.get("", &machine.namespace).map(|c| c.spec.node_labels.clone()).unwrap_or_default();
+    let mut all = context
+        .observed
+        .clusters
+        .get("", &machine.namespace)
+        .map(|c| c.spec.node_labels.clone())
+        .unwrap_or_default();
     if let Some(pool) = pool {
         all.extend(pool.spec.node_labels.clone());
     }
     all.insert(labels::POOL.into(), machine.pool.clone());
-    if let Some(kind) = vm.spec.instancetype.as_ref().map(|m| m.name.clone()).filter(|name| !name.is_empty()) {
+    if let Some(kind) = vm
+        .spec
+        .instancetype
+        .as_ref()
+        .map(|m| m.name.clone())
+        .filter(|name| !name.is_empty())
+    {
         all.insert(labels::INSTANCE_TYPE.into(), kind);
     }
     if let Some(on) = machine.infra_node() {
@@ -215,7 +266,11 @@ fn wish(context: &Context, vm: &VirtualMachine, machine: &ObservedMachine, pool:
     }
     NodeWish {
         machine: vm.name_any(),
-        addresses: machine.vmi.as_ref().map(|vmi| vmi.addresses.clone()).unwrap_or_default(),
+        addresses: machine
+            .vmi
+            .as_ref()
+            .map(|vmi| vmi.addresses.clone())
+            .unwrap_or_default(),
         labels: all,
         annotations: pool.map(|pool| pool.spec.node_annotations.clone()).unwrap_or_default(),
         taints: pool.map(|pool| pool.spec.node_taints.clone()).unwrap_or_default(),

@@ -53,7 +53,11 @@ type Refusal = (&'static str, String);
 /// If the infra cluster refuses or cannot be reached.
 pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result<Outcome, Error> {
     let Some(pool) = context.observed.pools.get(namespace, name) else {
-        context.memory.lock().renderings.remove(&(namespace.to_owned(), name.to_owned()));
+        context
+            .memory
+            .lock()
+            .renderings
+            .remove(&(namespace.to_owned(), name.to_owned()));
         return Ok(Outcome::Settled);
     };
     let api = context.namespaced::<MachinePool>(namespace);
@@ -71,7 +75,12 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         Err(refusal) => return report(context, &pool, &Sight::refused(refusal)).await,
     };
     if cluster.spec.paused {
-        return report(context, &pool, &Sight::refused(("ClusterPaused", "the cluster is paused".into()))).await;
+        return report(
+            context,
+            &pool,
+            &Sight::refused(("ClusterPaused", "the cluster is paused".into())),
+        )
+        .await;
     }
     let (rendering, refusal) = match rendering(context, &place, &pool, &cluster).await {
         Ok(rendering) => (Some(rendering), None),
@@ -83,15 +92,25 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     let mut plan = plan_pool(&wish, &pool_machines(&pool, &cached(context, namespace, name), now));
     let mut failure = None;
     if !plan.is_empty() {
-        let fresh = list::all(&context.namespaced::<VirtualMachine>(namespace), &format!("{}={name}", labels::POOL)).await?.items;
+        let fresh = list::all(
+            &context.namespaced::<VirtualMachine>(namespace),
+            &format!("{}={name}", labels::POOL),
+        )
+        .await?
+        .items;
         let machines: Vec<ObservedMachine> = fresh.iter().map(|vm| observe_machine(&context.observed, vm)).collect();
         plan = plan_pool(&wish, &pool_machines(&pool, &machines, now));
-        failure = execute(context, &place, &cluster, &pool, rendering.as_deref(), &plan, &machines).await.err();
+        failure = execute(context, &place, &cluster, &pool, rendering.as_deref(), &plan, &machines)
+            .await
+            .err();
     }
     let mut sight = Sight::of(&wish, &plan, &cached(context, namespace, name), &pool, now);
     sight.rendering = rendering;
     sight.trouble = refusal.or_else(|| failure.as_ref().map(|error| ("MachineRefused", chain(error))));
-    let unavailable = sight.trouble.as_ref().is_some_and(|(reason, _)| *reason == "RenderingUnavailable");
+    let unavailable = sight
+        .trouble
+        .as_ref()
+        .is_some_and(|(reason, _)| *reason == "RenderingUnavailable");
     let reported = report(context, &pool, &sight).await?;
     if let Some(error) = failure {
         return Err(error);
@@ -111,7 +130,14 @@ fn chain(error: &Error) -> String {
 
 fn cached(context: &Context, namespace: &str, pool: &str) -> Vec<ObservedMachine> {
     let of_pool = |vm: &Arc<VirtualMachine>| vm.labels().get(labels::POOL).is_some_and(|label| label == pool);
-    context.observed.vms.list(namespace).iter().filter(|vm| of_pool(vm)).map(|vm| observe_machine(&context.observed, vm)).collect()
+    context
+        .observed
+        .vms
+        .list(namespace)
+        .iter()
+        .filter(|vm| of_pool(vm))
+        .map(|vm| observe_machine(&context.observed, vm))
+        .collect()
 }
 
 fn pool_machines(pool: &MachinePool, machines: &[ObservedMachine], now: Timestamp) -> Vec<PoolMachine> {
@@ -133,8 +159,12 @@ fn pool_machines(pool: &MachinePool, machines: &[ObservedMachine], now: Timestam
 /// Checks what `kubectl` may have written.
 fn accept(context: &Context, pool: &MachinePool) -> Result<(Arc<Cluster>, PoolPlace), Refusal> {
     let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
-    let place = PoolPlace::of(&namespace, &name)
-        .ok_or_else(|| ("InvalidName", format!("{namespace}/{name} is not <project>--<cluster>/<pool id>")))?;
+    let place = PoolPlace::of(&namespace, &name).ok_or_else(|| {
+        (
+            "InvalidName",
+            format!("{namespace}/{name} is not <project>--<cluster>/<pool id>"),
+        )
+    })?;
     let violations = validate(&pool.spec);
     if !violations.is_empty() {
         return Err(("InvalidSpec", violations.to_string()));
@@ -151,12 +181,23 @@ fn accept(context: &Context, pool: &MachinePool) -> Result<(Arc<Cluster>, PoolPl
 }
 
 /// The pool's rendering: from memory while its sources are as they were.
-async fn rendering(context: &Context, place: &PoolPlace, pool: &MachinePool, cluster: &Cluster) -> Result<Arc<Rendering>, Error> {
+async fn rendering(
+    context: &Context,
+    place: &PoolPlace,
+    pool: &MachinePool,
+    cluster: &Cluster,
+) -> Result<Arc<Rendering>, Error> {
     let key = (place.cluster.namespace(), place.name.id.to_string());
     let now = context.clock.now();
-    let template = place.template(pool).and_then(|name| context.observed.templates.get("", &name.object_name()));
+    let template = place
+        .template(pool)
+        .and_then(|name| context.observed.templates.get("", &name.object_name()));
     let source = serde_json::json!([
-        template.as_ref().map(|t| (t.uid(), t.metadata.generation, t.status.as_ref().and_then(|s| s.latest_revision.clone()))),
+        template.as_ref().map(|t| (
+            t.uid(),
+            t.metadata.generation,
+            t.status.as_ref().and_then(|s| s.latest_revision.clone())
+        )),
         pool.spec.machine_template,
         pool.spec.machine_template_revision,
         pool.spec.placement_policy,
@@ -177,12 +218,28 @@ async fn rendering(context: &Context, place: &PoolPlace, pool: &MachinePool, clu
 }
 
 /// Renders a pool as it is wanted now.
-async fn render_now(context: &Context, place: &PoolPlace, pool: &MachinePool, cluster: &Cluster, source: String) -> Result<Rendering, Error> {
+async fn render_now(
+    context: &Context,
+    place: &PoolPlace,
+    pool: &MachinePool,
+    cluster: &Cluster,
+    source: String,
+) -> Result<Rendering, Error> {
     let placement = render::resolve_placement(context, place, &pool.spec.placement_policy).await?;
     let answer = render::render(context, place, pool, placement).await?;
-    let bootstrap = serde_json::to_string(&(&cluster.spec.bootstrap.kind, &cluster.spec.bootstrap.user_data)).unwrap_or_default();
+    let bootstrap =
+        serde_json::to_string(&(&cluster.spec.bootstrap.kind, &cluster.spec.bootstrap.user_data)).unwrap_or_default();
     let spec = &pool.spec;
-    let revision = short_hash(&[&spec.machine_template, &answer.revision, &spec.placement_policy, &spec.kubernetes_version, &bootstrap], 10);
+    let revision = short_hash(
+        &[
+            &spec.machine_template,
+            &answer.revision,
+            &spec.placement_policy,
+            &spec.kubernetes_version,
+            &bootstrap,
+        ],
+        10,
+    );
     let resources = answer.resources.unwrap_or_default();
     Ok(Rendering {
         source,
@@ -279,9 +336,15 @@ async fn execute(
         tracing::info!(namespace, machine, reason = text, "machine is to go");
         request_delete(context, &namespace, machine).await?;
     }
-    let Some(rendering) = rendering.filter(|_| plan.create > 0) else { return Ok(()) };
-    let tenant = context.observed.tenant(&namespace).filter(|tenant| tenant.is_reachable());
-    let tenant = tenant.ok_or_else(|| Error::Malformed("machines are made once the tenant api server answers".into()))?;
+    let Some(rendering) = rendering.filter(|_| plan.create > 0) else {
+        return Ok(());
+    };
+    let tenant = context
+        .observed
+        .tenant(&namespace)
+        .filter(|tenant| tenant.is_reachable());
+    let tenant =
+        tenant.ok_or_else(|| Error::Malformed("machines are made once the tenant api server answers".into()))?;
     let tenant = &tenant;
     let makes: Vec<_> = names(pool, machines, plan.create.min(BATCH))
         .into_iter()
@@ -332,14 +395,19 @@ struct Sight {
 
 impl Sight {
     fn refused(refusal: Refusal) -> Self {
-        Self { refusal: Some(refusal), ..Self::default() }
+        Self {
+            refusal: Some(refusal),
+            ..Self::default()
+        }
     }
 
     fn of(wish: &PoolWish, plan: &PoolPlan, machines: &[ObservedMachine], pool: &MachinePool, now: Timestamp) -> Self {
         let current: Vec<&ObservedMachine> = machines.iter().filter(|m| !m.is_going()).collect();
         let patience = patience_of(Some(pool));
         let updated = |m: &&&ObservedMachine| wish.revision.as_deref().is_none_or(|revision| m.revision == revision);
-        let broken = current.iter().find(|m| m.availability(&patience, now) == Availability::Broken);
+        let broken = current
+            .iter()
+            .find(|m| m.availability(&patience, now) == Availability::Broken);
         Self {
             replicas: current.len(),
             ready: current.iter().filter(|m| m.is_ready()).count(),
@@ -362,8 +430,18 @@ async fn report(context: &Context, pool: &MachinePool, sight: &Sight) -> Result<
     after.observed_generation = generation;
     let count = |n: usize| i32::try_from(n).unwrap_or(i32::MAX);
     if let Some((reason, message)) = &sight.refusal {
-        set_condition(&mut after.conditions, generation, now, ("Accepted", "False", reason, message));
-        set_condition(&mut after.conditions, generation, now, ("Ready", "False", "NotAccepted", message));
+        set_condition(
+            &mut after.conditions,
+            generation,
+            now,
+            ("Accepted", "False", reason, message),
+        );
+        set_condition(
+            &mut after.conditions,
+            generation,
+            now,
+            ("Ready", "False", "NotAccepted", message),
+        );
         after.phase = Some("Rejected".into());
     } else {
         after.replicas = count(sight.replicas);
@@ -392,9 +470,22 @@ fn conditions(after: &mut MachinePoolStatus, pool: &MachinePool, sight: &Sight, 
         after.machine_storage = Some(rendering.storage.clone());
     }
     let wanted = usize::try_from(pool.spec.replicas).unwrap_or_default();
-    let accepted = sight.trouble.as_ref().is_none_or(|(reason, _)| *reason != "TemplateRefused");
+    let accepted = sight
+        .trouble
+        .as_ref()
+        .is_none_or(|(reason, _)| *reason != "TemplateRefused");
     let (reason, message) = sight.trouble.clone().unwrap_or(("Accepted", String::new()));
-    set_condition(&mut after.conditions, generation, now, ("Accepted", truth(accepted), if accepted { "Accepted" } else { reason }, if accepted { "" } else { &message }));
+    set_condition(
+        &mut after.conditions,
+        generation,
+        now,
+        (
+            "Accepted",
+            truth(accepted),
+            if accepted { "Accepted" } else { reason },
+            if accepted { "" } else { &message },
+        ),
+    );
     let ready = sight.ready >= wanted && !sight.scaling && !sight.rolling;
     let (reason, message) = if ready {
         ("AllReady", String::new())
@@ -405,14 +496,24 @@ fn conditions(after: &mut MachinePoolStatus, pool: &MachinePool, sight: &Sight, 
     } else {
         ("Progressing", format!("{} of {wanted} machines are ready", sight.ready))
     };
-    set_condition(&mut after.conditions, generation, now, ("Ready", truth(ready), reason, &message));
+    set_condition(
+        &mut after.conditions,
+        generation,
+        now,
+        ("Ready", truth(ready), reason, &message),
+    );
     let (reason, message) = match (&sight.waiting, sight.rolling, pool.spec.rollout.paused) {
         (Some((reason, message)), _, _) => (*reason, message.clone()),
         (None, true, _) => ("Replacing", "machines are being replaced".to_owned()),
         (None, false, true) => ("Paused", "rollouts of this pool are paused".to_owned()),
         (None, false, false) => ("UpToDate", String::new()),
     };
-    set_condition(&mut after.conditions, generation, now, ("RollingOut", truth(sight.rolling), reason, &message));
+    set_condition(
+        &mut after.conditions,
+        generation,
+        now,
+        ("RollingOut", truth(sight.rolling), reason, &message),
+    );
     let phase = if !accepted {
         "Rejected"
     } else if ready {

@@ -19,26 +19,40 @@ use crate::{context::Context, error::Error, observe::Observed};
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
 pub async fn reconcile(context: &Context, id: &str) -> Result<Outcome, Error> {
-    let Some(project) = context.observed.projects.get("", id) else { return Ok(Outcome::Settled) };
+    let Some(project) = context.observed.projects.get("", id) else {
+        return Ok(Outcome::Settled);
+    };
     let api = context.all::<Project>();
     if project.metadata.deletion_timestamp.is_some() {
-        let clusters = list::all(&context.all::<Cluster>(), &format!("{}={id}", labels::PROJECT)).await?.items;
+        let clusters = list::all(&context.all::<Cluster>(), &format!("{}={id}", labels::PROJECT))
+            .await?
+            .items;
         for cluster in clusters.iter().filter(|c| c.metadata.deletion_timestamp.is_none()) {
             ignore_missing(apply::delete(&context.all::<Cluster>(), &cluster.name_any(), None).await)?;
         }
         if clusters.is_empty() {
-            ignore_missing(apply::remove_finalizer(&api, FieldManager::Lifecycle, id, labels::PROJECT_FINALIZER).await)?;
+            ignore_missing(
+                apply::remove_finalizer(&api, FieldManager::Lifecycle, id, labels::PROJECT_FINALIZER).await,
+            )?;
         }
         return Ok(Outcome::Settled);
     }
     if !project.finalizers().iter().any(|f| f == labels::PROJECT_FINALIZER) {
-        ignore_missing(apply::add_finalizer(&api, FieldManager::Lifecycle, id, labels::PROJECT_FINALIZER).await.map(drop))?;
+        ignore_missing(
+            apply::add_finalizer(&api, FieldManager::Lifecycle, id, labels::PROJECT_FINALIZER)
+                .await
+                .map(drop),
+        )?;
     }
     let mut status = project.status.clone().unwrap_or_default();
     status.observed_generation = project.metadata.generation;
     status.used = usage(&context.observed, id);
     if project.status.as_ref() != Some(&status) {
-        ignore_missing(apply::apply_status(&api, FieldManager::Lifecycle, id, &status).await.map(drop))?;
+        ignore_missing(
+            apply::apply_status(&api, FieldManager::Lifecycle, id, &status)
+                .await
+                .map(drop),
+        )?;
     }
     Ok(Outcome::Settled)
 }
@@ -52,9 +66,14 @@ pub(super) fn ignore_missing(result: Result<(), InfraError>) -> Result<(), Error
 
 /// What a project uses, in the keys of its quota. Machines are counted as they are wanted, sizes as their pools resolve them.
 pub fn usage(observed: &Observed, project: &str) -> BTreeMap<String, String> {
-    let clusters: Vec<_> = observed.clusters.all().into_iter().filter(|c| c.spec.project == project).collect();
+    let clusters: Vec<_> = observed
+        .clusters
+        .all()
+        .into_iter()
+        .filter(|c| c.spec.project == project)
+        .collect();
     let (mut machines, mut vcpus, mut balancers) = (0_i64, 0_i64, 0_usize);
-    let (mut memory, mut storage) = (Quantity::ZERO, Quantity::ZERO);
+    let (mut memory, mut storage) = (Quantity::from_bytes(0), Quantity::from_bytes(0));
     for cluster in &clusters {
         let namespace = cluster.name_any();
         balancers += observed.services.count(&namespace);

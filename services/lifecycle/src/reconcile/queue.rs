@@ -59,10 +59,13 @@ impl Queue {
     /// A key was worked on.
     pub fn done(&mut self, key: Key, outcome: Outcome) {
         self.failures.remove(&key);
-        self.finish(key, match outcome {
-            Outcome::Settled => None,
-            Outcome::Again(pause) => Some(pause),
-        });
+        self.finish(
+            key,
+            match outcome {
+                Outcome::Settled => None,
+                Outcome::Again(pause) => Some(pause),
+            },
+        );
     }
 
     /// A key could not be worked on; `most` bounds the pause.
@@ -100,11 +103,20 @@ mod tests {
         queue.add(key("a"), Duration::from_secs(5));
         assert_eq!(queue.next().await, Some(key("a")));
         queue.add(key("a"), Duration::ZERO);
-        assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err(), "never twice at a time");
+        assert!(
+            tokio::time::timeout(Duration::from_secs(60), queue.next())
+                .await
+                .is_err(),
+            "never twice at a time"
+        );
         queue.done(key("a"), Outcome::Settled);
         assert_eq!(queue.next().await, Some(key("a")));
         queue.done(key("a"), Outcome::Settled);
-        assert!(tokio::time::timeout(Duration::from_secs(60), queue.next()).await.is_err());
+        assert!(
+            tokio::time::timeout(Duration::from_secs(60), queue.next())
+                .await
+                .is_err()
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -118,6 +130,9 @@ mod tests {
             pauses.push(before.elapsed());
             queue.failed(key, Duration::from_secs(2));
         }
-        assert!(pauses[1] < pauses[3] && pauses[7] < Duration::from_millis(2500), "{pauses:?}");
+        assert!(
+            pauses[1] < pauses[3] && pauses[7] < Duration::from_millis(2500),
+            "{pauses:?}"
+        );
     }
 }

@@ -29,12 +29,21 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     let machine = observe_machine(observed, vm);
     let pool = observed.pools.get(&namespace, &machine.pool);
     let wanted = pool.as_ref().and_then(|pool| pool.status.as_ref()?.revision.clone());
-    let sight = context.memory.lock().drains.get(&(namespace, machine.name.clone())).cloned();
+    let sight = context
+        .memory
+        .lock()
+        .drains
+        .get(&(namespace, machine.name.clone()))
+        .cloned();
     let detaching = sight.as_ref().is_some_and(|sight| sight.detaching);
     let report = machine.phase(&patience_of(pool.as_deref()), detaching, context.clock.now());
     let common = common(&vm.metadata);
     let vmi = machine.vmi.clone().unwrap_or_default();
-    let (zone, region) = vmi.infra_node.as_deref().map(|node| observed.zone_of(node)).unwrap_or_default();
+    let (zone, region) = vmi
+        .infra_node
+        .as_deref()
+        .map(|node| observed.zone_of(node))
+        .unwrap_or_default();
     let status = pool.as_ref().and_then(|pool| pool.status.clone()).unwrap_or_default();
     let (node_ready, kubelet, node_name) = match &machine.node {
         NodeSight::Present { ready, kubelet, .. } => (*ready, kubelet.clone(), machine.name.clone()),
@@ -42,8 +51,14 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     };
     let drain = (machine.drain || machine.delete.is_some()).then(|| DrainProgress {
         start_time: machine.drain_started.map(timestamp),
-        pods_remaining: sight.as_ref().map_or(0, |s| i32::try_from(s.remaining).unwrap_or(i32::MAX)),
-        stalled_reason: sight.as_ref().and_then(|s| s.stalled.clone()).map(|(reason, message)| format!("{reason}: {message}")).unwrap_or_default(),
+        pods_remaining: sight
+            .as_ref()
+            .map_or(0, |s| i32::try_from(s.remaining).unwrap_or(i32::MAX)),
+        stalled_reason: sight
+            .as_ref()
+            .and_then(|s| s.stalled.clone())
+            .map(|(reason, message)| format!("{reason}: {message}"))
+            .unwrap_or_default(),
     });
     Some(Message {
         machine_pool: pool_name(&name.cluster, &machine.pool),
@@ -52,7 +67,9 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
         etag: common.etag,
         create_time: common.create_time,
         update_time: common.update_time,
-        delete_time: common.delete_time.or_else(|| machine.delete.and(machine.drain_started).map(timestamp)),
+        delete_time: common
+            .delete_time
+            .or_else(|| machine.delete.and(machine.drain_started).map(timestamp)),
         labels: common.labels,
         annotations: common.annotations,
         state: state(report.phase).into(),
@@ -60,7 +77,11 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
         reconciling: report.phase != Phase::Running || machine.replace,
         state_reason: report.reason.into(),
         state_message: report.message,
-        infra_node: vmi.infra_node.as_ref().map(|node| format!("infraNodes/{node}")).unwrap_or_default(),
+        infra_node: vmi
+            .infra_node
+            .as_ref()
+            .map(|node| format!("infraNodes/{node}"))
+            .unwrap_or_default(),
         zone: zone.unwrap_or_default(),
         region: region.unwrap_or_default(),
         addresses: vmi.addresses,
@@ -68,7 +89,12 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
         node_name,
         node_ready,
         kubelet_version: kubelet,
-        instance_type: vm.spec.instancetype.as_ref().map(|matcher| format!("instanceTypes/{}", matcher.name)).unwrap_or_default(),
+        instance_type: vm
+            .spec
+            .instancetype
+            .as_ref()
+            .map(|matcher| format!("instanceTypes/{}", matcher.name))
+            .unwrap_or_default(),
         vcpus: status.machine_vcpus.unwrap_or_default(),
         memory: status.machine_memory.unwrap_or_default(),
         up_to_date: wanted.as_deref() == Some(machine.revision.as_str()),
@@ -106,7 +132,9 @@ fn conditions(machine: &ObservedMachine, created: Timestamp) -> Vec<Condition> {
         NodeSight::Unknown => (ConditionStatus::Unknown, "TenantUnreachable", None),
         NodeSight::Absent => (ConditionStatus::False, "NotJoined", None),
         NodeSight::Present { ready: true, since, .. } => (ConditionStatus::True, "NodeReady", *since),
-        NodeSight::Present { ready: false, since, .. } => (ConditionStatus::False, "NodeNotReady", *since),
+        NodeSight::Present {
+            ready: false, since, ..
+        } => (ConditionStatus::False, "NodeNotReady", *since),
     };
     vec![Condition {
         r#type: "Ready".into(),

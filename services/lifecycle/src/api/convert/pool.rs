@@ -4,11 +4,14 @@ use k8s_openapi::{api::core::v1::Taint, apimachinery::pkg::util::intstr::IntOrSt
 use kube::ResourceExt;
 use steading_api::lifecycle::v1::{
     AutoscalingBounds, EvictionPolicy, HealthPolicy, MachinePool as Message, NodeTaint, RolloutStrategy,
-    eviction_policy::OnTimeout, health_policy::Repair as ProtoRepair, machine_pool::State, node_taint::Effect, rollout_strategy::Trigger,
+    eviction_policy::OnTimeout, health_policy::Repair as ProtoRepair, machine_pool::State, node_taint::Effect,
+    rollout_strategy::Trigger,
 };
 use steading_infra::crd::{
     MachinePool,
-    machine_pool::{AutoscalingSpec, EvictionSpec, HealthSpec, MachinePoolSpec, OnDrainTimeout, Repair, RolloutSpec, RolloutTrigger},
+    machine_pool::{
+        AutoscalingSpec, EvictionSpec, HealthSpec, MachinePoolSpec, OnDrainTimeout, Repair, RolloutSpec, RolloutTrigger,
+    },
 };
 use steading_model::{
     ids::Id,
@@ -22,7 +25,11 @@ use crate::domain::pool::validate;
 /// The resource of an object; `None` if it is none of ours.
 pub fn message(object: &MachinePool) -> Option<Message> {
     let name = MachinePoolName::from_object(&object.namespace()?, &object.name_any())?;
-    let (common, spec, status) = (common(&object.metadata), &object.spec, object.status.clone().unwrap_or_default());
+    let (common, spec, status) = (
+        common(&object.metadata),
+        &object.spec,
+        object.status.clone().unwrap_or_default(),
+    );
     let going = object.metadata.deletion_timestamp.is_some();
     let state = match (going, status.phase.as_deref()) {
         (true, _) => State::Deleting,
@@ -32,8 +39,11 @@ pub fn message(object: &MachinePool) -> Option<Message> {
         (_, Some("Rejected")) => State::Rejected,
         (_, _) => State::Scaling,
     };
-    let template = Id::parse(spec.machine_template.clone()).ok().map(|id| MachineTemplateName::new(name.cluster.project.clone(), id));
-    let settled = matches!(state, State::Ready | State::Rejected) && status.observed_generation == object.metadata.generation;
+    let template = Id::parse(spec.machine_template.clone())
+        .ok()
+        .map(|id| MachineTemplateName::new(name.cluster.project.clone(), id));
+    let settled =
+        matches!(state, State::Ready | State::Rejected) && status.observed_generation == object.metadata.generation;
     Some(Message {
         name: name.to_string(),
         uid: common.uid,
@@ -49,10 +59,15 @@ pub fn message(object: &MachinePool) -> Option<Message> {
         replicas: spec.replicas,
         machine_template: template.map(|template| template.to_string()).unwrap_or_default(),
         machine_template_revision: spec.machine_template_revision.clone(),
-        placement_policy: PlacementPolicyName::from_object_name(&spec.placement_policy).map(|policy| policy.to_string()).unwrap_or_default(),
+        placement_policy: PlacementPolicyName::from_object_name(&spec.placement_policy)
+            .map(|policy| policy.to_string())
+            .unwrap_or_default(),
         kubernetes_version: spec.kubernetes_version.clone(),
         rollout: Some(rollout(&spec.rollout)).filter(|rollout| *rollout != RolloutStrategy::default()),
-        autoscaling: spec.autoscaling.map(|b| AutoscalingBounds { min_replicas: b.min_replicas, max_replicas: b.max_replicas }),
+        autoscaling: spec.autoscaling.map(|b| AutoscalingBounds {
+            min_replicas: b.min_replicas,
+            max_replicas: b.max_replicas,
+        }),
         eviction: Some(eviction(&spec.eviction)).filter(|eviction| *eviction != EvictionPolicy::default()),
         node_labels: spec.node_labels.clone().into_iter().collect(),
         node_annotations: spec.node_annotations.clone().into_iter().collect(),
@@ -79,7 +94,10 @@ fn share_text(value: Option<&IntOrString>) -> String {
 }
 
 fn share(text: &str) -> Option<IntOrString> {
-    (!text.is_empty()).then(|| text.parse().map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int))
+    (!text.is_empty()).then(|| {
+        text.parse()
+            .map_or_else(|_| IntOrString::String(text.to_owned()), IntOrString::Int)
+    })
 }
 
 fn rollout(spec: &RolloutSpec) -> RolloutStrategy {
@@ -141,8 +159,8 @@ fn taint(taint: &Taint) -> NodeTaint {
 pub fn spec(name: &MachinePoolName, message: &Message) -> Result<MachinePoolSpec, Violations> {
     let mut found = Violations::new();
     let rollout = message.rollout.clone().unwrap_or_default();
-    let eviction = message.eviction.clone().unwrap_or_default();
-    let health = message.health.clone().unwrap_or_default();
+    let eviction = message.eviction.unwrap_or_default();
+    let health = message.health.unwrap_or_default();
     let spec = MachinePoolSpec {
         replicas: message.replicas,
         machine_template: template(&mut found, name, &message.machine_template),
@@ -153,26 +171,43 @@ pub fn spec(name: &MachinePoolName, message: &Message) -> Result<MachinePoolSpec
             max_surge: share(&rollout.max_surge),
             max_unavailable: share(&rollout.max_unavailable),
             min_ready_seconds: seconds(&mut found, "rollout.min_ready", rollout.min_ready.as_ref()),
-            trigger: if rollout.trigger() == Trigger::OnDelete { RolloutTrigger::OnDelete } else { RolloutTrigger::OnChange },
+            trigger: if rollout.trigger() == Trigger::OnDelete {
+                RolloutTrigger::OnDelete
+            } else {
+                RolloutTrigger::OnChange
+            },
             paused: message.rollout_paused,
         },
-        autoscaling: message.autoscaling.map(|b| AutoscalingSpec { min_replicas: b.min_replicas, max_replicas: b.max_replicas }),
+        autoscaling: message.autoscaling.map(|b| AutoscalingSpec {
+            min_replicas: b.min_replicas,
+            max_replicas: b.max_replicas,
+        }),
         eviction: EvictionSpec {
             drain_timeout_seconds: seconds(&mut found, "eviction.drain_timeout", eviction.drain_timeout.as_ref()),
-            on_timeout: if eviction.on_timeout() == OnTimeout::Force { OnDrainTimeout::Force } else { OnDrainTimeout::Report },
+            on_timeout: if eviction.on_timeout() == OnTimeout::Force {
+                OnDrainTimeout::Force
+            } else {
+                OnDrainTimeout::Report
+            },
             detach_timeout_seconds: seconds(&mut found, "eviction.detach_timeout", eviction.detach_timeout.as_ref()),
             pod_grace_period_seconds: eviction.pod_grace_period_seconds.map(i64::from),
         },
         health: HealthSpec {
             join_timeout_seconds: seconds(&mut found, "health.join_timeout", health.join_timeout.as_ref()),
             unhealthy_after_seconds: seconds(&mut found, "health.unhealthy_after", health.unhealthy_after.as_ref()),
-            repair: if health.repair() == ProtoRepair::Replace { Repair::Replace } else { Repair::None },
+            repair: if health.repair() == ProtoRepair::Replace {
+                Repair::Replace
+            } else {
+                Repair::None
+            },
         },
         node_labels: message.node_labels.clone().into_iter().collect(),
         node_annotations: message.node_annotations.clone().into_iter().collect(),
         node_taints: message.node_taints.iter().map(taint_spec).collect(),
     };
-    found.nest("", validate(&spec));
+    for violation in validate(&spec) {
+        found.add(violation.path, violation.description);
+    }
     found.finish_with(Some(spec))
 }
 
@@ -213,9 +248,14 @@ fn policy(found: &mut Violations, pool: &MachinePoolName, text: &str) -> String 
         return String::new();
     }
     match text.parse::<PlacementPolicyName>() {
-        Ok(name) if name.scope == Scope::Shared || name.scope.project() == Some(&pool.cluster.project) => name.object_name(),
+        Ok(name) if name.scope == Scope::Shared || name.scope.project() == Some(&pool.cluster.project) => {
+            name.object_name()
+        }
         Ok(_) => {
-            found.add("placement_policy", "must be a shared policy or one of the pool's own project");
+            found.add(
+                "placement_policy",
+                "must be a shared policy or one of the pool's own project",
+            );
             String::new()
         }
         Err(error) => {

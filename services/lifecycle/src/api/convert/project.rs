@@ -82,12 +82,22 @@ pub fn spec(message: &Message) -> Result<ProjectSpec, Violations> {
             map.insert(key.to_owned(), value.to_string());
         }
     }
-    for (key, path, value) in [("memory", "quota.memory", wanted.memory), ("storage", "quota.storage", wanted.storage)] {
+    for (key, path, value) in [
+        ("memory", "quota.memory", wanted.memory),
+        ("storage", "quota.storage", wanted.storage),
+    ] {
         if !value.is_empty() {
-            found.require(value.parse::<Quantity>().is_ok_and(|q| !q.is_negative()), path, "must be a quantity such as 512Gi");
+            found.require(
+                value.parse::<Quantity>().is_ok_and(|q| !q.is_negative()),
+                path,
+                "must be a quantity such as 512Gi",
+            );
             map.insert(key.to_owned(), value);
         }
     }
     let display_name = Some(message.display_name.clone()).filter(|name| !name.is_empty());
-    found.finish_with(Some(ProjectSpec { display_name, quota: map }))
+    found.finish_with(Some(ProjectSpec {
+        display_name,
+        quota: map,
+    }))
 }

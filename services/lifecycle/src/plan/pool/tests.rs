@@ -29,7 +29,9 @@ fn mk_machine(index: usize, revision: &str, availability: Availability) -> PoolM
 }
 
 fn mk_pool(count: usize, revision: &str) -> Vec<PoolMachine> {
-    (0..count).map(|i| mk_machine(i, revision, Availability::Available)).collect()
+    (0..count)
+        .map(|i| mk_machine(i, revision, Availability::Available))
+        .collect()
 }
 
 #[test]
@@ -41,15 +43,28 @@ fn a_new_pool_makes_all_at_once() {
 fn a_rollout_surges_first_and_removes_when_the_new_one_is_available() {
     let wish = mk_wish(3, 1, 0);
     let mut machines = mk_pool(3, "old");
-    assert_eq!(plan_pool(&wish, &machines), PoolPlan { create: 1, outdated: 3, ..PoolPlan::default() });
+    assert_eq!(
+        plan_pool(&wish, &machines),
+        PoolPlan {
+            create: 1,
+            outdated: 3,
+            ..PoolPlan::default()
+        }
+    );
     machines.push(mk_machine(9, "new", Availability::Starting));
     let plan = plan_pool(&wish, &machines);
     assert!(plan.is_empty());
     assert_eq!(plan.waiting.map(|w| w.0), Some("WaitingForReady"));
     machines[3].availability = Availability::Available;
-    assert_eq!(plan_pool(&wish, &machines).remove, [("w-00000".to_owned(), RemoveReason::Outdated)]);
+    assert_eq!(
+        plan_pool(&wish, &machines).remove,
+        [("w-00000".to_owned(), RemoveReason::Outdated)]
+    );
     machines[0].going = true;
-    assert!(plan_pool(&wish, &machines).is_empty(), "no further surge while one is leaving");
+    assert!(
+        plan_pool(&wish, &machines).is_empty(),
+        "no further surge while one is leaving"
+    );
 }
 
 #[test]
@@ -60,7 +75,10 @@ fn a_requested_replacement_surges_even_if_some_may_be_missing() {
     let plan = plan_pool(&wish, &machines);
     assert_eq!((plan.create, plan.remove.len()), (1, 0));
     machines.push(mk_machine(7, "new", Availability::Available));
-    assert_eq!(plan_pool(&wish, &machines).remove, [("w-00001".to_owned(), RemoveReason::Replaced)]);
+    assert_eq!(
+        plan_pool(&wish, &machines).remove,
+        [("w-00001".to_owned(), RemoveReason::Replaced)]
+    );
 }
 
 #[test]
@@ -99,24 +117,38 @@ fn apply(machines: &mut Vec<PoolMachine>, plan: &PoolPlan, steps: usize, next: &
             return;
         }
         budget -= 1;
-        machines.iter_mut().filter(|m| m.name == *name).for_each(|m| m.going = true);
+        machines
+            .iter_mut()
+            .filter(|m| m.name == *name)
+            .for_each(|m| m.going = true);
     }
 }
 
 fn mk_any() -> impl Strategy<Value = (PoolWish, Vec<PoolMachine>)> {
     let machine = (0..2usize, 0..3usize, any::<bool>(), any::<bool>());
-    (0..8usize, 0..3usize, 0..3usize, any::<bool>(), proptest::collection::vec(machine, 0..10)).prop_map(|(replicas, surge, unavailable, repair, list)| {
-        let mut wish = mk_wish(replicas, surge, unavailable);
-        wish.repair = repair;
-        let machines = list.into_iter().enumerate().map(|(i, (revision, availability, going, replace))| {
-            let availability = [Availability::Available, Availability::Starting, Availability::Broken][availability];
-            let mut machine = mk_machine(i, ["old", "new"][revision], availability);
-            machine.going = going;
-            machine.replace = replace;
-            machine
-        });
-        (wish, machines.collect())
-    })
+    (
+        0..8usize,
+        0..3usize,
+        0..3usize,
+        any::<bool>(),
+        proptest::collection::vec(machine, 0..10),
+    )
+        .prop_map(|(replicas, surge, unavailable, repair, list)| {
+            let mut wish = mk_wish(replicas, surge, unavailable);
+            wish.repair = repair;
+            let machines = list
+                .into_iter()
+                .enumerate()
+                .map(|(i, (revision, availability, going, replace))| {
+                    let availability =
+                        [Availability::Available, Availability::Starting, Availability::Broken][availability];
+                    let mut machine = mk_machine(i, ["old", "new"][revision], availability);
+                    machine.going = going;
+                    machine.replace = replace;
+                    machine
+                });
+            (wish, machines.collect())
+        })
 }
 
 proptest! {
