@@ -28,7 +28,11 @@ use crate::{context::Context, plan::load_balancer::Balanced, reconcile::load_bal
 
 /// Adds the service to a server.
 pub fn add(server: GrpcServer, context: &Context) -> GrpcServer {
-    let api = LoadBalancerApi { balancers: LoadBalancers { context: context.clone() } };
+    let api = LoadBalancerApi {
+        balancers: LoadBalancers {
+            context: context.clone(),
+        },
+    };
     server.add_service(LoadBalancerServiceServer::new(api))
 }
 
@@ -57,7 +61,9 @@ impl Collection for LoadBalancers {
 
     fn scope(&self, text: &str) -> Result<Scope, RpcError> {
         parent(text)?;
-        Ok(Scope { selector: labels::LOAD_BALANCER.to_owned() })
+        Ok(Scope {
+            selector: labels::LOAD_BALANCER.to_owned(),
+        })
     }
 
     fn object_name(&self, name: &str) -> Result<String, RpcError> {
@@ -67,7 +73,12 @@ impl Collection for LoadBalancers {
             return Err(RpcError::not_found(Self::KIND, name));
         };
         let cluster = parsed.namespace();
-        Ok(Balanced { cluster, namespace: namespace.to_owned(), service: service.to_owned() }.infra_name())
+        Ok(Balanced {
+            cluster,
+            namespace: namespace.to_owned(),
+            service: service.to_owned(),
+        }
+        .infra_name())
     }
 
     fn name_in(&self, parent: &str, id: &str) -> Result<String, RpcError> {
@@ -83,7 +94,10 @@ impl Collection for LoadBalancers {
     }
 
     async fn object(&self, _: &str, _: &Message, _: Option<&Service>) -> Result<Service, RpcError> {
-        Err(RpcError::new(ErrorReason::InvalidState, "load balancers are made by Services of the tenant cluster"))
+        Err(RpcError::new(
+            ErrorReason::InvalidState,
+            "load balancers are made by Services of the tenant cluster",
+        ))
     }
 }
 
@@ -103,7 +117,9 @@ impl LoadBalancerService for LoadBalancerApi {
 
     async fn get_load_balancer(&self, request: Request<GetLoadBalancerRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.balancers, &call, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.balancers, &call, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_load_balancers(
@@ -120,7 +136,10 @@ impl LoadBalancerService for LoadBalancerApi {
             order_by: r.order_by,
         };
         let (load_balancers, next_page_token) = collection::list(&self.balancers, &call, &list).await?;
-        Ok(Response::new(ListLoadBalancersResponse { load_balancers, next_page_token }))
+        Ok(Response::new(ListLoadBalancersResponse {
+            load_balancers,
+            next_page_token,
+        }))
     }
 
     async fn watch_load_balancers(
@@ -129,7 +148,11 @@ impl LoadBalancerService for LoadBalancerApi {
     ) -> Result<Response<Self::WatchLoadBalancersStream>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.balancers, &call, &watch).await?;
         Ok(Response::new(responses(events, |event| WatchLoadBalancersResponse {
             r#type: event.kind.into(),

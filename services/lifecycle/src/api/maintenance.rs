@@ -6,8 +6,9 @@ use steading_api::{
     error::RpcError,
     lifecycle::v1::{
         CancelMaintenanceRequest, CompleteMaintenanceRequest, CreateMaintenanceRequest, DeleteMaintenanceRequest,
-        GetMaintenanceRequest, ListMaintenancesRequest, ListMaintenancesResponse, Maintenance as Message, MaintenancePlan,
-        PlanMaintenanceRequest, StartMaintenanceRequest, WatchMaintenancesRequest, WatchMaintenancesResponse,
+        GetMaintenanceRequest, ListMaintenancesRequest, ListMaintenancesResponse, Maintenance as Message,
+        MaintenancePlan, PlanMaintenanceRequest, StartMaintenanceRequest, WatchMaintenancesRequest,
+        WatchMaintenancesResponse,
         maintenance_service_server::{MaintenanceService, MaintenanceServiceServer},
     },
     types::v1::ErrorReason,
@@ -44,7 +45,11 @@ use crate::{
 
 /// Adds the service to a server.
 pub fn add(server: GrpcServer, context: &Context) -> GrpcServer {
-    let api = MaintenanceApi { maintenances: Maintenances { context: context.clone() } };
+    let api = MaintenanceApi {
+        maintenances: Maintenances {
+            context: context.clone(),
+        },
+    };
     server.add_service(MaintenanceServiceServer::new(api))
 }
 
@@ -89,7 +94,12 @@ impl Collection for Maintenances {
         convert::message(object)
     }
 
-    async fn object(&self, name: &str, message: &Message, current: Option<&Maintenance>) -> Result<Maintenance, RpcError> {
+    async fn object(
+        &self,
+        name: &str,
+        message: &Message,
+        current: Option<&Maintenance>,
+    ) -> Result<Maintenance, RpcError> {
         let id = self.object_name(name)?;
         let spec = match convert::spec(message, current.map(|one| &one.spec)) {
             Ok(spec) => spec,
@@ -109,9 +119,11 @@ impl Maintenances {
         let name = format!("infraNodes/{node}");
         match found.map_err(|error| kube_error("InfraNode", &name, &error))? {
             Some(_) => Ok(()),
-            None => Err(RpcError::new(ErrorReason::ReferenceNotFound, format!("{name} does not exist"))
-                .with_resource("InfraNode", name)
-                .with_field(path, "does not exist")),
+            None => Err(
+                RpcError::new(ErrorReason::ReferenceNotFound, format!("{name} does not exist"))
+                    .with_resource("InfraNode", name)
+                    .with_field(path, "does not exist"),
+            ),
         }
     }
 
@@ -126,7 +138,8 @@ impl Maintenances {
         if !wish.request_id.is_empty() && uuid::Uuid::try_parse(wish.request_id).is_err() {
             return Err(Violations::one("request_id", "must be a UUID").into());
         }
-        call.authorize(Action::new(Verb::Custom(wish.verb), Self::KIND, wish.name)).await?;
+        call.authorize(Action::new(Verb::Custom(wish.verb), Self::KIND, wish.name))
+            .await?;
         let api: Api<Maintenance> = self.context.all();
         let failed = |error: &kube::Error| kube_error(Self::KIND, wish.name, error);
         let current = api.get_opt(&object_name).await.map_err(|error| failed(&error))?;
@@ -141,7 +154,10 @@ impl Maintenances {
             return Err(RpcError::etag_mismatch(Self::KIND, wish.name));
         }
         if current.metadata.deletion_timestamp.is_some() {
-            return Err(RpcError::new(ErrorReason::ResourceDeleting, format!("{} is being deleted", wish.name)));
+            return Err(RpcError::new(
+                ErrorReason::ResourceDeleting,
+                format!("{} is being deleted", wish.name),
+            ));
         }
         check(&current, State::of(&current.status.clone().unwrap_or_default()))?;
         if wish.validate_only {
@@ -156,16 +172,23 @@ impl Maintenances {
             field_manager: Some(steading_infra::labels::LIFECYCLE_MANAGER.to_owned()),
             ..kube::api::PatchParams::default()
         };
-        let stored = api.patch(&object_name, &params, &kube::api::Patch::Json::<()>(patch)).await;
+        let stored = api
+            .patch(&object_name, &params, &kube::api::Patch::Json::<()>(patch))
+            .await;
         match stored {
             Ok(object) => {
-                tracing::info!(maintenance = wish.name, verb = wish.verb, "maintenance was asked to go on");
+                tracing::info!(
+                    maintenance = wish.name,
+                    verb = wish.verb,
+                    "maintenance was asked to go on"
+                );
                 shown(&object)
             }
             // The test failed: somebody else wrote in between, possibly only the status. The caller decides anew.
-            Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => {
-                Err(RpcError::new(ErrorReason::Conflict, format!("{} changed meanwhile; try again", wish.name)))
-            }
+            Err(kube::Error::Api(status)) if matches!(status.code, 409 | 422) => Err(RpcError::new(
+                ErrorReason::Conflict,
+                format!("{} changed meanwhile; try again", wish.name),
+            )),
             Err(error) => Err(failed(&error)),
         }
     }
@@ -220,7 +243,9 @@ impl MaintenanceService for MaintenanceApi {
 
     async fn get_maintenance(&self, request: Request<GetMaintenanceRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.maintenances, &call, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.maintenances, &call, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_maintenances(
@@ -237,10 +262,16 @@ impl MaintenanceService for MaintenanceApi {
             order_by: r.order_by,
         };
         let (maintenances, next_page_token) = collection::list(&self.maintenances, &call, &list).await?;
-        Ok(Response::new(ListMaintenancesResponse { maintenances, next_page_token }))
+        Ok(Response::new(ListMaintenancesResponse {
+            maintenances,
+            next_page_token,
+        }))
     }
 
-    async fn create_maintenance(&self, request: Request<CreateMaintenanceRequest>) -> Result<Response<Message>, Status> {
+    async fn create_maintenance(
+        &self,
+        request: Request<CreateMaintenanceRequest>,
+    ) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let create = CreateRequest {
@@ -250,18 +281,26 @@ impl MaintenanceService for MaintenanceApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::create(&self.maintenances, &call, &create).await?))
+        Ok(Response::new(
+            collection::create(&self.maintenances, &call, &create).await?,
+        ))
     }
 
-    async fn delete_maintenance(&self, request: Request<DeleteMaintenanceRequest>) -> Result<Response<Message>, Status> {
+    async fn delete_maintenance(
+        &self,
+        request: Request<DeleteMaintenanceRequest>,
+    ) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         if !r.force {
             let id = self.maintenances.object_name(&r.name)?;
-            call.authorize(Action::new(Verb::Delete, Maintenances::KIND, &r.name)).await?;
+            call.authorize(Action::new(Verb::Delete, Maintenances::KIND, &r.name))
+                .await?;
             let found = self.maintenances.context.all::<Maintenance>().get_opt(&id).await;
             let found = found.map_err(|error| kube_error(Maintenances::KIND, &r.name, &error))?;
-            let state = found.and_then(|one| one.status).map_or(State::Planned, |status| State::of(&status));
+            let state = found
+                .and_then(|one| one.status)
+                .map_or(State::Planned, |status| State::of(&status));
             if !state.is_final() && state != State::Planned {
                 let what = "cancel or complete it first, or set force";
                 return Err(invalid_state(&r.name, state, what).into());
@@ -275,7 +314,9 @@ impl MaintenanceService for MaintenanceApi {
             validate_only: r.validate_only,
         };
         let clock = &self.maintenances.context.clock;
-        Ok(Response::new(collection::delete(&self.maintenances, &call, clock, &delete).await?))
+        Ok(Response::new(
+            collection::delete(&self.maintenances, &call, clock, &delete).await?,
+        ))
     }
 
     async fn watch_maintenances(
@@ -284,7 +325,11 @@ impl MaintenanceService for MaintenanceApi {
     ) -> Result<Response<Self::WatchMaintenancesStream>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: String::new(), filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: String::new(),
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.maintenances, &call, &watch).await?;
         Ok(Response::new(responses(events, |event| WatchMaintenancesResponse {
             r#type: event.kind.into(),
@@ -293,23 +338,37 @@ impl MaintenanceService for MaintenanceApi {
         })))
     }
 
-    async fn plan_maintenance(&self, request: Request<PlanMaintenanceRequest>) -> Result<Response<MaintenancePlan>, Status> {
+    async fn plan_maintenance(
+        &self,
+        request: Request<PlanMaintenanceRequest>,
+    ) -> Result<Response<MaintenancePlan>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let name: InfraNodeName = r.name.parse().map_err(|e| RpcError::invalid_name("name", &e))?;
         let mut found = Violations::new();
         let strategy = convert::strategy(&mut found, r.strategy);
         found.finish().map_err(RpcError::from)?;
-        call.authorize(Action::new(Verb::Custom("planMaintenance"), "InfraNode", &r.name)).await?;
+        call.authorize(Action::new(Verb::Custom("planMaintenance"), "InfraNode", &r.name))
+            .await?;
         let context = &self.maintenances.context;
         let node = name.object_name();
-        let known = context.all::<Node>().get_opt(&node).await.map_err(|error| kube_error("InfraNode", &r.name, &error))?;
+        let known = context
+            .all::<Node>()
+            .get_opt(&node)
+            .await
+            .map_err(|error| kube_error("InfraNode", &r.name, &error))?;
         if known.is_none() {
             return Err(RpcError::not_found("InfraNode", &r.name).into());
         }
         let sight = observe_node(context, &node).await;
         let machines: Vec<&ObservedMachine> = sight.machines.iter().collect();
-        let plan = make_plan(&machines, strategy, sight.unmanaged, sight.capacity_known, context.clock.now());
+        let plan = make_plan(
+            &machines,
+            strategy,
+            sight.unmanaged,
+            sight.capacity_known,
+            context.clock.now(),
+        );
         Ok(Response::new(convert::plan_of(&plan, &node)))
     }
 
@@ -326,19 +385,32 @@ impl MaintenanceService for MaintenanceApi {
         };
         self.desire(&call, wish, |current, state| {
             if state != State::Planned || current.spec.desired_state != MaintenanceDesire::Planned {
-                return Err(invalid_state(&r.name, state, "only a planned maintenance can be started"));
+                return Err(invalid_state(
+                    &r.name,
+                    state,
+                    "only a planned maintenance can be started",
+                ));
             }
-            let plan = current.status.as_ref().and_then(|status| status.plan.as_ref()).map(|plan| plan.id.as_str());
+            let plan = current
+                .status
+                .as_ref()
+                .and_then(|status| status.plan.as_ref())
+                .map(|plan| plan.id.as_str());
             if !r.plan_id.is_empty() && plan != Some(r.plan_id.as_str()) {
                 let text = format!("the plan of {} is now {}", r.name, plan.unwrap_or("being made"));
-                return Err(RpcError::new(ErrorReason::EtagMismatch, text).with_metadata("plan_id", plan.unwrap_or_default()));
+                return Err(
+                    RpcError::new(ErrorReason::EtagMismatch, text).with_metadata("plan_id", plan.unwrap_or_default())
+                );
             }
             Ok(())
         })
         .await
     }
 
-    async fn cancel_maintenance(&self, request: Request<CancelMaintenanceRequest>) -> Result<Response<Message>, Status> {
+    async fn cancel_maintenance(
+        &self,
+        request: Request<CancelMaintenanceRequest>,
+    ) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let wish = Wish {
@@ -357,7 +429,10 @@ impl MaintenanceService for MaintenanceApi {
         .await
     }
 
-    async fn complete_maintenance(&self, request: Request<CompleteMaintenanceRequest>) -> Result<Response<Message>, Status> {
+    async fn complete_maintenance(
+        &self,
+        request: Request<CompleteMaintenanceRequest>,
+    ) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let wish = Wish {
@@ -371,7 +446,11 @@ impl MaintenanceService for MaintenanceApi {
         self.desire(&call, wish, |_, state| match state {
             State::InMaintenance | State::Completed => Ok(()),
             State::Planned | State::Running | State::Stalled | State::Cancelling | State::Cancelled | State::Failed => {
-                Err(invalid_state(&r.name, state, "only a maintenance whose infra node is empty can be completed"))
+                Err(invalid_state(
+                    &r.name,
+                    state,
+                    "only a maintenance whose infra node is empty can be completed",
+                ))
             }
         })
         .await

@@ -1,9 +1,6 @@
 //! Carries out a drain: reads the tenant node, lets [`plan_drain`] decide, cordons and evicts.
 
-use std::{
-    collections::BTreeMap,
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::{
@@ -24,8 +21,8 @@ use crate::{
     context::Context,
     error::Error,
     plan::drain::{
-        Cordon, DrainInput, DrainPod, DrainPodKind, DrainPolicy, DrainStall, DrainStep, EvictionAttempts, EvictionRefusal,
-        Kubelet, ObservedDrainNode, grace_of, plan_drain,
+        Cordon, DrainInput, DrainPod, DrainPodKind, DrainPolicy, DrainStall, DrainStep, EvictionAttempts,
+        EvictionRefusal, Kubelet, ObservedDrainNode, grace_of, plan_drain,
     },
     reconcile::memory::DrainSight,
 };
@@ -61,7 +58,12 @@ pub async fn drain(
     };
     let step = match result {
         Err(error) if error.is_unknown() => unreachable(&error.to_string()),
-        Err(source) => return Err(Error::Tenant { cluster: namespace.to_owned(), source }),
+        Err(source) => {
+            return Err(Error::Tenant {
+                cluster: namespace.to_owned(),
+                source,
+            });
+        }
         Ok(step) => step,
     };
     let mut memory = context.memory.lock();
@@ -81,12 +83,17 @@ pub async fn drain(
 /// A maintenance may have set a deadline of its own on the machine.
 fn with_escalation(policy: &DrainPolicy, context: &Context, namespace: &str, machine: &str) -> DrainPolicy {
     let vm = context.observed.vms.get(namespace, machine);
-    let seconds = vm.as_ref().and_then(|vm| vm.annotations().get(labels::DRAIN_FORCE_AFTER)?.parse().ok());
+    let seconds = vm
+        .as_ref()
+        .and_then(|vm| vm.annotations().get(labels::DRAIN_FORCE_AFTER)?.parse().ok());
     let force_after = match (policy.force_after, seconds.map(Duration::from_secs)) {
         (Some(own), Some(other)) => Some(own.min(other)),
         (own, other) => own.or(other),
     };
-    DrainPolicy { force_after, ..policy.clone() }
+    DrainPolicy {
+        force_after,
+        ..policy.clone()
+    }
 }
 
 fn unreachable(message: &str) -> DrainStep {
@@ -100,14 +107,27 @@ fn unreachable(message: &str) -> DrainStep {
 
 fn sight_of(step: &DrainStep) -> DrainSight {
     match step {
-        DrainStep::WaitPods { remaining, .. } => DrainSight { remaining: *remaining, ..DrainSight::default() },
-        DrainStep::Stalled { reason, message, remaining, .. } => DrainSight {
+        DrainStep::WaitPods { remaining, .. } => DrainSight {
+            remaining: *remaining,
+            ..DrainSight::default()
+        },
+        DrainStep::Stalled {
+            reason,
+            message,
+            remaining,
+            ..
+        } => DrainSight {
             remaining: *remaining,
             detaching: *reason == DrainStall::VolumesNotDetached,
             stalled: Some((reason.as_str().to_owned(), message.clone())),
         },
-        DrainStep::WaitDetach { .. } => DrainSight { detaching: true, ..DrainSight::default() },
-        DrainStep::Cordon | DrainStep::Evict(_) | DrainStep::ForceDelete(_) | DrainStep::Done(_) => DrainSight::default(),
+        DrainStep::WaitDetach { .. } => DrainSight {
+            detaching: true,
+            ..DrainSight::default()
+        },
+        DrainStep::Cordon | DrainStep::Evict(_) | DrainStep::ForceDelete(_) | DrainStep::Done(_) => {
+            DrainSight::default()
+        }
     }
 }
 
@@ -145,13 +165,19 @@ pub async fn drain_node(
                     force_delete(client, &mut input.pods[at], policy, now()).await?;
                 }
             }
-            DrainStep::WaitPods { .. } | DrainStep::WaitDetach { .. } | DrainStep::Stalled { .. } | DrainStep::Done(_) => {
+            DrainStep::WaitPods { .. }
+            | DrainStep::WaitDetach { .. }
+            | DrainStep::Stalled { .. }
+            | DrainStep::Done(_) => {
                 return Ok(step);
             }
         }
         input.pods.retain(|pod| !pod.uid.is_empty());
     }
-    Ok(DrainStep::WaitPods { remaining: input.pods.len(), again: Duration::from_secs(1) })
+    Ok(DrainStep::WaitPods {
+        remaining: input.pods.len(),
+        again: Duration::from_secs(1),
+    })
 }
 
 /// Makes a tenant node schedulable or not. One that is gone already is fine.
@@ -163,7 +189,10 @@ pub async fn set_cordon(client: &Client, node: &str, cordon: Cordon) -> Result<(
         Cordon::Cordoned => json!(true),
         Cordon::Schedulable => json!(null),
     };
-    let params = PatchParams { field_manager: Some(labels::LIFECYCLE_MANAGER.into()), ..PatchParams::default() };
+    let params = PatchParams {
+        field_manager: Some(labels::LIFECYCLE_MANAGER.into()),
+        ..PatchParams::default()
+    };
     let patch = Patch::Merge(json!({"spec": {"unschedulable": unschedulable}}));
     optional(Api::<Node>::all(client.clone()).patch(node, &params, &patch).await).map(|_| ())
 }
@@ -175,9 +204,14 @@ async fn observe_node(
     started: Timestamp,
 ) -> Result<DrainInput, InfraError> {
     let node = optional(Api::<Node>::all(client.clone()).get(name).await)?;
-    let here = ListParams::default().fields(&format!("spec.nodeName={name}")).limit(PODS);
+    let here = ListParams::default()
+        .fields(&format!("spec.nodeName={name}"))
+        .limit(PODS);
     let pods = Api::<Pod>::all(client.clone()).list(&here).await?;
-    let attachments = match Api::<VolumeAttachment>::all(client.clone()).list(&ListParams::default()).await {
+    let attachments = match Api::<VolumeAttachment>::all(client.clone())
+        .list(&ListParams::default())
+        .await
+    {
         Ok(list) => list.items,
         Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
         Err(error) => return Err(error.into()),
@@ -186,8 +220,21 @@ async fn observe_node(
     Ok(DrainInput {
         node: node.as_ref().map_or(ObservedDrainNode::Gone, observe_kubelet),
         // A server that does not know the field selector answers with all pods.
-        pods: pods.items.iter().filter(|pod| pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(name)).map(observe_pod).collect(),
-        attached_volumes: attached.map(|one| one.spec.source.persistent_volume_name.clone().unwrap_or_else(|| one.name_any())).collect(),
+        pods: pods
+            .items
+            .iter()
+            .filter(|pod| pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(name))
+            .map(observe_pod)
+            .collect(),
+        attached_volumes: attached
+            .map(|one| {
+                one.spec
+                    .source
+                    .persistent_volume_name
+                    .clone()
+                    .unwrap_or_else(|| one.name_any())
+            })
+            .collect(),
         attempts: BTreeMap::new(),
         policy: policy.clone(),
         started,
@@ -196,16 +243,29 @@ async fn observe_node(
 
 fn observe_kubelet(node: &Node) -> ObservedDrainNode {
     let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let away = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "Unknown");
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let away = conditions
+        .iter()
+        .any(|one| one.type_ == "Ready" && one.status == "Unknown");
     ObservedDrainNode::Present {
-        cordon: if unschedulable { Cordon::Cordoned } else { Cordon::Schedulable },
+        cordon: if unschedulable {
+            Cordon::Cordoned
+        } else {
+            Cordon::Schedulable
+        },
         kubelet: if away { Kubelet::Unreachable } else { Kubelet::Reporting },
     }
 }
 
 fn observe_pod(pod: &Pod) -> DrainPod {
-    let owned = pod.owner_references().iter().any(|owner| owner.kind == "DaemonSet" && owner.controller == Some(true));
+    let owned = pod
+        .owner_references()
+        .iter()
+        .any(|owner| owner.kind == "DaemonSet" && owner.controller == Some(true));
     let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
     let kind = if pod.annotations().contains_key(MIRROR) {
         DrainPodKind::Mirror
@@ -223,7 +283,9 @@ fn observe_pod(pod: &Pod) -> DrainPod {
         uid: pod.uid().unwrap_or_default(),
         kind,
         deletion: pod.metadata.deletion_timestamp.as_ref().map(|time| time.0),
-        grace: grace.and_then(|seconds| u64::try_from(seconds).ok()).map(Duration::from_secs),
+        grace: grace
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map(Duration::from_secs),
     }
 }
 
@@ -236,7 +298,10 @@ async fn evict(
     now: Timestamp,
 ) -> Result<(), InfraError> {
     let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
-    let params = EvictParams { delete_options: Some(delete_params(pod, policy)), ..EvictParams::default() };
+    let params = EvictParams {
+        delete_options: Some(delete_params(pod, policy)),
+        ..EvictParams::default()
+    };
     let refusal = match api.evict(&pod.name, &params).await.map_err(InfraError::from) {
         Ok(_) => {
             attempts.remove(&pod.uid);
@@ -280,10 +345,19 @@ fn unavailable_reason(error: &InfraError) -> Option<String> {
     }
 }
 
-async fn force_delete(client: &Client, pod: &mut DrainPod, policy: &DrainPolicy, now: Timestamp) -> Result<(), InfraError> {
+async fn force_delete(
+    client: &Client,
+    pod: &mut DrainPod,
+    policy: &DrainPolicy,
+    now: Timestamp,
+) -> Result<(), InfraError> {
     let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
     tracing::warn!(namespace = %pod.namespace, pod = %pod.name, "deleting a pod that evictions could not move, as the policy says");
-    match api.delete(&pod.name, &delete_params(pod, policy)).await.map_err(InfraError::from) {
+    match api
+        .delete(&pod.name, &delete_params(pod, policy))
+        .await
+        .map_err(InfraError::from)
+    {
         Ok(_) => mark_ending(pod, policy, now),
         Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => pod.uid.clear(),
         Err(error) => return Err(error),
@@ -293,8 +367,13 @@ async fn force_delete(client: &Client, pod: &mut DrainPod, policy: &DrainPolicy,
 
 fn delete_params(pod: &DrainPod, policy: &DrainPolicy) -> DeleteParams {
     DeleteParams {
-        grace_period_seconds: policy.pod_grace.map(|grace| u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
-        preconditions: Some(Preconditions { uid: Some(pod.uid.clone()), resource_version: None }),
+        grace_period_seconds: policy
+            .pod_grace
+            .map(|grace| u32::try_from(grace.as_secs()).unwrap_or(u32::MAX)),
+        preconditions: Some(Preconditions {
+            uid: Some(pod.uid.clone()),
+            resource_version: None,
+        }),
         ..DeleteParams::default()
     }
 }

@@ -153,7 +153,12 @@ pub struct DrainPolicy {
 
 impl Default for DrainPolicy {
     fn default() -> Self {
-        Self { stall_after: Duration::from_secs(120), force_after: None, pod_grace: None, detach: DetachWait::Wait }
+        Self {
+            stall_after: Duration::from_secs(120),
+            force_after: None,
+            pod_grace: None,
+            detach: DetachWait::Wait,
+        }
     }
 }
 
@@ -253,20 +258,41 @@ pub fn plan_drain(input: &DrainInput, now: Timestamp) -> DrainStep {
         ObservedDrainNode::Unknown => {
             let message = "the tenant cluster's API server does not answer".to_owned();
             let remaining = input.pods.len();
-            return DrainStep::Stalled { reason: DrainStall::TenantUnreachable, message, remaining, again: WAIT_AGAIN };
+            return DrainStep::Stalled {
+                reason: DrainStall::TenantUnreachable,
+                message,
+                remaining,
+                again: WAIT_AGAIN,
+            };
         }
-        ObservedDrainNode::Present { cordon: Cordon::Schedulable, .. } => return DrainStep::Cordon,
-        ObservedDrainNode::Present { cordon: Cordon::Cordoned, kubelet } => kubelet,
+        ObservedDrainNode::Present {
+            cordon: Cordon::Schedulable,
+            ..
+        } => return DrainStep::Cordon,
+        ObservedDrainNode::Present {
+            cordon: Cordon::Cordoned,
+            kubelet,
+        } => kubelet,
     };
-    let left: Vec<usize> = (0..input.pods.len()).filter(|&at| is_in_the_way(&input.pods[at])).collect();
-    let staying: Vec<usize> = left.iter().copied().filter(|&at| input.pods[at].deletion.is_none()).collect();
+    let left: Vec<usize> = (0..input.pods.len())
+        .filter(|&at| is_in_the_way(&input.pods[at]))
+        .collect();
+    let staying: Vec<usize> = left
+        .iter()
+        .copied()
+        .filter(|&at| input.pods[at].deletion.is_none())
+        .collect();
     if left.is_empty() {
         return plan_detach(input, kubelet, now);
     }
     if !staying.is_empty() && is_forced(input, now) {
         return DrainStep::ForceDelete(staying.into_iter().take(EVICTIONS_PER_STEP).collect());
     }
-    let due: Vec<usize> = staying.iter().copied().filter(|&at| wait_before(input, at, now).is_zero()).collect();
+    let due: Vec<usize> = staying
+        .iter()
+        .copied()
+        .filter(|&at| wait_before(input, at, now).is_zero())
+        .collect();
     if !due.is_empty() {
         return DrainStep::Evict(due.into_iter().take(EVICTIONS_PER_STEP).collect());
     }
@@ -285,12 +311,17 @@ fn is_in_the_way(pod: &DrainPod) -> bool {
 }
 
 fn is_forced(input: &DrainInput, now: Timestamp) -> bool {
-    input.policy.force_after.is_some_and(|limit| elapsed(input.started, now) >= limit)
+    input
+        .policy
+        .force_after
+        .is_some_and(|limit| elapsed(input.started, now) >= limit)
 }
 
 /// How long until the pod's next eviction may be sent.
 fn wait_before(input: &DrainInput, at: usize, now: Timestamp) -> Duration {
-    let Some(tried) = input.attempts.get(&input.pods[at].uid) else { return Duration::ZERO };
+    let Some(tried) = input.attempts.get(&input.pods[at].uid) else {
+        return Duration::ZERO;
+    };
     backoff(tried.refusals).saturating_sub(elapsed(tried.last, now))
 }
 
@@ -318,15 +349,29 @@ fn plan_held_back(input: &DrainInput, staying: &[usize], remaining: usize, now: 
         EvictionRefusal::Refused => DrainStall::EvictionRefused,
     };
     let message = format!("{}/{} is not evicted: {}", pod.namespace, pod.name, tried.message);
-    let again = staying.iter().map(|&at| wait_before(input, at, now)).min().unwrap_or(WAIT_AGAIN).max(Duration::from_secs(1));
-    Some(DrainStep::Stalled { reason, message, remaining, again })
+    let again = staying
+        .iter()
+        .map(|&at| wait_before(input, at, now))
+        .min()
+        .unwrap_or(WAIT_AGAIN)
+        .max(Duration::from_secs(1));
+    Some(DrainStep::Stalled {
+        reason,
+        message,
+        remaining,
+        again,
+    })
 }
 
 /// Pods are ending, or wait for their next attempt.
 fn plan_ending(input: &DrainInput, left: &[usize], staying: &[usize], kubelet: Kubelet, now: Timestamp) -> DrainStep {
     let overdue = left
         .iter()
-        .filter(|&&at| input.pods[at].deletion.is_some_and(|end| elapsed(end, now) >= UNREACHABLE_SLACK))
+        .filter(|&&at| {
+            input.pods[at]
+                .deletion
+                .is_some_and(|end| elapsed(end, now) >= UNREACHABLE_SLACK)
+        })
         .count();
     let remaining = left.len();
     match kubelet {
@@ -344,8 +389,15 @@ fn plan_ending(input: &DrainInput, left: &[usize], staying: &[usize], kubelet: K
             again: WAIT_AGAIN,
         },
         Kubelet::Unreachable | Kubelet::Reporting => {
-            let next = staying.iter().map(|&at| wait_before(input, at, now)).min().unwrap_or(WAIT_AGAIN);
-            DrainStep::WaitPods { remaining, again: next.clamp(Duration::from_secs(1), WAIT_AGAIN) }
+            let next = staying
+                .iter()
+                .map(|&at| wait_before(input, at, now))
+                .min()
+                .unwrap_or(WAIT_AGAIN);
+            DrainStep::WaitPods {
+                remaining,
+                again: next.clamp(Duration::from_secs(1), WAIT_AGAIN),
+            }
         }
     }
 }
@@ -360,7 +412,10 @@ fn plan_detach(input: &DrainInput, kubelet: Kubelet, now: Timestamp) -> DrainSte
         return DrainStep::Done(DrainOutcome::Drained);
     }
     if elapsed(input.started, now) < input.policy.stall_after {
-        return DrainStep::WaitDetach { volumes, again: WAIT_AGAIN };
+        return DrainStep::WaitDetach {
+            volumes,
+            again: WAIT_AGAIN,
+        };
     }
     match kubelet {
         // A kubelet that is away never unmounts; the attachments end with the machine.

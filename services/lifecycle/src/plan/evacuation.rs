@@ -210,7 +210,10 @@ impl Disposition {
 
     /// Reads what [`Self::as_str`] wrote; anything else is blocked, which moves nothing.
     pub fn from_text(text: &str) -> Self {
-        Self::ALL.into_iter().find(|one| one.as_str() == text).unwrap_or(Self::Blocked)
+        Self::ALL
+            .into_iter()
+            .find(|one| one.as_str() == text)
+            .unwrap_or(Self::Blocked)
     }
 }
 
@@ -227,7 +230,11 @@ pub struct Verdict {
 
 impl Verdict {
     fn new(disposition: Disposition, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { disposition, reason, message: message.into() }
+        Self {
+            disposition,
+            reason,
+            message: message.into(),
+        }
     }
 }
 
@@ -252,14 +259,22 @@ pub fn plan_evacuation(machine: &ObservedMachine, strategy: MaintenanceStrategy,
         return Verdict::new(D::Blocked, "NoCapacity", format!("no other infra node takes it: {why}"));
     }
     if machine.guest == Guest::NotRunning {
-        return Verdict::new(D::RestartInPlace, "NotBooted", "no guest runs in it, so it boots elsewhere at once");
+        return Verdict::new(
+            D::RestartInPlace,
+            "NotBooted",
+            "no guest runs in it, so it boots elsewhere at once",
+        );
     }
     let (reason, message) = match why_not_migrate(machine, strategy, failed_migrations) {
         Ok(verdict) => return verdict,
         Err(why) => why,
     };
     if strategy == MaintenanceStrategy::MigrateOnly {
-        return Verdict::new(D::Blocked, reason, format!("{message}, and only live migration is allowed"));
+        return Verdict::new(
+            D::Blocked,
+            reason,
+            format!("{message}, and only live migration is allowed"),
+        );
     }
     plan_replacement(machine, reason, message)
 }
@@ -268,21 +283,39 @@ pub fn plan_evacuation(machine: &ObservedMachine, strategy: MaintenanceStrategy,
 fn plan_without_moving(machine: &ObservedMachine) -> Option<Verdict> {
     use Disposition as D;
     if machine.going {
-        return Some(Verdict::new(D::Leaving, "MachineDeleting", "the machine is being deleted"));
+        return Some(Verdict::new(
+            D::Leaving,
+            "MachineDeleting",
+            "the machine is being deleted",
+        ));
     }
     match machine.cluster {
         ObservedClusterState::Deleting => {
-            return Some(Verdict::new(D::Leaving, "ClusterDeleting", "its tenant cluster is being deleted"));
+            return Some(Verdict::new(
+                D::Leaving,
+                "ClusterDeleting",
+                "its tenant cluster is being deleted",
+            ));
         }
         ObservedClusterState::Paused => {
-            return Some(Verdict::new(D::Blocked, "ClusterPaused", "work on its tenant cluster is paused"));
+            return Some(Verdict::new(
+                D::Blocked,
+                "ClusterPaused",
+                "work on its tenant cluster is paused",
+            ));
         }
         ObservedClusterState::Active => {}
     }
     if machine.pool == ObservedPool::Deleting {
-        return Some(Verdict::new(D::Leaving, "PoolDeleting", "its machine pool is being deleted"));
+        return Some(Verdict::new(
+            D::Leaving,
+            "PoolDeleting",
+            "its machine pool is being deleted",
+        ));
     }
-    machine.migrating.then(|| Verdict::new(D::LiveMigrate, "MigrationInProgress", "a live migration is under way"))
+    machine
+        .migrating
+        .then(|| Verdict::new(D::LiveMigrate, "MigrationInProgress", "a live migration is under way"))
 }
 
 /// The verdict to migrate, or why it is not possible.
@@ -292,7 +325,10 @@ fn why_not_migrate(
     failed: i32,
 ) -> Result<Verdict, (&'static str, String)> {
     if strategy == MaintenanceStrategy::ReplaceOnly {
-        return Err(("StrategyForbidsMigration", "the maintenance replaces every machine".into()));
+        return Err((
+            "StrategyForbidsMigration",
+            "the maintenance replaces every machine".into(),
+        ));
     }
     if failed >= MIGRATION_ATTEMPTS {
         return Err(("MigrationFailed", format!("{failed} live migrations failed")));
@@ -319,8 +355,13 @@ fn plan_replacement(machine: &ObservedMachine, reason: &'static str, message: St
         return Verdict::new(D::Blocked, "TenantUnreachable", text);
     }
     match machine.pool {
-        ObservedPool::Keeps { surge: Surge::Allowed, .. } => Verdict::new(D::SurgeThenDrain, reason, message),
-        ObservedPool::Keeps { surge: Surge::Forbidden, .. } => {
+        ObservedPool::Keeps {
+            surge: Surge::Allowed, ..
+        } => Verdict::new(D::SurgeThenDrain, reason, message),
+        ObservedPool::Keeps {
+            surge: Surge::Forbidden,
+            ..
+        } => {
             let text = format!("{message}; its pool's max_surge is 0");
             Verdict::new(D::DrainThenReplace, "SurgeForbidden", text)
         }
@@ -350,8 +391,9 @@ pub fn risks_of(machine: &ObservedMachine, disposition: Disposition) -> Vec<Risk
         risks.push(Risk {
             kind: "LastMachine",
             subject: machine.key.to_string(),
-            message: "it is the only machine of its pool: its pods have nowhere else to go until the replacement is ready"
-                .into(),
+            message:
+                "it is the only machine of its pool: its pods have nowhere else to go until the replacement is ready"
+                    .into(),
         });
     }
     if let (Disposition::LiveMigrate, Hotplug::Unsettled(volumes)) = (disposition, &machine.hotplug) {

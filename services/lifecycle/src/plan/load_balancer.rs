@@ -15,8 +15,9 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use steading_infra::labels;
+
+use super::digest::short_digest;
 
 /// Load balancer classes of the tenant that mean Steading; what follows the prefix is the infra cluster's class, `default` its
 /// default.
@@ -49,8 +50,7 @@ pub struct Balanced {
 impl Balanced {
     /// Name of the infra Service: bounded, a DNS label, and unique within the cluster's namespace.
     pub fn infra_name(&self) -> String {
-        let digest = Sha256::digest(format!("{}/{}", self.namespace, self.service));
-        let hash: String = digest.iter().take(5).map(|byte| format!("{byte:02x}")).collect();
+        let hash = short_digest(&format!("{}/{}", self.namespace, self.service), 5);
         // 63 is a DNS label's length; endpoint slices add up to 8 characters.
         let kept: String = self.service.chars().take(38).collect();
         format!("lb-{}-{hash}", kept.trim_end_matches('-'))
@@ -82,7 +82,9 @@ pub enum Claim {
 
 /// Whether a tenant's Service is ours. As for any cloud provider, a class that is not ours is another controller's.
 pub fn claim_of(service: &Service) -> Claim {
-    let Some(spec) = &service.spec else { return Claim::NotOurs };
+    let Some(spec) = &service.spec else {
+        return Claim::NotOurs;
+    };
     if spec.type_.as_deref() != Some("LoadBalancer") || service.metadata.deletion_timestamp.is_some() {
         return Claim::NotOurs;
     }
@@ -97,7 +99,12 @@ pub fn claim_of(service: &Service) -> Claim {
 }
 
 /// The infra Service that a tenant's Service wants, and what could not be carried over. `current` is the one that exists.
-pub fn render_service(balanced: &Balanced, tenant: &Service, class: Option<String>, current: Option<&Service>) -> (Service, Vec<FieldNote>) {
+pub fn render_service(
+    balanced: &Balanced,
+    tenant: &Service,
+    class: Option<String>,
+    current: Option<&Service>,
+) -> (Service, Vec<FieldNote>) {
     let wanted = tenant.spec.clone().unwrap_or_default();
     let present = current.and_then(|service| service.spec.as_ref());
     let mut notes = Vec::new();
@@ -119,7 +126,10 @@ pub fn render_service(balanced: &Balanced, tenant: &Service, class: Option<Strin
         load_balancer_ip: Some(wanted.load_balancer_ip.clone().unwrap_or_default()),
         ip_families,
         ip_family_policy,
-        session_affinity_config: wanted.session_affinity_config.clone().filter(|_| affinity == "ClientIP"),
+        session_affinity_config: wanted
+            .session_affinity_config
+            .clone()
+            .filter(|_| affinity == "ClientIP"),
         session_affinity: Some(affinity),
         allocate_load_balancer_node_ports: wanted.allocate_load_balancer_node_ports.or(Some(true)),
         external_ips: Some(wanted.external_ips.clone().unwrap_or_default()),
@@ -132,7 +142,14 @@ pub fn render_service(balanced: &Balanced, tenant: &Service, class: Option<Strin
         annotations: Some(annotations_of(balanced, tenant, &mut notes)),
         ..ObjectMeta::default()
     };
-    (Service { metadata, spec: Some(spec), status: None }, notes)
+    (
+        Service {
+            metadata,
+            spec: Some(spec),
+            status: None,
+        },
+        notes,
+    )
 }
 
 /// Labels of everything that belongs to a load balancer.
@@ -153,13 +170,22 @@ fn annotations_of(balanced: &Balanced, tenant: &Service, notes: &mut Vec<FieldNo
     let carried: Vec<_> = tenant.annotations().iter().filter(|(key, _)| allowed(key)).collect();
     if carried.len() > ANNOTATIONS {
         let message = format!("only the first {ANNOTATIONS} annotations of load balancer implementations carry over");
-        notes.push(FieldNote { field: "metadata.annotations".into(), message });
+        notes.push(FieldNote {
+            field: "metadata.annotations".into(),
+            message,
+        });
     }
-    let mut map: BTreeMap<String, String> =
-        carried.into_iter().take(ANNOTATIONS).map(|(key, value)| (key.clone(), value.clone())).collect();
+    let mut map: BTreeMap<String, String> = carried
+        .into_iter()
+        .take(ANNOTATIONS)
+        .map(|(key, value)| (key.clone(), value.clone()))
+        .collect();
     map.insert(labels::TENANT_SERVICE.to_owned(), balanced.tenant_service());
     // Empty is written too, so that a reason that has gone goes from the object.
-    map.insert(labels::FIELD_NOTES.to_owned(), serde_json::to_string(notes).unwrap_or_default());
+    map.insert(
+        labels::FIELD_NOTES.to_owned(),
+        serde_json::to_string(notes).unwrap_or_default(),
+    );
     map
 }
 
@@ -199,7 +225,10 @@ fn families_of(
         && old != new
     {
         let message = format!("the first IP family stays {old}: it cannot change; delete and recreate the Service");
-        notes.push(FieldNote { field: "spec.ipFamilies".into(), message });
+        notes.push(FieldNote {
+            field: "spec.ipFamilies".into(),
+            message,
+        });
         return (present.ip_families.clone(), present.ip_family_policy.clone());
     }
     (wanted.ip_families.clone(), wanted.ip_family_policy.clone())
@@ -210,7 +239,10 @@ fn class_of(class: Option<String>, present: Option<&ServiceSpec>, notes: &mut Ve
     let Some(present) = present else { return class };
     if present.load_balancer_class != class {
         let message = "the class cannot change; delete and recreate the Service".to_owned();
-        notes.push(FieldNote { field: "spec.loadBalancerClass".into(), message });
+        notes.push(FieldNote {
+            field: "spec.loadBalancerClass".into(),
+            message,
+        });
     }
     present.load_balancer_class.clone()
 }
@@ -240,6 +272,8 @@ pub fn is_applied(wanted: &Value, present: Option<&Value>) -> bool {
 /// The addresses of the infra Service, as the tenant's status should have them.
 pub fn ingress_of(infra: Option<&Service>) -> Vec<LoadBalancerIngress> {
     let status = infra.and_then(|service| service.status.as_ref());
-    let ingress = status.and_then(|status| status.load_balancer.as_ref()).and_then(|balancer| balancer.ingress.clone());
+    let ingress = status
+        .and_then(|status| status.load_balancer.as_ref())
+        .and_then(|balancer| balancer.ingress.clone());
     ingress.unwrap_or_default()
 }

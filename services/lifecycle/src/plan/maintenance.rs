@@ -16,10 +16,11 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use steading_infra::crd::maintenance::{
-    EvacuationRiskStatus, MaintenanceDesire, MaintenancePlanStatus, MaintenanceScope, MaintenanceSpec, MaintenanceStatus,
-    MaintenanceStrategy, PlannedEvacuationStatus,
+    EvacuationRiskStatus, MaintenanceDesire, MaintenancePlanStatus, MaintenanceScope, MaintenanceSpec,
+    MaintenanceStatus, MaintenanceStrategy, PlannedEvacuationStatus,
 };
 
+use super::digest::short_digest;
 use super::evacuation::{MachineKey, ObservedMachine, Target, plan_evacuation, risks_of};
 
 pub mod budget;
@@ -223,7 +224,10 @@ impl State {
     /// The state of a status; one that says nothing is planned.
     pub fn of(status: &MaintenanceStatus) -> Self {
         let phase = status.phase.as_deref();
-        Self::ALL.into_iter().find(|state| Some(state.as_str()) == phase).unwrap_or(Self::Planned)
+        Self::ALL
+            .into_iter()
+            .find(|state| Some(state.as_str()) == phase)
+            .unwrap_or(Self::Planned)
     }
 
     /// Whether it is over.
@@ -235,16 +239,26 @@ impl State {
 /// Decides what every maintenance does next.
 pub fn plan_maintenances(input: &PassInput, now: Timestamp) -> Vec<Outcome> {
     let mut ledger = Ledger::new(&input.moving, &input.zones);
-    input.maintenances.iter().map(|one| step(one, input, &mut ledger, now)).collect()
+    input
+        .maintenances
+        .iter()
+        .map(|one| step(one, input, &mut ledger, now))
+        .collect()
 }
 
 fn step(seen: &ObservedMaintenance, input: &PassInput, ledger: &mut Ledger, now: Timestamp) -> Outcome {
-    let mut outcome = Outcome { name: seen.name.clone(), status: seen.status.clone(), actions: Vec::new() };
+    let mut outcome = Outcome {
+        name: seen.name.clone(),
+        status: seen.status.clone(),
+        actions: Vec::new(),
+    };
     outcome.status.observed_generation = Some(seen.generation);
     let state = State::of(&seen.status);
     if state.is_final() {
         if seen.deleting && seen.finalizer {
-            outcome.actions.push(Action::Release { maintenance: seen.name.clone() });
+            outcome.actions.push(Action::Release {
+                maintenance: seen.name.clone(),
+            });
         }
         return outcome;
     }
@@ -255,8 +269,9 @@ fn step(seen: &ObservedMaintenance, input: &PassInput, ledger: &mut Ledger, now:
     let started = seen.status.start_time.is_some();
     match (seen.spec.desired_state, state) {
         _ if seen.deleting => conclude::cancel(seen, input, ledger, &mut outcome, "Deleted", now),
-        (_, State::Cancelling) => conclude::cancel(seen, input, ledger, &mut outcome, "Cancelled", now),
-        (MaintenanceDesire::Cancelled, _) => conclude::cancel(seen, input, ledger, &mut outcome, "Cancelled", now),
+        (_, State::Cancelling) | (MaintenanceDesire::Cancelled, _) => {
+            conclude::cancel(seen, input, ledger, &mut outcome, "Cancelled", now);
+        }
         (MaintenanceDesire::Completed, _) if !started => {
             conclude::cancel(seen, input, ledger, &mut outcome, "CompletedBeforeStart", now);
         }
@@ -282,14 +297,23 @@ fn run(seen: &ObservedMaintenance, input: &PassInput, ledger: &mut Ledger, outco
         progress::enter(status, State::Running);
     }
     if !seen.finalizer {
-        outcome.actions.push(Action::Hold { maintenance: seen.name.clone() });
+        outcome.actions.push(Action::Hold {
+            maintenance: seen.name.clone(),
+        });
     }
     let cordoned = seen.node.as_ref().is_some_and(|node| node.cordoned);
     match (cordoned, status.cordon_time.is_some()) {
         (true, true) => {}
         (true, false) => {
             status.cordon_time = Some(Time(now));
-            progress::condition(status, "Cordoned", true, "Cordoned", "no new machine is placed on the infra node", now);
+            progress::condition(
+                status,
+                "Cordoned",
+                true,
+                "Cordoned",
+                "no new machine is placed on the infra node",
+                now,
+            );
         }
         (false, true) => return conclude::uncordoned(seen, input, ledger, outcome, now),
         // Seen drained, but not cordoned: the eviction of a single pod, or an admin who changed his mind.
@@ -310,9 +334,16 @@ fn run(seen: &ObservedMaintenance, input: &PassInput, ledger: &mut Ledger, outco
 
 /// Our machines that the maintenance is about.
 pub(crate) fn machines_of<'a>(seen: &ObservedMaintenance, input: &'a PassInput) -> Vec<&'a ObservedMachine> {
-    let on_node = input.machines.get(&seen.spec.infra_node).map(Vec::as_slice).unwrap_or_default();
+    let on_node = input
+        .machines
+        .get(&seen.spec.infra_node)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
     let known = |key: &MachineKey| {
-        seen.status.progress.iter().any(|p| p.namespace == key.namespace && p.machine == key.machine && p.phase != "Moved")
+        seen.status
+            .progress
+            .iter()
+            .any(|p| p.namespace == key.namespace && p.machine == key.machine && p.phase != "Moved")
     };
     on_node
         .iter()
@@ -349,7 +380,10 @@ pub fn make_plan(
     capacity_known: bool,
     now: Timestamp,
 ) -> MaintenancePlanStatus {
-    let mut judged: Vec<_> = machines.iter().map(|machine| (plan_evacuation(machine, strategy, 0), *machine)).collect();
+    let mut judged: Vec<_> = machines
+        .iter()
+        .map(|machine| (plan_evacuation(machine, strategy, 0), *machine))
+        .collect();
     judged.sort_by(|(a, x), (b, y)| (a.disposition, &x.key).cmp(&(b.disposition, &y.key)));
     let entries: Vec<_> = judged
         .into_iter()
@@ -370,20 +404,29 @@ pub fn make_plan(
                 target_zone,
                 target_reason,
                 risks: risks
-                    .map(|risk| EvacuationRiskStatus { kind: risk.kind.into(), subject: risk.subject, message: risk.message })
+                    .map(|risk| EvacuationRiskStatus {
+                        kind: risk.kind.into(),
+                        subject: risk.subject,
+                        message: risk.message,
+                    })
                     .collect(),
             }
         })
         .collect();
-    MaintenancePlanStatus { id: fingerprint(&entries), plan_time: Some(Time(now)), entries, unmanaged, capacity_known }
+    MaintenancePlanStatus {
+        id: fingerprint(&entries),
+        plan_time: Some(Time(now)),
+        entries,
+        unmanaged,
+        capacity_known,
+    }
 }
 
 /// A short text that is the same exactly as long as machines and dispositions are.
 fn fingerprint(entries: &[PlannedEvacuationStatus]) -> String {
-    use sha2::{Digest, Sha256};
-    let mut hash = Sha256::new();
-    for entry in entries {
-        hash.update(format!("{}/{}={};", entry.namespace, entry.machine, entry.disposition));
-    }
-    hash.finalize().iter().take(6).fold(String::new(), |text, byte| format!("{text}{byte:02x}"))
+    let lines: Vec<String> = entries
+        .iter()
+        .map(|entry| format!("{}/{}={};", entry.namespace, entry.machine, entry.disposition))
+        .collect();
+    short_digest(&lines.concat(), 6)
 }

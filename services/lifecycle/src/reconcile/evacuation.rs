@@ -14,12 +14,17 @@ use k8s_openapi::{
     api::{core::v1::Pod, policy::v1::PodDisruptionBudget},
     apimachinery::pkg::util::intstr::IntOrString,
 };
-use kube::{Api, ResourceExt, api::ListParams, core::{Selector, SelectorExt}};
+use kube::{
+    Api, ResourceExt,
+    api::ListParams,
+    core::{Selector, SelectorExt},
+};
 use steading_api::scheduling::v1::SimulateDrainRequest;
 use steading_infra::{
     kubevirt::{
         VirtualMachineInstance,
-        virtual_machine_instance::{VmiPhase, VolumePhase},
+        migration::MigrationPhase,
+        virtual_machine_instance::{MigrationState, VmiPhase, VolumePhase},
     },
     labels,
 };
@@ -29,8 +34,8 @@ use crate::{
     context::Context,
     plan::{
         evacuation::{
-            Guest, Hotplug, MachineKey, Migratable, ObservedClusterState, ObservedMachine, ObservedPool, ObservedTenant, Surge,
-            Target,
+            Guest, Hotplug, MachineKey, Migratable, ObservedClusterState, ObservedMachine, ObservedPool,
+            ObservedTenant, Surge, Target,
         },
         maintenance::Moving,
     },
@@ -80,7 +85,11 @@ pub enum How {
 
 /// Notes that a move was begun.
 pub fn remember(context: &Context, key: &MachineKey, node: &str, how: How) {
-    let begun = Begun { at: context.clock.now(), node: node.to_owned(), how };
+    let begun = Begun {
+        at: context.clock.now(),
+        node: node.to_owned(),
+        how,
+    };
     context.memory.lock().evacuations.begun.insert(key.clone(), begun);
 }
 
@@ -98,7 +107,13 @@ pub struct NodeSight {
 /// Looks at an infra node; asks tenants and scheduling.
 pub async fn observe_node(context: &Context, node: &str) -> NodeSight {
     let mut sight = NodeSight::default();
-    let vmis: Vec<_> = context.observed.vmis.all().into_iter().filter(|vmi| node_of(vmi) == Some(node)).collect();
+    let vmis: Vec<_> = context
+        .observed
+        .vmis
+        .all()
+        .into_iter()
+        .filter(|vmi| node_of(vmi) == Some(node))
+        .collect();
     if vmis.is_empty() {
         sight.capacity_known = true;
         return sight;
@@ -107,7 +122,10 @@ pub async fn observe_node(context: &Context, node: &str) -> NodeSight {
     sight.capacity_known = targets.is_some();
     for vmi in vmis {
         let (namespace, name) = (vmi.namespace().unwrap_or_default(), vmi.name_any());
-        let key = MachineKey { namespace, machine: name };
+        let key = MachineKey {
+            namespace,
+            machine: name,
+        };
         let Some(mut machine) = observe_machine(context, &key, &vmi, node) else {
             sight.unmanaged.push(key.to_string());
             continue;
@@ -123,20 +141,40 @@ pub async fn observe_node(context: &Context, node: &str) -> NodeSight {
 }
 
 fn node_of(vmi: &VirtualMachineInstance) -> Option<&str> {
-    vmi.status.as_ref().and_then(|status| status.node_name.as_deref()).filter(|name| !name.is_empty())
+    vmi.status
+        .as_ref()
+        .and_then(|status| status.node_name.as_deref())
+        .filter(|name| !name.is_empty())
 }
 
 /// The machine of a VMI; `None` if it is none of ours. Its tenant and target are unknown yet.
-fn observe_machine(context: &Context, key: &MachineKey, vmi: &VirtualMachineInstance, node: &str) -> Option<ObservedMachine> {
+fn observe_machine(
+    context: &Context,
+    key: &MachineKey,
+    vmi: &VirtualMachineInstance,
+    node: &str,
+) -> Option<ObservedMachine> {
     let observed = &context.observed;
     let vm = observed.vms.get(&key.namespace, &key.machine)?;
     let status = vmi.status.clone().unwrap_or_default();
     let annotation = |name: &str| vm.annotations().get(name).cloned();
     let cluster = observed.clusters.get("", &key.namespace);
     let migration = observed.migrations.list(&key.namespace).into_iter().any(|one| {
-        one.spec.vmi_name == key.machine && !one.status.as_ref().and_then(|s| s.phase.as_ref()).is_some_and(|phase| phase.is_final())
+        one.spec.vmi_name == key.machine
+            && !one
+                .status
+                .as_ref()
+                .and_then(|s| s.phase.as_ref())
+                .is_some_and(MigrationPhase::is_final)
     });
-    let begun = context.memory.lock().evacuations.begun.get(key).filter(|begun| begun.node == node).map(|begun| begun.how);
+    let begun = context
+        .memory
+        .lock()
+        .evacuations
+        .begun
+        .get(key)
+        .filter(|begun| begun.node == node)
+        .map(|begun| begun.how);
     let replace_requested = annotation(labels::REPLACE_REQUESTED);
     Some(ObservedMachine {
         key: key.clone(),
@@ -148,7 +186,10 @@ fn observe_machine(context: &Context, key: &MachineKey, vmi: &VirtualMachineInst
         migratable: migratable_of(&status.conditions),
         hotplug: hotplug_of(&status.volume_status),
         migrating: migration
-            || status.migration_state.as_ref().is_some_and(|state| state.is_under_way())
+            || status
+                .migration_state
+                .as_ref()
+                .is_some_and(MigrationState::is_under_way)
             || begun == Some(How::Migration),
         marked: status.evacuation_node_name.as_deref() == Some(node),
         going: vm.metadata.deletion_timestamp.is_some() || vm.annotations().contains_key(labels::DELETE_REQUESTED),
@@ -167,7 +208,9 @@ fn observe_machine(context: &Context, key: &MachineKey, vmi: &VirtualMachineInst
 }
 
 fn migratable_of(conditions: &[steading_infra::kubevirt::Condition]) -> Migratable {
-    let Some(condition) = conditions.iter().find(|one| one.type_ == "LiveMigratable") else { return Migratable::Unknown };
+    let Some(condition) = conditions.iter().find(|one| one.type_ == "LiveMigratable") else {
+        return Migratable::Unknown;
+    };
     match condition.status.as_str() {
         "True" => Migratable::Yes,
         "False" => Migratable::No {
@@ -184,7 +227,11 @@ fn hotplug_of(volumes: &[steading_infra::kubevirt::virtual_machine_instance::Vol
         .filter(|one| one.hotplug_volume.is_some() && one.phase != Some(VolumePhase::Ready))
         .map(|one| one.name.clone())
         .collect();
-    if unsettled.is_empty() { Hotplug::Settled } else { Hotplug::Unsettled(unsettled) }
+    if unsettled.is_empty() {
+        Hotplug::Settled
+    } else {
+        Hotplug::Unsettled(unsettled)
+    }
 }
 
 fn pool_of(context: &Context, key: &MachineKey, pool: Option<&str>) -> ObservedPool {
@@ -200,7 +247,10 @@ fn pool_of(context: &Context, key: &MachineKey, pool: Option<&str>) -> ObservedP
         None => false,
     };
     let surge = if forbidden { Surge::Forbidden } else { Surge::Allowed };
-    ObservedPool::Keeps { replicas: pool.spec.replicas, surge }
+    ObservedPool::Keeps {
+        replicas: pool.spec.replicas,
+        surge,
+    }
 }
 
 /// Where scheduling says that the machines of a node could go.
@@ -212,14 +262,22 @@ async fn targets_of(context: &Context, node: &str) -> Option<Arc<Targets>> {
         return known.clone();
     }
     let fresh = ask_scheduling(context, node).await.map(Arc::new);
-    context.memory.lock().evacuations.targets.insert(node.to_owned(), (now, fresh.clone()));
+    context
+        .memory
+        .lock()
+        .evacuations
+        .targets
+        .insert(node.to_owned(), (now, fresh.clone()));
     fresh
 }
 
 async fn ask_scheduling(context: &Context, node: &str) -> Option<Targets> {
     let name = format!("infraNodes/{node}");
     let mut client = context.peers.capacity();
-    let call = client.simulate_drain(SimulateDrainRequest { name, also_drained: Vec::new() });
+    let call = client.simulate_drain(SimulateDrainRequest {
+        name,
+        also_drained: Vec::new(),
+    });
     let answer = match tokio::time::timeout(ANSWER, call).await {
         Ok(Ok(answer)) => answer.into_inner(),
         Ok(Err(status)) => {
@@ -237,7 +295,13 @@ async fn ask_scheduling(context: &Context, node: &str) -> Option<Targets> {
         Err(_) if target.is_empty() => Target::Nowhere(reason),
         Err(_) => Target::Unknown,
     };
-    Some(answer.moves.into_iter().map(|one| (one.machine, target_of(one.target, one.reason))).collect())
+    Some(
+        answer
+            .moves
+            .into_iter()
+            .map(|one| (one.machine, target_of(one.target, one.reason)))
+            .collect(),
+    )
 }
 
 /// What the tenant's API server says of the machine's node.
@@ -252,13 +316,21 @@ async fn tenant_of(context: &Context, key: &MachineKey) -> ObservedTenant {
         Ok(Some(exhausted_budgets)) => ObservedTenant::Reachable { exhausted_budgets },
         Ok(None) | Err(_) => ObservedTenant::Unreachable,
     };
-    context.memory.lock().evacuations.tenants.insert(place, (now, fresh.clone()));
+    context
+        .memory
+        .lock()
+        .evacuations
+        .tenants
+        .insert(place, (now, fresh.clone()));
     fresh
 }
 
 /// Budgets that allow no disruption and select a pod on the node; `None` if the tenant does not answer.
 async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> {
-    let tenant = context.observed.tenant(&key.namespace).filter(|tenant| tenant.is_reachable())?;
+    let tenant = context
+        .observed
+        .tenant(&key.namespace)
+        .filter(|tenant| tenant.is_reachable())?;
     let client = tenant.client()?;
     let all = ListParams::default().limit(MANY);
     let budgets = match Api::<PodDisruptionBudget>::all(client.clone()).list(&all).await {
@@ -268,7 +340,11 @@ async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> 
     };
     let exhausted: Vec<_> = budgets
         .into_iter()
-        .filter(|one| one.status.as_ref().is_some_and(|status| status.disruptions_allowed.unwrap_or(0) == 0))
+        .filter(|one| {
+            one.status
+                .as_ref()
+                .is_some_and(|status| status.disruptions_allowed.unwrap_or(0) == 0)
+        })
         .filter_map(|one| {
             let selector = one.spec.as_ref()?.selector.clone()?;
             Some((one.namespace()?, one.name_any(), Selector::try_from(selector).ok()?))
@@ -277,12 +353,16 @@ async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> 
     if exhausted.is_empty() {
         return Some(Vec::new());
     }
-    let here = ListParams::default().fields(&format!("spec.nodeName={}", key.machine)).limit(MANY);
+    let here = ListParams::default()
+        .fields(&format!("spec.nodeName={}", key.machine))
+        .limit(MANY);
     let pods = Api::<Pod>::all(client).list(&here).await.ok()?.items;
-    let on_node = |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(key.machine.as_str());
+    let on_node =
+        |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(key.machine.as_str());
     let pods: Vec<&Pod> = pods.iter().filter(on_node).collect();
     let concerns = |namespace: &str, selector: &Selector| {
-        pods.iter().any(|pod| pod.namespace().as_deref() == Some(namespace) && selector.matches(pod.labels()))
+        pods.iter()
+            .any(|pod| pod.namespace().as_deref() == Some(namespace) && selector.matches(pod.labels()))
     };
     Some(
         exhausted
@@ -298,17 +378,29 @@ pub fn observe_moving(context: &Context) -> Vec<Moving> {
     let (observed, now) = (&context.observed, context.clock.now());
     let mut moving: BTreeMap<MachineKey, String> = BTreeMap::new();
     for vm in observed.vms.all() {
-        let wanted = [labels::REPLACE_REQUESTED, labels::EVACUATION].iter().any(|key| vm.annotations().contains_key(*key));
+        let wanted = [labels::REPLACE_REQUESTED, labels::EVACUATION]
+            .iter()
+            .any(|key| vm.annotations().contains_key(*key));
         if wanted {
-            let key = MachineKey { namespace: vm.namespace().unwrap_or_default(), machine: vm.name_any() };
+            let key = MachineKey {
+                namespace: vm.namespace().unwrap_or_default(),
+                machine: vm.name_any(),
+            };
             let vmi = observed.vmis.get(&key.namespace, &key.machine);
             let node = vmi.as_deref().and_then(node_of).unwrap_or_default().to_owned();
             moving.insert(key, node);
         }
     }
     for migration in observed.migrations.all() {
-        let over = migration.status.as_ref().and_then(|s| s.phase.as_ref()).is_some_and(|phase| phase.is_final());
-        let key = MachineKey { namespace: migration.namespace().unwrap_or_default(), machine: migration.spec.vmi_name.clone() };
+        let over = migration
+            .status
+            .as_ref()
+            .and_then(|s| s.phase.as_ref())
+            .is_some_and(MigrationPhase::is_final);
+        let key = MachineKey {
+            namespace: migration.namespace().unwrap_or_default(),
+            machine: migration.spec.vmi_name.clone(),
+        };
         if let Some(vmi) = observed.vmis.get(&key.namespace, &key.machine)
             && !over
         {
@@ -318,7 +410,12 @@ pub fn observe_moving(context: &Context) -> Vec<Moving> {
     let mut memory = context.memory.lock();
     let begun = &mut memory.evacuations.begun;
     begun.retain(|key, begun| {
-        let here = observed.vmis.get(&key.namespace, &key.machine).as_deref().and_then(node_of) == Some(begun.node.as_str());
+        let here = observed
+            .vmis
+            .get(&key.namespace, &key.machine)
+            .as_deref()
+            .and_then(node_of)
+            == Some(begun.node.as_str());
         here && !is_shown(context, key, begun.how) && now.duration_since(begun.at) < SETTLING
     });
     for (key, begun) in begun.iter() {
@@ -333,8 +430,13 @@ fn is_shown(context: &Context, key: &MachineKey, how: How) -> bool {
     let annotated = |name: &str| vm.as_ref().is_some_and(|vm| vm.annotations().contains_key(name));
     match how {
         How::Migration => context.observed.migrations.list(&key.namespace).iter().any(|one| {
-            one.spec.vmi_name == key.machine && one.labels().contains_key(labels::MAINTENANCE)
-                && !one.status.as_ref().and_then(|s| s.phase.as_ref()).is_some_and(|phase| matches!(phase, steading_infra::kubevirt::migration::MigrationPhase::Succeeded))
+            one.spec.vmi_name == key.machine
+                && one.labels().contains_key(labels::MAINTENANCE)
+                && !one
+                    .status
+                    .as_ref()
+                    .and_then(|s| s.phase.as_ref())
+                    .is_some_and(|phase| matches!(phase, MigrationPhase::Succeeded))
         }),
         How::Replacement => annotated(labels::REPLACE_REQUESTED),
         How::Restart => annotated(labels::EVACUATION),
@@ -344,7 +446,10 @@ fn is_shown(context: &Context, key: &MachineKey, how: How) -> bool {
 /// Where each of our running machines is.
 pub fn locations(context: &Context) -> BTreeMap<MachineKey, String> {
     let ours = |vmi: &VirtualMachineInstance| {
-        let key = MachineKey { namespace: vmi.namespace()?, machine: vmi.name_any() };
+        let key = MachineKey {
+            namespace: vmi.namespace()?,
+            machine: vmi.name_any(),
+        };
         context.observed.vms.get(&key.namespace, &key.machine)?;
         Some((key, node_of(vmi)?.to_owned()))
     };

@@ -23,7 +23,9 @@ use super::Outcome;
 use crate::{
     context::Context,
     error::Error,
-    plan::load_balancer::{Balanced, Claim, claim_of, endpoints::render_slices, ingress_of, is_applied, render_service},
+    plan::load_balancer::{
+        Balanced, Claim, claim_of, endpoints::render_slices, ingress_of, is_applied, render_service,
+    },
 };
 
 const MANAGER: FieldManager = FieldManager::Lifecycle;
@@ -39,11 +41,21 @@ const FOLLOW_SLICES: Duration = Duration::from_secs(60);
 /// # Errors
 /// If a cluster refuses or cannot be reached.
 pub async fn reconcile(context: &Context, namespace: &str) -> Result<Outcome, Error> {
-    let Some(tenant) = context.observed.tenant(namespace).filter(|tenant| tenant.is_reachable()) else {
+    let Some(tenant) = context
+        .observed
+        .tenant(namespace)
+        .filter(|tenant| tenant.is_reachable())
+    else {
         return Ok(Outcome::Settled);
     };
-    let Some(client) = tenant.client() else { return Ok(Outcome::Settled) };
-    let going = context.observed.clusters.get("", namespace).is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some());
+    let Some(client) = tenant.client() else {
+        return Ok(Outcome::Settled);
+    };
+    let going = context
+        .observed
+        .clusters
+        .get("", namespace)
+        .is_none_or(|cluster| cluster.metadata.deletion_timestamp.is_some());
     let mut wanted: BTreeMap<String, (Balanced, Service, Option<String>)> = BTreeMap::new();
     let mut ending = Vec::new();
     for service in tenant.services.all() {
@@ -57,7 +69,9 @@ pub async fn reconcile(context: &Context, namespace: &str) -> Result<Outcome, Er
                 wanted.insert(balanced.infra_name(), (balanced, (*service).clone(), class));
             }
             Claim::Ours(_) | Claim::NotOurs => {
-                if service.finalizers().iter().any(|one| one == CLEANUP_FINALIZER) && is_ours(context, &balanced, &service) {
+                if service.finalizers().iter().any(|one| one == CLEANUP_FINALIZER)
+                    && is_ours(context, &balanced, &service)
+                {
                     ending.push((balanced, (*service).clone()));
                 }
             }
@@ -83,14 +97,27 @@ pub async fn reconcile(context: &Context, namespace: &str) -> Result<Outcome, Er
 
 /// The machines of a cluster as its load balancers see them.
 pub fn observe_backends(context: &Context, namespace: &str) -> Vec<crate::plan::load_balancer::endpoints::Backend> {
-    context.observed.tenant(namespace).map(|tenant| backends::observe(context, namespace, &tenant)).unwrap_or_default()
+    context
+        .observed
+        .tenant(namespace)
+        .map(|tenant| backends::observe(context, namespace, &tenant))
+        .unwrap_or_default()
 }
 
 /// Another controller's Services may carry the same finalizer: ours are those without its class.
 fn is_ours(context: &Context, balanced: &Balanced, service: &Service) -> bool {
-    let class = service.spec.as_ref().and_then(|spec| spec.load_balancer_class.as_deref()).unwrap_or_default();
+    let class = service
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.load_balancer_class.as_deref())
+        .unwrap_or_default();
     let foreign = !class.is_empty() && !class.starts_with(crate::plan::load_balancer::CLASS_PREFIX);
-    !foreign || context.observed.services.get(&balanced.cluster, &balanced.infra_name()).is_some()
+    !foreign
+        || context
+            .observed
+            .services
+            .get(&balanced.cluster, &balanced.infra_name())
+            .is_some()
 }
 
 /// Whether a load balancer has to follow its pods.
@@ -125,7 +152,11 @@ async fn remove_unwanted(
             apply::delete(&context.namespaced::<Service>(namespace), &service.name_any(), None).await?;
         }
     }
-    for slice in slices.iter().filter(|(service, _)| !wanted.contains_key(*service)).flat_map(|(_, slices)| slices) {
+    for slice in slices
+        .iter()
+        .filter(|(service, _)| !wanted.contains_key(*service))
+        .flat_map(|(_, slices)| slices)
+    {
         apply::delete(&context.namespaced::<EndpointSlice>(namespace), &slice.name_any(), None).await?;
     }
     Ok(())
@@ -141,11 +172,16 @@ async fn release(context: &Context, client: &Client, balanced: &Balanced, servic
         }
     }
     let api: Api<Service> = Api::namespaced(client.clone(), &balanced.namespace);
-    let tenant_error = |source| Error::Tenant { cluster: balanced.cluster.clone(), source };
+    let tenant_error = |source| Error::Tenant {
+        cluster: balanced.cluster.clone(),
+        source,
+    };
     if service.metadata.deletion_timestamp.is_none() {
         store_ingress(&api, balanced, &[]).await?;
     }
-    apply::remove_finalizer(&api, MANAGER, &balanced.service, CLEANUP_FINALIZER).await.map_err(tenant_error)
+    apply::remove_finalizer(&api, MANAGER, &balanced.service, CLEANUP_FINALIZER)
+        .await
+        .map_err(tenant_error)
 }
 
 /// Brings one load balancer to what its tenant wants.
@@ -162,13 +198,33 @@ async fn keep(
     if !tenant.finalizers().iter().any(|one| one == CLEANUP_FINALIZER) {
         apply::add_finalizer(&tenant_api, MANAGER, &balanced.service, CLEANUP_FINALIZER)
             .await
-            .map_err(|source| Error::Tenant { cluster: balanced.cluster.clone(), source })?;
+            .map_err(|source| Error::Tenant {
+                cluster: balanced.cluster.clone(),
+                source,
+            })?;
     }
     let infra = keep_service(context, balanced, tenant, class).await?;
-    let local = infra.spec.as_ref().and_then(|spec| spec.external_traffic_policy.as_deref()) == Some("Local");
-    let pods = if local { Some(backends::nodes_with_pods(client, balanced).await?) } else { None };
+    let local = infra
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.external_traffic_policy.as_deref())
+        == Some("Local");
+    let pods = if local {
+        Some(backends::nodes_with_pods(client, balanced).await?)
+    } else {
+        None
+    };
     let wanted = render_slices(balanced, &infra, machines, pods.as_ref());
-    keep_slices(context, balanced, &wanted, slices.get(&balanced.infra_name()).map(Vec::as_slice).unwrap_or_default()).await?;
+    keep_slices(
+        context,
+        balanced,
+        &wanted,
+        slices
+            .get(&balanced.infra_name())
+            .map(Vec::as_slice)
+            .unwrap_or_default(),
+    )
+    .await?;
     let ingress = ingress_of(Some(&infra));
     if ingress != ingress_of(Some(tenant)) {
         store_ingress(&tenant_api, balanced, &ingress).await?;
@@ -176,7 +232,12 @@ async fn keep(
     Ok(if local { Traffic::Local } else { Traffic::Cluster })
 }
 
-async fn keep_service(context: &Context, balanced: &Balanced, tenant: &Service, class: Option<String>) -> Result<Service, Error> {
+async fn keep_service(
+    context: &Context,
+    balanced: &Balanced,
+    tenant: &Service,
+    class: Option<String>,
+) -> Result<Service, Error> {
     let api = context.namespaced::<Service>(&balanced.cluster);
     let current = context.observed.services.get(&balanced.cluster, &balanced.infra_name());
     let (wanted, notes) = render_service(balanced, tenant, class, current.as_deref());
@@ -185,13 +246,23 @@ async fn keep_service(context: &Context, balanced: &Balanced, tenant: &Service, 
     {
         return Ok((**current).clone());
     }
-    if wanted.spec.as_ref().and_then(|spec| spec.ports.as_ref()).is_none_or(Vec::is_empty) {
+    if wanted
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_ref())
+        .is_none_or(Vec::is_empty)
+    {
         tracing::warn!(service = %balanced.tenant_service(), ?notes, "a load balancer has no port that can be reached");
         return Ok(wanted);
     }
     let applied = match apply::apply(&api, MANAGER, &wanted).await {
         // The tenant's health check port may be taken in the infra cluster, which then chooses one.
-        Err(InfraError::Invalid(message)) if wanted.spec.as_ref().is_some_and(|spec| spec.health_check_node_port.is_some()) => {
+        Err(InfraError::Invalid(message))
+            if wanted
+                .spec
+                .as_ref()
+                .is_some_and(|spec| spec.health_check_node_port.is_some()) =>
+        {
             tracing::debug!(service = %balanced.tenant_service(), message, "trying without the tenant's health check port");
             let mut other = wanted.clone();
             if let Some(spec) = other.spec.as_mut() {
@@ -207,11 +278,18 @@ async fn keep_service(context: &Context, balanced: &Balanced, tenant: &Service, 
 
 /// Whether an object has all that is wanted of it.
 fn covers<K: serde::Serialize>(wanted: &K, present: &K) -> bool {
-    let (Ok(wanted), Ok(present)) = (serde_json::to_value(wanted), serde_json::to_value(present)) else { return false };
+    let (Ok(wanted), Ok(present)) = (serde_json::to_value(wanted), serde_json::to_value(present)) else {
+        return false;
+    };
     is_applied(&wanted, Some(&present))
 }
 
-async fn keep_slices(context: &Context, balanced: &Balanced, wanted: &[EndpointSlice], present: &[EndpointSlice]) -> Result<(), Error> {
+async fn keep_slices(
+    context: &Context,
+    balanced: &Balanced,
+    wanted: &[EndpointSlice],
+    present: &[EndpointSlice],
+) -> Result<(), Error> {
     let api = context.namespaced::<EndpointSlice>(&balanced.cluster);
     for slice in wanted {
         let same = present.iter().find(|one| one.name_any() == slice.name_any());
@@ -219,7 +297,10 @@ async fn keep_slices(context: &Context, balanced: &Balanced, wanted: &[EndpointS
             apply::apply(&api, MANAGER, slice).await?;
         }
     }
-    for slice in present.iter().filter(|one| !wanted.iter().any(|slice| slice.name_any() == one.name_any())) {
+    for slice in present
+        .iter()
+        .filter(|one| !wanted.iter().any(|slice| slice.name_any() == one.name_any()))
+    {
         apply::delete(&api, &slice.name_any(), None).await?;
     }
     Ok(())
@@ -231,13 +312,23 @@ async fn store_ingress(
     ingress: &[k8s_openapi::api::core::v1::LoadBalancerIngress],
 ) -> Result<(), Error> {
     let patch = Patch::Merge(json!({"status": {"loadBalancer": {"ingress": ingress}}}));
-    let params = PatchParams { field_manager: Some(MANAGER.as_str().to_owned()), ..PatchParams::default() };
-    match api.patch_status(&balanced.service, &params, &patch).await.map_err(InfraError::from) {
+    let params = PatchParams {
+        field_manager: Some(MANAGER.as_str().to_owned()),
+        ..PatchParams::default()
+    };
+    match api
+        .patch_status(&balanced.service, &params, &patch)
+        .await
+        .map_err(InfraError::from)
+    {
         Ok(_) => {
             tracing::info!(service = %balanced.tenant_service(), cluster = %balanced.cluster, addresses = ingress.len(), "load balancer address told to the tenant");
             Ok(())
         }
         Err(InfraError::NotFound(_)) => Ok(()),
-        Err(source) => Err(Error::Tenant { cluster: balanced.cluster.clone(), source }),
+        Err(source) => Err(Error::Tenant {
+            cluster: balanced.cluster.clone(),
+            source,
+        }),
     }
 }

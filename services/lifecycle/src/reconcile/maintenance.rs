@@ -1,7 +1,7 @@
 //! Carries out maintenances: one look at all of them, as budgets span them.
 //!
 //! Also turns plain drains into maintenances: KubeVirt marks a machine whose pod is evicted (`status.evacuationNodeName`), and a
-//! marked machine on a cordoned infra node makes a Maintenance `drain-<node>` with the scope `Evicted` and default budgets, so
+//! marked machine on a cordoned infra node makes a Maintenance `eviction-<node>` with the scope `Evicted` and default budgets, so
 //! that the drain is planned, budgeted, watched and cancelled like any other. A cordon alone marks nothing and so moves nothing.
 
 mod act;
@@ -27,7 +27,9 @@ use crate::{
     error::Error,
     plan::{
         evacuation::MachineKey,
-        maintenance::{FailedMigrations, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, plan_maintenances},
+        maintenance::{
+            FailedMigrations, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, plan_maintenances,
+        },
     },
 };
 
@@ -46,7 +48,9 @@ pub async fn reconcile(context: &Context) -> Result<Reconciled, Error> {
     let input = observe_pass(context).await;
     let mut again = found.then_some(LOOK_AGAIN);
     for outcome in plan_maintenances(&input, context.clock.now()) {
-        let Some(seen) = input.maintenances.iter().find(|one| one.name == outcome.name) else { continue };
+        let Some(seen) = input.maintenances.iter().find(|one| one.name == outcome.name) else {
+            continue;
+        };
         let pause = carry_out(context, seen, outcome).await;
         again = match (again, pause) {
             (Some(a), Some(b)) => Some(a.min(b)),
@@ -134,7 +138,10 @@ fn observe_maintenance(context: &Context, maintenance: &Maintenance) -> Observed
         status: maintenance.status.clone().unwrap_or_default(),
         generation: maintenance.metadata.generation.unwrap_or_default(),
         deleting: maintenance.metadata.deletion_timestamp.is_some(),
-        finalizer: maintenance.finalizers().iter().any(|one| one == labels::MAINTENANCE_FINALIZER),
+        finalizer: maintenance
+            .finalizers()
+            .iter()
+            .any(|one| one == labels::MAINTENANCE_FINALIZER),
         node: node.map(|node| ObservedNode {
             cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
             cordoned_by: node.annotations().get(labels::CORDONED_BY).cloned(),
@@ -146,10 +153,22 @@ fn failed_migrations(context: &Context) -> BTreeMap<(String, MachineKey), Failed
     let mut failed: BTreeMap<(String, MachineKey), FailedMigrations> = BTreeMap::new();
     for migration in context.observed.migrations.all() {
         let phase = migration.status.as_ref().and_then(|status| status.phase.as_ref());
-        let (Some(MigrationPhase::Failed), Some(maintenance)) = (phase, migration.labels().get(labels::MAINTENANCE)) else { continue };
-        let key = MachineKey { namespace: migration.namespace().unwrap_or_default(), machine: migration.spec.vmi_name.clone() };
-        let made = migration.metadata.creation_timestamp.as_ref().map_or(Timestamp::UNIX_EPOCH, |time| time.0);
-        let entry = failed.entry((maintenance.clone(), key)).or_insert(FailedMigrations { count: 0, last: made });
+        let (Some(MigrationPhase::Failed), Some(maintenance)) = (phase, migration.labels().get(labels::MAINTENANCE))
+        else {
+            continue;
+        };
+        let key = MachineKey {
+            namespace: migration.namespace().unwrap_or_default(),
+            machine: migration.spec.vmi_name.clone(),
+        };
+        let made = migration
+            .metadata
+            .creation_timestamp
+            .as_ref()
+            .map_or(Timestamp::UNIX_EPOCH, |time| time.0);
+        let entry = failed
+            .entry((maintenance.clone(), key))
+            .or_insert(FailedMigrations { count: 0, last: made });
         entry.count += 1;
         entry.last = entry.last.max(made);
     }

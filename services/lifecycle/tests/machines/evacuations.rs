@@ -6,7 +6,8 @@ use k8s_openapi::api::{
 };
 use kube::api::EvictParams;
 use steading_api::lifecycle::v1::{
-    load_balancer_service_client::LoadBalancerServiceClient, maintenance::State, maintenance_service_client::MaintenanceServiceClient,
+    load_balancer_service_client::LoadBalancerServiceClient, maintenance::State,
+    maintenance_service_client::MaintenanceServiceClient,
 };
 
 use super::*;
@@ -20,19 +21,30 @@ impl World {
         let deadline = tokio::time::Instant::now() + SOON;
         loop {
             let name = format!("maintenances/{id}");
-            let seen = self.maintenances().get_maintenance(proto::GetMaintenanceRequest { name }).await;
+            let seen = self
+                .maintenances()
+                .get_maintenance(proto::GetMaintenanceRequest { name })
+                .await;
             if let Ok(seen) = &seen
                 && seen.get_ref().state() == wanted
             {
                 return seen.get_ref().clone();
             }
-            assert!(tokio::time::Instant::now() < deadline, "{seen:#?}\n{:#?}", self.list().await);
+            assert!(
+                tokio::time::Instant::now() < deadline,
+                "{seen:#?}\n{:#?}",
+                self.list().await
+            );
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 
     async fn begin(&self, id: &str, node: &str, strategy: proto::maintenance::Strategy) {
-        let maintenance = proto::Maintenance { infra_node: node.to_owned(), strategy: strategy.into(), ..Default::default() };
+        let maintenance = proto::Maintenance {
+            infra_node: node.to_owned(),
+            strategy: strategy.into(),
+            ..Default::default()
+        };
         let create = proto::CreateMaintenanceRequest {
             maintenance_id: id.to_owned(),
             maintenance: Some(maintenance),
@@ -40,12 +52,18 @@ impl World {
         };
         self.maintenances().create_maintenance(create).await.expect("created");
         let name = format!("maintenances/{id}");
-        let start = proto::StartMaintenanceRequest { name, ..Default::default() };
+        let start = proto::StartMaintenanceRequest {
+            name,
+            ..Default::default()
+        };
         self.maintenances().start_maintenance(start).await.expect("started");
     }
 
     async fn is_cordoned(&self, node: &str) -> bool {
-        let node = Api::<Node>::all(self.sim.client()).get(id_of(node)).await.expect("an infra node");
+        let node = Api::<Node>::all(self.sim.client())
+            .get(id_of(node))
+            .await
+            .expect("an infra node");
         node.spec.and_then(|spec| spec.unschedulable).unwrap_or(false)
     }
 }
@@ -55,7 +73,11 @@ fn id_of(name: &str) -> &str {
 }
 
 fn on<'a>(machines: &'a [proto::Machine], node: &str) -> Vec<&'a str> {
-    machines.iter().filter(|m| m.infra_node == node).map(|m| m.name.as_str()).collect()
+    machines
+        .iter()
+        .filter(|m| m.infra_node == node)
+        .map(|m| m.name.as_str())
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -65,14 +87,29 @@ async fn a_maintenance_shows_its_plan_then_migrates_and_gives_the_node_back() {
     world.pool(3).await;
     let before = world.running(3).await;
     let node = before[0].infra_node.clone();
-    let plan = proto::PlanMaintenanceRequest { name: node.clone(), ..Default::default() };
-    let plan = world.maintenances().plan_maintenance(plan).await.expect("a plan").into_inner();
+    let plan = proto::PlanMaintenanceRequest {
+        name: node.clone(),
+        ..Default::default()
+    };
+    let plan = world
+        .maintenances()
+        .plan_maintenance(plan)
+        .await
+        .expect("a plan")
+        .into_inner();
     let planned: Vec<&str> = plan.entries.iter().map(|entry| entry.machine.as_str()).collect();
     assert_eq!(planned, on(&before, &node));
-    assert!(plan.entries.iter().all(|e| e.disposition() == proto::Disposition::LiveMigrate), "{plan:#?}");
+    assert!(
+        plan.entries
+            .iter()
+            .all(|e| e.disposition() == proto::Disposition::LiveMigrate),
+        "{plan:#?}"
+    );
     assert!(!world.is_cordoned(&node).await, "a plan moves nothing");
 
-    world.begin("repair", &node, proto::maintenance::Strategy::Unspecified).await;
+    world
+        .begin("repair", &node, proto::maintenance::Strategy::Unspecified)
+        .await;
     let done = world.maintenance("repair", State::InMaintenance).await;
     assert_eq!(done.plan.as_ref().map(|plan| plan.entries.len()), Some(planned.len()));
     let after = world.running(3).await;
@@ -82,11 +119,25 @@ async fn a_maintenance_shows_its_plan_then_migrates_and_gives_the_node_back() {
     assert!(world.is_cordoned(&node).await);
 
     let name = "maintenances/repair".to_owned();
-    let delete = proto::DeleteMaintenanceRequest { name: name.clone(), ..Default::default() };
-    let refused = world.maintenances().delete_maintenance(delete).await.expect_err("it is under way");
+    let delete = proto::DeleteMaintenanceRequest {
+        name: name.clone(),
+        ..Default::default()
+    };
+    let refused = world
+        .maintenances()
+        .delete_maintenance(delete)
+        .await
+        .expect_err("it is under way");
     assert_eq!(reason_of(&refused), Some(ErrorReason::InvalidState));
-    let complete = proto::CompleteMaintenanceRequest { name, ..Default::default() };
-    world.maintenances().complete_maintenance(complete).await.expect("completed");
+    let complete = proto::CompleteMaintenanceRequest {
+        name,
+        ..Default::default()
+    };
+    world
+        .maintenances()
+        .complete_maintenance(complete)
+        .await
+        .expect("completed");
     world.maintenance("repair", State::Completed).await;
     assert!(!world.is_cordoned(&node).await);
 }
@@ -98,15 +149,27 @@ async fn machines_that_may_not_migrate_are_replaced_across_a_restart_of_the_serv
     world.pool(3).await;
     let before = world.running(3).await;
     let node = before[0].infra_node.clone();
-    world.begin("repair", &node, proto::maintenance::Strategy::ReplaceOnly).await;
+    world
+        .begin("repair", &node, proto::maintenance::Strategy::ReplaceOnly)
+        .await;
     world.maintenance("repair", State::Running).await;
     world.cancel.cancel();
     world.launch().await;
     let done = world.maintenance("repair", State::InMaintenance).await;
-    assert!(done.progress.iter().all(|p| p.disposition() == proto::Disposition::SurgeThenDrain), "{done:#?}");
+    assert!(
+        done.progress
+            .iter()
+            .all(|p| p.disposition() == proto::Disposition::SurgeThenDrain),
+        "{done:#?}"
+    );
     let after = world.running(3).await;
     assert!(on(&after, &node).is_empty(), "{after:#?}");
-    assert!(on(&before, &node).iter().all(|old| after.iter().all(|m| m.name != *old)), "replaced");
+    assert!(
+        on(&before, &node)
+            .iter()
+            .all(|old| after.iter().all(|m| m.name != *old)),
+        "replaced"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,18 +181,32 @@ async fn a_plain_drain_becomes_a_maintenance_and_ends_with_the_uncordon() {
     let node = before[0].infra_node.clone();
     let nodes: Api<Node> = Api::all(world.sim.client());
     let cordon = |value: Value| Patch::Merge(json!({"spec": {"unschedulable": value}}));
-    nodes.patch(id_of(&node), &PatchParams::default(), &cordon(json!(true))).await.expect("cordoned");
+    nodes
+        .patch(id_of(&node), &PatchParams::default(), &cordon(json!(true)))
+        .await
+        .expect("cordoned");
     let pods: Api<Pod> = Api::namespaced(world.sim.client(), "acme--prod");
-    let launchers = pods.list(&ListParams::default().labels("kubevirt.io=virt-launcher")).await.expect("pods").items;
-    let here = launchers.iter().filter(|pod| pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(id_of(&node)));
+    let launchers = pods
+        .list(&ListParams::default().labels("kubevirt.io=virt-launcher"))
+        .await
+        .expect("pods")
+        .items;
+    let here = launchers
+        .iter()
+        .filter(|pod| pod.spec.as_ref().and_then(|s| s.node_name.as_deref()) == Some(id_of(&node)));
     for pod in here {
-        pods.evict(&pod.name_any(), &EvictParams::default()).await.expect_err("KubeVirt marks the VMI instead");
+        pods.evict(&pod.name_any(), &EvictParams::default())
+            .await
+            .expect_err("KubeVirt marks the VMI instead");
     }
     let id = format!("eviction-{}", id_of(&node));
     let done = world.maintenance(&id, State::InMaintenance).await;
     assert_eq!(done.origin(), proto::maintenance::Origin::DrainDetected);
     assert!(on(&world.running(3).await, &node).is_empty());
-    nodes.patch(id_of(&node), &PatchParams::default(), &cordon(Value::Null)).await.expect("uncordoned");
+    nodes
+        .patch(id_of(&node), &PatchParams::default(), &cordon(Value::Null))
+        .await
+        .expect("uncordoned");
     world.maintenance(&id, State::Completed).await;
 }
 
@@ -139,20 +216,31 @@ async fn a_tenants_load_balancer_gets_an_address_and_its_objects_go_with_it() {
     world.project_and_cluster().await;
     world.pool(2).await;
     world.running(2).await;
-    let services: Api<KubeService> = Api::namespaced(world.tenant().await, "default");
+    let services: Api<KubeService> = Api::namespaced(world.tenant(), "default");
     let service: KubeService = serde_json::from_value(json!({
         "metadata": {"name": "web"},
         "spec": {"type": "LoadBalancer", "selector": {"app": "web"}, "loadBalancerSourceRanges": ["10.0.0.0/8"],
             "ports": [{"name": "http", "port": 80, "targetPort": 8080, "nodePort": 30080}]}
     }))
     .expect("a service");
-    services.create(&PostParams::default(), &service).await.expect("created");
+    services
+        .create(&PostParams::default(), &service)
+        .await
+        .expect("created");
     let name = format!("{PARENT}/loadBalancers/default.web");
     let mut balancers = LoadBalancerServiceClient::new(world.channel.clone());
     let deadline = tokio::time::Instant::now() + SOON;
     let ready = loop {
-        let seen = balancers.get_load_balancer(proto::GetLoadBalancerRequest { name: name.clone() }).await;
-        let told = services.get("web").await.expect("the service").status.and_then(|s| s.load_balancer?.ingress).is_some();
+        let seen = balancers
+            .get_load_balancer(proto::GetLoadBalancerRequest { name: name.clone() })
+            .await;
+        let told = services
+            .get("web")
+            .await
+            .expect("the service")
+            .status
+            .and_then(|s| s.load_balancer?.ingress)
+            .is_some();
         if let Ok(seen) = &seen
             && seen.get_ref().state() == proto::load_balancer::State::Ready
             && told
@@ -167,21 +255,39 @@ async fn a_tenants_load_balancer_gets_an_address_and_its_objects_go_with_it() {
     assert_eq!(ready.endpoints.iter().filter(|one| one.ready).count(), 2);
     let slices: Api<EndpointSlice> = Api::namespaced(world.sim.client(), "acme--prod");
     let ours = ListParams::default().labels(labels::LOAD_BALANCER);
-    let hosts: usize = slices.list(&ours).await.expect("slices").items.iter().flat_map(|s| &s.endpoints).flatten().count();
+    let hosts: usize = slices
+        .list(&ours)
+        .await
+        .expect("slices")
+        .items
+        .iter()
+        .flat_map(|s| &s.endpoints)
+        .flatten()
+        .count();
     assert_eq!(hosts, 2);
 
     let infra: Api<KubeService> = Api::namespaced(world.sim.client(), "acme--prod");
     let drift = Patch::Merge(json!({"spec": {"loadBalancerSourceRanges": ["0.0.0.0/0"]}}));
-    infra.patch(&ready.infra_service, &PatchParams::default(), &drift).await.expect("drifted");
+    infra
+        .patch(&ready.infra_service, &PatchParams::default(), &drift)
+        .await
+        .expect("drifted");
     let healed = |service: &KubeService| {
-        service.spec.as_ref().and_then(|s| s.load_balancer_source_ranges.clone()) == Some(vec!["10.0.0.0/8".to_owned()])
+        service
+            .spec
+            .as_ref()
+            .and_then(|s| s.load_balancer_source_ranges.clone())
+            == Some(vec!["10.0.0.0/8".to_owned()])
     };
     while !healed(&infra.get(&ready.infra_service).await.expect("the infra service")) {
         assert!(tokio::time::Instant::now() < deadline, "drift stays");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    services.delete("web", &Default::default()).await.expect("deleted");
+    services
+        .delete("web", &kube::api::DeleteParams::default())
+        .await
+        .expect("deleted");
     while services.get_opt("web").await.expect("an answer").is_some() {
         assert!(tokio::time::Instant::now() < deadline, "the tenant's service stays");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -25,10 +25,21 @@ pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
     let cluster = object.namespace()?;
     let (namespace, service) = object.annotations().get(labels::TENANT_SERVICE)?.split_once('/')?;
     let name = LoadBalancerName::from_object(&cluster, &format!("{namespace}.{service}"))?;
-    let Common { uid, etag, create_time, update_time, delete_time, labels: user_labels, annotations } = common(&object.metadata);
+    let Common {
+        uid,
+        etag,
+        create_time,
+        update_time,
+        delete_time,
+        labels: user_labels,
+        annotations,
+    } = common(&object.metadata);
     let spec = object.spec.clone().unwrap_or_default();
-    let notes: Vec<FieldNote> =
-        object.annotations().get(labels::FIELD_NOTES).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
+    let notes: Vec<FieldNote> = object
+        .annotations()
+        .get(labels::FIELD_NOTES)
+        .and_then(|text| serde_json::from_str(text).ok())
+        .unwrap_or_default();
     let endpoints = endpoints_of(&cluster, backends);
     let ingress = ingress_of(Some(object));
     let conditions = conditions_of(object, !ingress.is_empty(), &endpoints, &notes, create_time);
@@ -38,7 +49,10 @@ pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
         (false, false) if endpoints.iter().any(|one| one.ready) => State::Ready,
         (false, false) => State::Degraded,
     };
-    let affinity = spec.session_affinity_config.as_ref().and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
+    let affinity = spec
+        .session_affinity_config
+        .as_ref()
+        .and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
     Some(Message {
         name: name.to_string(),
         uid,
@@ -62,7 +76,10 @@ pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
         ip_families: spec.ip_families.unwrap_or_default(),
         ip_family_policy: spec.ip_family_policy.unwrap_or_default(),
         session_affinity: spec.session_affinity.unwrap_or_default(),
-        session_affinity_timeout: affinity.map(|seconds| prost_types::Duration { seconds: seconds.into(), nanos: 0 }),
+        session_affinity_timeout: affinity.map(|seconds| prost_types::Duration {
+            seconds: seconds.into(),
+            nanos: 0,
+        }),
         allocate_node_ports: spec.allocate_load_balancer_node_ports,
         external_ips: spec.external_ips.unwrap_or_default(),
         requested_address: spec.load_balancer_ip.unwrap_or_default(),
@@ -75,15 +92,25 @@ pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
             })
             .collect(),
         endpoints,
-        field_notes: notes.into_iter().map(|one| LoadBalancerFieldNote { field: one.field, message: one.message }).collect(),
+        field_notes: notes
+            .into_iter()
+            .map(|one| LoadBalancerFieldNote {
+                field: one.field,
+                message: one.message,
+            })
+            .collect(),
     })
 }
 
 fn endpoints_of(cluster: &str, backends: &[Backend]) -> Vec<LoadBalancerEndpoint> {
-    let shown = backends.iter().filter(|one| one.state != BackendState::Excluded && !one.addresses.is_empty());
+    let shown = backends
+        .iter()
+        .filter(|one| one.state != BackendState::Excluded && !one.addresses.is_empty());
     shown
         .map(|one| LoadBalancerEndpoint {
-            machine: MachineName::from_object(cluster, &one.machine).map(|name| name.to_string()).unwrap_or_default(),
+            machine: MachineName::from_object(cluster, &one.machine)
+                .map(|name| name.to_string())
+                .unwrap_or_default(),
             addresses: one.addresses.iter().map(ToString::to_string).collect(),
             ready: one.state == BackendState::Ready,
         })
@@ -116,17 +143,39 @@ fn conditions_of(
     let ready = endpoints.iter().filter(|one| one.ready).count();
     let make = |kind: &str, holds: bool, reason: &str, message: String| Condition {
         r#type: kind.to_owned(),
-        status: if holds { ConditionStatus::True } else { ConditionStatus::False }.into(),
+        status: if holds {
+            ConditionStatus::True
+        } else {
+            ConditionStatus::False
+        }
+        .into(),
         reason: reason.to_owned(),
         message,
         last_transition_time: since,
         observed_generation: object.metadata.generation.unwrap_or_default(),
     };
-    let told: Vec<String> = notes.iter().map(|one| format!("{}: {}", one.field, one.message)).collect();
-    let address = if assigned { ("Assigned", String::new()) } else { ("Pending", "the infra cluster has given no address yet".into()) };
+    let told: Vec<String> = notes
+        .iter()
+        .map(|one| format!("{}: {}", one.field, one.message))
+        .collect();
+    let address = if assigned {
+        ("Assigned", String::new())
+    } else {
+        ("Pending", "the infra cluster has given no address yet".into())
+    };
     vec![
         make("AddressAssigned", assigned, address.0, address.1),
-        make("EndpointsReady", ready > 0, if ready > 0 { "Ready" } else { "NoReadyMachine" }, format!("{ready} machines are ready")),
-        make("FieldsApplied", told.is_empty(), if told.is_empty() { "Applied" } else { "NotCarriedOver" }, told.join("; ")),
+        make(
+            "EndpointsReady",
+            ready > 0,
+            if ready > 0 { "Ready" } else { "NoReadyMachine" },
+            format!("{ready} machines are ready"),
+        ),
+        make(
+            "FieldsApplied",
+            told.is_empty(),
+            if told.is_empty() { "Applied" } else { "NotCarriedOver" },
+            told.join("; "),
+        ),
     ]
 }

@@ -35,7 +35,15 @@ use crate::plan::{
 pub fn message(object: &Maintenance) -> Option<Message> {
     let name: MaintenanceName = format!("maintenances/{}", object.name_any()).parse().ok()?;
     let status = object.status.clone().unwrap_or_default();
-    let Common { uid, etag, create_time, update_time, delete_time, labels: user_labels, annotations } = common(&object.metadata);
+    let Common {
+        uid,
+        etag,
+        create_time,
+        update_time,
+        delete_time,
+        labels: user_labels,
+        annotations,
+    } = common(&object.metadata);
     let detected = object.annotations().contains_key(labels::DRAIN_DETECTED);
     let state = State::of(&status);
     Some(Message {
@@ -55,7 +63,12 @@ pub fn message(object: &Maintenance) -> Option<Message> {
         stall_policy: Some(stall_policy_of(&object.spec.stall_policy)),
         strategy: strategy_of(object.spec.strategy).into(),
         description: object.spec.description.clone(),
-        origin: if detected { Origin::DrainDetected } else { Origin::Requested }.into(),
+        origin: if detected {
+            Origin::DrainDetected
+        } else {
+            Origin::Requested
+        }
+        .into(),
         plan: status.plan.as_ref().map(|plan| plan_of(plan, &object.spec.infra_node)),
         progress: status.progress.iter().map(progress_of).collect(),
         summary: Some(summary_of(&status)),
@@ -81,7 +94,11 @@ fn is_reconciling(object: &Maintenance, status: &MaintenanceStatus, state: State
 }
 
 fn infra_node(node: &str) -> String {
-    if node.is_empty() { String::new() } else { format!("infraNodes/{node}") }
+    if node.is_empty() {
+        String::new()
+    } else {
+        format!("infraNodes/{node}")
+    }
 }
 
 fn state_of(state: State) -> ProtoState {
@@ -152,7 +169,9 @@ pub fn plan_of(plan: &MaintenancePlanStatus, node: &str) -> MaintenancePlan {
 }
 
 fn machine(namespace: &str, machine: &str) -> String {
-    MachineName::from_object(namespace, machine).map(|name| name.to_string()).unwrap_or_default()
+    MachineName::from_object(namespace, machine)
+        .map(|name| name.to_string())
+        .unwrap_or_default()
 }
 
 fn disposition(text: &str) -> Disposition {
@@ -179,7 +198,11 @@ fn entry_of(entry: &PlannedEvacuationStatus) -> PlannedEvacuation {
             reason: entry.target_reason.clone(),
         }),
         risks: risks
-            .map(|risk| EvacuationRisk { r#type: risk.kind.clone(), subject: risk.subject.clone(), message: risk.message.clone() })
+            .map(|risk| EvacuationRisk {
+                r#type: risk.kind.clone(),
+                subject: risk.subject.clone(),
+                message: risk.message.clone(),
+            })
             .collect(),
     }
 }
@@ -215,7 +238,11 @@ fn progress_of(one: &EvacuationProgressStatus) -> EvacuationProgress {
 
 fn summary_of(status: &MaintenanceStatus) -> EvacuationSummary {
     let count = |wanted: &[Phase]| {
-        let found = status.progress.iter().filter(|one| wanted.contains(&phase(&one.phase))).count();
+        let found = status
+            .progress
+            .iter()
+            .filter(|one| wanted.contains(&phase(&one.phase)))
+            .count();
         i32::try_from(found).unwrap_or(i32::MAX)
     };
     EvacuationSummary {
@@ -248,7 +275,10 @@ pub fn spec(message: &Message, current: Option<&MaintenanceSpec>) -> Result<Main
         (value > 0).then_some(value)
     };
     let budget = MaintenanceBudget {
-        max_concurrent_per_infra_node: limit("budget.max_concurrent_per_infra_node", wanted.max_concurrent_per_infra_node),
+        max_concurrent_per_infra_node: limit(
+            "budget.max_concurrent_per_infra_node",
+            wanted.max_concurrent_per_infra_node,
+        ),
         max_concurrent_per_zone: limit("budget.max_concurrent_per_zone", wanted.max_concurrent_per_zone),
         max_concurrent_per_tenant_cluster: limit(
             "budget.max_concurrent_per_tenant_cluster",
@@ -267,12 +297,23 @@ pub fn spec(message: &Message, current: Option<&MaintenanceSpec>) -> Result<Main
     let stall_policy = MaintenanceStallPolicy {
         action,
         stall_after_seconds: seconds(&mut found, "stall_policy.stall_after", policy.stall_after.as_ref()),
-        escalate_after_seconds: seconds(&mut found, "stall_policy.escalate_after", policy.escalate_after.as_ref()),
+        escalate_after_seconds: seconds(
+            &mut found,
+            "stall_policy.escalate_after",
+            policy.escalate_after.as_ref(),
+        ),
     };
     let strategy = strategy(&mut found, message.strategy);
     if !found.is_empty() {
         return Err(found);
     }
     let kept = current.cloned().unwrap_or_default();
-    Ok(MaintenanceSpec { infra_node: node, strategy, budget, stall_policy, description: message.description.clone(), ..kept })
+    Ok(MaintenanceSpec {
+        infra_node: node,
+        strategy,
+        budget,
+        stall_policy,
+        description: message.description.clone(),
+        ..kept
+    })
 }

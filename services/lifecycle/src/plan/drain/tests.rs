@@ -23,7 +23,10 @@ fn mk_pod(name: &str) -> DrainPod {
 
 fn mk_input(pods: Vec<DrainPod>) -> DrainInput {
     DrainInput {
-        node: ObservedDrainNode::Present { cordon: Cordon::Cordoned, kubelet: Kubelet::Reporting },
+        node: ObservedDrainNode::Present {
+            cordon: Cordon::Cordoned,
+            kubelet: Kubelet::Reporting,
+        },
         pods,
         attached_volumes: Vec::new(),
         attempts: BTreeMap::new(),
@@ -45,7 +48,10 @@ fn refused(first: i64, last: i64, refusals: u32) -> EvictionAttempts {
 #[test]
 fn a_node_is_cordoned_before_its_pods_are_evicted() {
     let mut input = mk_input(vec![mk_pod("a")]);
-    input.node = ObservedDrainNode::Present { cordon: Cordon::Schedulable, kubelet: Kubelet::Reporting };
+    input.node = ObservedDrainNode::Present {
+        cordon: Cordon::Schedulable,
+        kubelet: Kubelet::Reporting,
+    };
     assert_eq!(plan_drain(&input, at(0)), DrainStep::Cordon);
 }
 
@@ -53,14 +59,20 @@ fn a_node_is_cordoned_before_its_pods_are_evicted() {
 fn pods_that_a_drain_leaves_alone_are_not_in_the_way() {
     let kinds = [DrainPodKind::DaemonSet, DrainPodKind::Mirror, DrainPodKind::Finished];
     let pods = kinds.iter().map(|&kind| DrainPod { kind, ..mk_pod("x") }).collect();
-    assert_eq!(plan_drain(&mk_input(pods), at(0)), DrainStep::Done(DrainOutcome::Drained));
+    assert_eq!(
+        plan_drain(&mk_input(pods), at(0)),
+        DrainStep::Done(DrainOutcome::Drained)
+    );
 }
 
 #[test]
 fn a_refused_eviction_is_repeated_only_after_its_backoff() {
     let mut input = mk_input(vec![mk_pod("a")]);
     input.attempts.insert("uid-a".into(), refused(0, 10, 2));
-    assert!(matches!(plan_drain(&input, at(15)), DrainStep::WaitPods { remaining: 1, .. }));
+    assert!(matches!(
+        plan_drain(&input, at(15)),
+        DrainStep::WaitPods { remaining: 1, .. }
+    ));
     assert_eq!(plan_drain(&input, at(20)), DrainStep::Evict(vec![0]));
 }
 
@@ -68,7 +80,9 @@ fn a_refused_eviction_is_repeated_only_after_its_backoff() {
 fn a_budget_that_holds_pods_back_for_too_long_is_a_stall() {
     let mut input = mk_input(vec![mk_pod("a")]);
     input.attempts.insert("uid-a".into(), refused(0, 120, 6));
-    let DrainStep::Stalled { reason, message, .. } = plan_drain(&input, at(121)) else { panic!("not stalled") };
+    let DrainStep::Stalled { reason, message, .. } = plan_drain(&input, at(121)) else {
+        panic!("not stalled")
+    };
     assert_eq!(reason, DrainStall::PodDisruptionBudget);
     assert!(message.contains("default/a"), "{message}");
 }
@@ -96,7 +110,10 @@ fn drain_waits_for_volume_detach() {
     assert!(matches!(plan_drain(&input, at(1)), DrainStep::WaitDetach { .. }));
     assert!(matches!(
         plan_drain(&input, at(121)),
-        DrainStep::Stalled { reason: DrainStall::VolumesNotDetached, .. }
+        DrainStep::Stalled {
+            reason: DrainStall::VolumesNotDetached,
+            ..
+        }
     ));
     input.policy.detach = DetachWait::Skip;
     assert_eq!(plan_drain(&input, at(1)), DrainStep::Done(DrainOutcome::Drained));
@@ -104,9 +121,21 @@ fn drain_waits_for_volume_detach() {
 
 #[test]
 fn an_unreachable_kubelet_is_given_up_on_only_after_the_grace_of_all_pods() {
-    let mut input = mk_input(vec![DrainPod { deletion: Some(at(30)), ..mk_pod("a") }]);
-    input.node = ObservedDrainNode::Present { cordon: Cordon::Cordoned, kubelet: Kubelet::Unreachable };
-    assert!(matches!(plan_drain(&input, at(60)), DrainStep::Stalled { reason: DrainStall::NodeUnreachable, .. }));
+    let mut input = mk_input(vec![DrainPod {
+        deletion: Some(at(30)),
+        ..mk_pod("a")
+    }]);
+    input.node = ObservedDrainNode::Present {
+        cordon: Cordon::Cordoned,
+        kubelet: Kubelet::Unreachable,
+    };
+    assert!(matches!(
+        plan_drain(&input, at(60)),
+        DrainStep::Stalled {
+            reason: DrainStall::NodeUnreachable,
+            ..
+        }
+    ));
     assert_eq!(plan_drain(&input, at(90)), DrainStep::Done(DrainOutcome::Abandoned));
     input.pods.push(mk_pod("b"));
     assert_eq!(plan_drain(&input, at(90)), DrainStep::Evict(vec![1]));
@@ -116,7 +145,13 @@ fn an_unreachable_kubelet_is_given_up_on_only_after_the_grace_of_all_pods() {
 fn an_api_server_that_is_away_is_never_taken_for_an_empty_node() {
     let mut input = mk_input(vec![]);
     input.node = ObservedDrainNode::Unknown;
-    assert!(matches!(plan_drain(&input, at(0)), DrainStep::Stalled { reason: DrainStall::TenantUnreachable, .. }));
+    assert!(matches!(
+        plan_drain(&input, at(0)),
+        DrainStep::Stalled {
+            reason: DrainStall::TenantUnreachable,
+            ..
+        }
+    ));
 }
 
 /// Plays a cluster: accepted pods end a while later, refused ones stay until the budget opens.
@@ -127,13 +162,19 @@ fn run_to_end(mut input: DrainInput, opens_at: i64, limit: i64) -> Option<i64> {
         match plan_drain(&input, now) {
             DrainStep::Done(_) => return Some(second),
             DrainStep::Cordon => {
-                input.node = ObservedDrainNode::Present { cordon: Cordon::Cordoned, kubelet: Kubelet::Reporting };
+                input.node = ObservedDrainNode::Present {
+                    cordon: Cordon::Cordoned,
+                    kubelet: Kubelet::Reporting,
+                };
             }
             DrainStep::Evict(chosen) => {
                 assert!(chosen.len() <= EVICTIONS_PER_STEP);
                 for pod in chosen {
                     let uid = input.pods[pod].uid.clone();
-                    assert!(input.pods[pod].deletion.is_none(), "a pod that is ending was evicted again");
+                    assert!(
+                        input.pods[pod].deletion.is_none(),
+                        "a pod that is ending was evicted again"
+                    );
                     if second >= opens_at {
                         input.pods[pod].deletion = Some(at(second + 3));
                         continue;
@@ -143,7 +184,12 @@ fn run_to_end(mut input: DrainInput, opens_at: i64, limit: i64) -> Option<i64> {
                 }
             }
             DrainStep::ForceDelete(chosen) => {
-                assert!(input.policy.force_after.is_some_and(|limit| second >= limit.as_secs().cast_signed()));
+                assert!(
+                    input
+                        .policy
+                        .force_after
+                        .is_some_and(|limit| second >= limit.as_secs().cast_signed())
+                );
                 for pod in chosen {
                     input.pods[pod].deletion = Some(now);
                 }

@@ -67,14 +67,33 @@ pub enum Leaving {
 
 /// Whether a machine takes traffic: its guest runs, its node is ready, and nobody took it out.
 pub fn judge(running: bool, node: Option<&Node>, leaving: Leaving) -> BackendState {
-    let Some(node) = node else { return BackendState::NotReady };
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_deref()).unwrap_or_default();
-    if leaving == Leaving::Yes || node.labels().contains_key(EXCLUDED) || taints.iter().any(|taint| taint.key == TO_BE_DELETED) {
+    let Some(node) = node else {
+        return BackendState::NotReady;
+    };
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.as_deref())
+        .unwrap_or_default();
+    if leaving == Leaving::Yes
+        || node.labels().contains_key(EXCLUDED)
+        || taints.iter().any(|taint| taint.key == TO_BE_DELETED)
+    {
         return BackendState::Excluded;
     }
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let ready = conditions.iter().any(|one| one.type_ == "Ready" && one.status == "True");
-    if running && ready { BackendState::Ready } else { BackendState::NotReady }
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    let ready = conditions
+        .iter()
+        .any(|one| one.type_ == "Ready" && one.status == "True");
+    if running && ready {
+        BackendState::Ready
+    } else {
+        BackendState::NotReady
+    }
 }
 
 /// IP families of slices.
@@ -115,7 +134,11 @@ pub fn render_slices(
     backends: &[Backend],
     local: Option<&BTreeSet<String>>,
 ) -> Vec<EndpointSlice> {
-    let families = infra.spec.as_ref().and_then(|spec| spec.ip_families.clone()).unwrap_or_default();
+    let families = infra
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ip_families.clone())
+        .unwrap_or_default();
     let wanted = |family: Family| families.is_empty() || families.iter().any(|name| name == family.address_type());
     let mut chosen: Vec<&Backend> = backends
         .iter()
@@ -125,7 +148,10 @@ pub fn render_slices(
     chosen.sort_by(|a, b| a.machine.cmp(&b.machine));
     let mut slices = Vec::new();
     for family in [Family::V4, Family::V6].into_iter().filter(|&family| wanted(family)) {
-        let endpoints: Vec<Endpoint> = chosen.iter().filter_map(|backend| endpoint_of(backend, family)).collect();
+        let endpoints: Vec<Endpoint> = chosen
+            .iter()
+            .filter_map(|backend| endpoint_of(backend, family))
+            .collect();
         for (at, part) in endpoints.chunks(ENDPOINTS_PER_SLICE).enumerate() {
             slices.push(EndpointSlice {
                 metadata: metadata_of(balanced, infra, family, at),
@@ -144,7 +170,11 @@ fn endpoint_of(backend: &Backend, family: Family) -> Option<Endpoint> {
     let ready = backend.state == BackendState::Ready;
     Some(Endpoint {
         addresses: vec![address.to_string()],
-        conditions: Some(EndpointConditions { ready: Some(ready), serving: Some(ready), terminating: Some(false) }),
+        conditions: Some(EndpointConditions {
+            ready: Some(ready),
+            serving: Some(ready),
+            terminating: Some(false),
+        }),
         node_name: backend.infra_node.clone(),
         zone: backend.zone.clone(),
         hostname: Some(backend.machine.clone()),
@@ -156,7 +186,10 @@ fn metadata_of(balanced: &Balanced, infra: &Service, family: Family, at: usize) 
     let service = balanced.infra_name();
     let mut labels = labels_of(balanced);
     labels.insert(SERVICE_NAME.to_owned(), service.clone());
-    labels.insert(SLICE_MANAGED_BY.to_owned(), steading_infra::labels::LIFECYCLE_MANAGER.to_owned());
+    labels.insert(
+        SLICE_MANAGED_BY.to_owned(),
+        steading_infra::labels::LIFECYCLE_MANAGER.to_owned(),
+    );
     let owner = infra.uid().map(|uid| OwnerReference {
         api_version: "v1".to_owned(),
         kind: "Service".to_owned(),
@@ -176,7 +209,11 @@ fn metadata_of(balanced: &Balanced, infra: &Service, family: Family, at: usize) 
 }
 
 fn ports_of(infra: &Service) -> Vec<EndpointPort> {
-    let ports = infra.spec.as_ref().and_then(|spec| spec.ports.as_deref()).unwrap_or_default();
+    let ports = infra
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.ports.as_deref())
+        .unwrap_or_default();
     ports
         .iter()
         .map(|port| EndpointPort {

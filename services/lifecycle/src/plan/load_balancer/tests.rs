@@ -10,13 +10,27 @@ use super::{
 };
 
 fn mk_balanced() -> Balanced {
-    Balanced { cluster: "acme--prod".into(), namespace: "shop".into(), service: "web".into() }
+    Balanced {
+        cluster: "acme--prod".into(),
+        namespace: "shop".into(),
+        service: "web".into(),
+    }
 }
 
 fn mk_tenant() -> Service {
-    let port = ServicePort { name: Some("http".into()), port: 80, node_port: Some(30080), app_protocol: Some("http".into()), ..ServicePort::default() };
+    let port = ServicePort {
+        name: Some("http".into()),
+        port: 80,
+        node_port: Some(30080),
+        app_protocol: Some("http".into()),
+        ..ServicePort::default()
+    };
     Service {
-        spec: Some(ServiceSpec { type_: Some("LoadBalancer".into()), ports: Some(vec![port]), ..ServiceSpec::default() }),
+        spec: Some(ServiceSpec {
+            type_: Some("LoadBalancer".into()),
+            ports: Some(vec![port]),
+            ..ServiceSpec::default()
+        }),
         ..Service::default()
     }
 }
@@ -45,22 +59,38 @@ fn every_field_that_means_something_outside_carries_over() {
     spec.ip_families = Some(vec!["IPv4".into(), "IPv6".into()]);
     spec.ip_family_policy = Some("PreferDualStack".into());
     spec.session_affinity = Some("ClientIP".into());
-    spec.session_affinity_config = Some(SessionAffinityConfig { client_ip: Some(ClientIPConfig { timeout_seconds: Some(60) }) });
+    spec.session_affinity_config = Some(SessionAffinityConfig {
+        client_ip: Some(ClientIPConfig {
+            timeout_seconds: Some(60),
+        }),
+    });
     spec.external_ips = Some(vec!["192.0.2.1".into()]);
     spec.load_balancer_ip = Some("192.0.2.9".into());
     spec.allocate_load_balancer_node_ports = Some(false);
     let (infra, notes) = render_service(&mk_balanced(), &tenant, Some("gold".into()), None);
     let got = infra.spec.unwrap();
     let port = &got.ports.as_ref().unwrap()[0];
-    assert_eq!((port.port, port.target_port.clone(), port.node_port), (80, Some(IntOrString::Int(30080)), None));
+    assert_eq!(
+        (port.port, port.target_port.clone(), port.node_port),
+        (80, Some(IntOrString::Int(30080)), None)
+    );
     assert_eq!(port.app_protocol.as_deref(), Some("http"));
     let spec = tenant.spec.unwrap();
     assert_eq!(got.external_traffic_policy, spec.external_traffic_policy);
     assert_eq!(got.health_check_node_port, spec.health_check_node_port);
     assert_eq!(got.load_balancer_source_ranges, spec.load_balancer_source_ranges);
-    assert_eq!((got.ip_families, got.ip_family_policy), (spec.ip_families, spec.ip_family_policy));
-    assert_eq!((got.session_affinity, got.session_affinity_config), (spec.session_affinity, spec.session_affinity_config));
-    assert_eq!((got.external_ips, got.load_balancer_ip), (spec.external_ips, spec.load_balancer_ip));
+    assert_eq!(
+        (got.ip_families, got.ip_family_policy),
+        (spec.ip_families, spec.ip_family_policy)
+    );
+    assert_eq!(
+        (got.session_affinity, got.session_affinity_config),
+        (spec.session_affinity, spec.session_affinity_config)
+    );
+    assert_eq!(
+        (got.external_ips, got.load_balancer_ip),
+        (spec.external_ips, spec.load_balancer_ip)
+    );
     assert_eq!(got.allocate_load_balancer_node_ports, Some(false));
     assert_eq!(got.load_balancer_class.as_deref(), Some("gold"));
     assert!(got.selector.is_none() && notes.is_empty());
@@ -69,12 +99,21 @@ fn every_field_that_means_something_outside_carries_over() {
 #[test]
 fn only_annotations_of_load_balancers_carry_over() {
     let mut tenant = mk_tenant();
-    tenant.annotations_mut().insert("metallb.io/address-pool".into(), "public".into());
-    tenant.annotations_mut().insert("kubectl.kubernetes.io/last-applied-configuration".into(), "{}".into());
-    tenant.annotations_mut().insert("steading.dev/tenant-service".into(), "other/one".into());
+    tenant
+        .annotations_mut()
+        .insert("metallb.io/address-pool".into(), "public".into());
+    tenant
+        .annotations_mut()
+        .insert("kubectl.kubernetes.io/last-applied-configuration".into(), "{}".into());
+    tenant
+        .annotations_mut()
+        .insert("steading.dev/tenant-service".into(), "other/one".into());
     let (infra, _) = render(&tenant, None);
     let keys: Vec<_> = infra.annotations().keys().map(String::as_str).collect();
-    assert_eq!(keys, ["metallb.io/address-pool", labels::FIELD_NOTES, labels::TENANT_SERVICE]);
+    assert_eq!(
+        keys,
+        ["metallb.io/address-pool", labels::FIELD_NOTES, labels::TENANT_SERVICE]
+    );
     assert_eq!(infra.annotations()[labels::TENANT_SERVICE], "shop/web");
 }
 
@@ -114,10 +153,15 @@ fn a_port_without_node_port_is_left_out_with_a_reason() {
 
 #[test]
 fn drift_is_seen_whichever_way_it_goes() {
-    let wanted = json!({"ports": [{"port": 80}], "loadBalancerSourceRanges": [], "loadBalancerIP": "", "type": "LoadBalancer"});
+    let wanted =
+        json!({"ports": [{"port": 80}], "loadBalancerSourceRanges": [], "loadBalancerIP": "", "type": "LoadBalancer"});
     let present = json!({"ports": [{"port": 80, "nodePort": 31234}], "type": "LoadBalancer", "clusterIP": "10.0.0.1"});
     assert!(is_applied(&wanted, Some(&present)));
-    for (key, value) in [("loadBalancerSourceRanges", json!(["0.0.0.0/0"])), ("ports", json!([])), ("type", json!("NodePort"))] {
+    for (key, value) in [
+        ("loadBalancerSourceRanges", json!(["0.0.0.0/0"])),
+        ("ports", json!([])),
+        ("type", json!("NodePort")),
+    ] {
         let mut drifted = present.clone();
         drifted[key] = value;
         assert!(!is_applied(&wanted, Some(&drifted)), "{key}");
@@ -127,7 +171,12 @@ fn drift_is_seen_whichever_way_it_goes() {
 #[test]
 fn names_are_bounded_and_distinct() {
     let name = |namespace: &str, service: &str| {
-        Balanced { cluster: "a--b".into(), namespace: namespace.into(), service: service.into() }.infra_name()
+        Balanced {
+            cluster: "a--b".into(),
+            namespace: namespace.into(),
+            service: service.into(),
+        }
+        .infra_name()
     };
     assert!(name(&"n".repeat(63), &"s".repeat(63)).len() <= 55);
     assert_ne!(name("a", "b-c"), name("a-b", "c"));
@@ -136,9 +185,20 @@ fn names_are_bounded_and_distinct() {
 #[test]
 fn addresses_stand_in_the_slice_of_their_family() {
     let (mut infra, _) = render(&mk_tenant(), None);
-    let backends = [mk_backend("m1", &["10.0.0.1", "fd00::1"]), mk_backend("m2", &["10.0.0.2"])];
+    let backends = [
+        mk_backend("m1", &["10.0.0.1", "fd00::1"]),
+        mk_backend("m2", &["10.0.0.2"]),
+    ];
     let both = render_slices(&mk_balanced(), &infra, &backends, None);
-    let shown: Vec<_> = both.iter().map(|slice| (slice.address_type.as_str(), slice.endpoints.as_ref().map_or(0, Vec::len))).collect();
+    let shown: Vec<_> = both
+        .iter()
+        .map(|slice| {
+            (
+                slice.address_type.as_str(),
+                slice.endpoints.as_ref().map_or(0, Vec::len),
+            )
+        })
+        .collect();
     assert_eq!(shown, [("IPv4", 2), ("IPv6", 1)]);
     infra.spec.as_mut().unwrap().ip_families = Some(vec!["IPv6".into()]);
     assert_eq!(render_slices(&mk_balanced(), &infra, &backends, None).len(), 1);
@@ -148,25 +208,48 @@ fn addresses_stand_in_the_slice_of_their_family() {
 fn with_local_traffic_only_nodes_with_a_pod_are_behind_it() {
     let (infra, _) = render(&mk_tenant(), None);
     let backends = [mk_backend("m1", &["10.0.0.1"]), mk_backend("m2", &["10.0.0.2"])];
-    let slices = render_slices(&mk_balanced(), &infra, &backends, Some(&BTreeSet::from(["m2".to_owned()])));
-    let hosts: Vec<_> = slices[0].endpoints.iter().flatten().filter_map(|one| one.hostname.as_deref()).collect();
+    let slices = render_slices(
+        &mk_balanced(),
+        &infra,
+        &backends,
+        Some(&BTreeSet::from(["m2".to_owned()])),
+    );
+    let hosts: Vec<_> = slices[0]
+        .endpoints
+        .iter()
+        .flatten()
+        .filter_map(|one| one.hostname.as_deref())
+        .collect();
     assert_eq!(hosts, ["m2"]);
 }
 
 #[test]
 fn a_machine_takes_traffic_only_if_it_runs_is_ready_and_stays() {
     let mk_node = |ready: &str| -> Node {
-        serde_json::from_value(json!({"metadata": {"name": "m"}, "status": {"conditions": [{"type": "Ready", "status": ready}]}})).unwrap()
+        serde_json::from_value(
+            json!({"metadata": {"name": "m"}, "status": {"conditions": [{"type": "Ready", "status": ready}]}}),
+        )
+        .unwrap()
     };
     let node = mk_node("True");
     let mut excluded = node.clone();
-    excluded.labels_mut().insert("node.kubernetes.io/exclude-from-external-load-balancers".into(), String::new());
+    excluded.labels_mut().insert(
+        "node.kubernetes.io/exclude-from-external-load-balancers".into(),
+        String::new(),
+    );
     let mut cordoned = node.clone();
     cordoned.spec.get_or_insert_default().unschedulable = Some(true);
     assert_eq!(judge(true, Some(&node), Leaving::No), BackendState::Ready);
-    assert_eq!(judge(true, Some(&cordoned), Leaving::No), BackendState::Ready, "a cordon alone moves no traffic");
+    assert_eq!(
+        judge(true, Some(&cordoned), Leaving::No),
+        BackendState::Ready,
+        "a cordon alone moves no traffic"
+    );
     assert_eq!(judge(false, Some(&node), Leaving::No), BackendState::NotReady);
-    assert_eq!(judge(true, Some(&mk_node("Unknown")), Leaving::No), BackendState::NotReady);
+    assert_eq!(
+        judge(true, Some(&mk_node("Unknown")), Leaving::No),
+        BackendState::NotReady
+    );
     assert_eq!(judge(true, None, Leaving::No), BackendState::NotReady);
     assert_eq!(judge(true, Some(&node), Leaving::Yes), BackendState::Excluded);
     assert_eq!(judge(true, Some(&excluded), Leaving::No), BackendState::Excluded);

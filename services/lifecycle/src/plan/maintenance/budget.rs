@@ -48,7 +48,10 @@ impl Exceeded {
 impl Ledger {
     /// Counts what is on the move.
     pub fn new(moving: &[Moving], zones: &BTreeMap<String, String>) -> Self {
-        let mut ledger = Self { zones: zones.clone(), ..Self::default() };
+        let mut ledger = Self {
+            zones: zones.clone(),
+            ..Self::default()
+        };
         for one in moving {
             ledger.add(&one.key, &one.node);
         }

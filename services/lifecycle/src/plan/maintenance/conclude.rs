@@ -30,16 +30,30 @@ pub(super) fn without_node(seen: &ObservedMaintenance, outcome: &mut Outcome, no
 
 /// Evaluates where a running maintenance stands after its moves were looked at.
 pub(super) fn settle(seen: &ObservedMaintenance, outcome: &mut Outcome, now: Timestamp) {
-    let left: Vec<EvacuationProgressStatus> =
-        outcome.status.progress.iter().filter(|one| one.phase != "Moved").cloned().collect();
+    let left: Vec<EvacuationProgressStatus> = outcome
+        .status
+        .progress
+        .iter()
+        .filter(|one| one.phase != "Moved")
+        .cloned()
+        .collect();
     let status = &mut outcome.status;
     if left.is_empty() {
-        condition(status, "Evacuated", true, "Evacuated", "no machine is left on the infra node", now);
+        condition(
+            status,
+            "Evacuated",
+            true,
+            "Evacuated",
+            "no machine is left on the infra node",
+            now,
+        );
         condition(status, "Stalled", false, "Evacuated", "", now);
         status.evacuate_time.get_or_insert(Time(now));
         enter(status, State::InMaintenance);
         if seen.spec.desired_state == MaintenanceDesire::Completed {
-            outcome.actions.push(Action::Uncordon { node: seen.spec.infra_node.clone() });
+            outcome.actions.push(Action::Uncordon {
+                node: seen.spec.infra_node.clone(),
+            });
             finish(seen, outcome, State::Completed, now);
         }
         return;
@@ -47,15 +61,12 @@ pub(super) fn settle(seen: &ObservedMaintenance, outcome: &mut Outcome, now: Tim
     status.evacuate_time = None;
     let text = format!("{} of {} machines are left", left.len(), status.total);
     condition(status, "Evacuated", false, "Evacuating", &text, now);
-    match stall_of(seen, outcome, &left, now) {
-        Some((reason, message)) => {
-            condition(&mut outcome.status, "Stalled", true, &reason, &message, now);
-            enter(&mut outcome.status, State::Stalled);
-        }
-        None => {
-            condition(&mut outcome.status, "Stalled", false, "Progressing", "", now);
-            enter(&mut outcome.status, State::Running);
-        }
+    if let Some((reason, message)) = stall_of(seen, outcome, &left, now) {
+        condition(&mut outcome.status, "Stalled", true, &reason, &message, now);
+        enter(&mut outcome.status, State::Stalled);
+    } else {
+        condition(&mut outcome.status, "Stalled", false, "Progressing", "", now);
+        enter(&mut outcome.status, State::Running);
     }
 }
 
@@ -67,12 +78,20 @@ fn stall_of(
     now: Timestamp,
 ) -> Option<(String, String)> {
     let tell = |one: &EvacuationProgressStatus| {
-        (one.reason.clone(), format!("{}/{}: {}", one.namespace, one.machine, one.message))
+        (
+            one.reason.clone(),
+            format!("{}/{}: {}", one.namespace, one.machine, one.message),
+        )
     };
     if left.iter().all(|one| one.phase == "Blocked") {
         return left.first().map(tell);
     }
-    let after = seen.spec.stall_policy.stall_after_seconds.filter(|&s| s > 0).unwrap_or(STALL_AFTER_SECONDS);
+    let after = seen
+        .spec
+        .stall_policy
+        .stall_after_seconds
+        .filter(|&s| s > 0)
+        .unwrap_or(STALL_AFTER_SECONDS);
     let since = outcome.status.progress_time.as_ref().map_or(now, |time| time.0);
     if now.duration_since(since).as_secs() < after {
         return None;
@@ -91,7 +110,14 @@ pub(super) fn uncordoned(
     now: Timestamp,
 ) {
     if State::of(&seen.status) == State::InMaintenance {
-        condition(&mut outcome.status, "Cordoned", false, "Uncordoned", "somebody uncordoned the infra node", now);
+        condition(
+            &mut outcome.status,
+            "Cordoned",
+            false,
+            "Uncordoned",
+            "somebody uncordoned the infra node",
+            now,
+        );
         finish(seen, outcome, State::Completed, now);
         return;
     }
@@ -115,18 +141,35 @@ pub(super) fn cancel(
             outcome.actions.push(Action::CancelMark { key, node });
         }
     }
-    let moving = outcome.status.progress.iter().filter(|one| progress::is_moving(&one.phase)).count();
+    let moving = outcome
+        .status
+        .progress
+        .iter()
+        .filter(|one| progress::is_moving(&one.phase))
+        .count();
     if seen.status.start_time.is_some() && moving > 0 {
         let text = format!("{moving} moves that had begun are coming to their end");
         condition(&mut outcome.status, "Cancelled", false, reason, &text, now);
         enter(&mut outcome.status, State::Cancelling);
         return;
     }
-    let ours = seen.node.as_ref().is_some_and(|node| node.cordoned_by.as_deref() == Some(seen.name.as_str()));
+    let ours = seen
+        .node
+        .as_ref()
+        .is_some_and(|node| node.cordoned_by.as_deref() == Some(seen.name.as_str()));
     if ours && seen.spec.scope == MaintenanceScope::All {
-        outcome.actions.push(Action::Uncordon { node: seen.spec.infra_node.clone() });
+        outcome.actions.push(Action::Uncordon {
+            node: seen.spec.infra_node.clone(),
+        });
     }
-    condition(&mut outcome.status, "Cancelled", true, reason, "nothing more is moved", now);
+    condition(
+        &mut outcome.status,
+        "Cancelled",
+        true,
+        reason,
+        "nothing more is moved",
+        now,
+    );
     finish(seen, outcome, State::Cancelled, now);
 }
 
@@ -134,6 +177,8 @@ fn finish(seen: &ObservedMaintenance, outcome: &mut Outcome, state: State, now: 
     enter(&mut outcome.status, state);
     outcome.status.end_time.get_or_insert(Time(now));
     if seen.finalizer {
-        outcome.actions.push(Action::Release { maintenance: seen.name.clone() });
+        outcome.actions.push(Action::Release {
+            maintenance: seen.name.clone(),
+        });
     }
 }

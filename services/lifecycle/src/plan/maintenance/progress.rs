@@ -10,7 +10,9 @@ use super::{
     super::evacuation::{
         Disposition, Guest, Hotplug, MachineKey, ObservedMachine, ObservedTenant, Verdict, plan_evacuation,
     },
-    Action, ObservedMaintenance, Outcome, PassInput, State, budget::Ledger, machines_of,
+    Action, ObservedMaintenance, Outcome, PassInput, State,
+    budget::Ledger,
+    machines_of,
 };
 
 /// A drain is forced after this long if the stall policy escalates and does not say when.
@@ -34,9 +36,20 @@ pub(super) fn enter(status: &mut MaintenanceStatus, state: State) {
 }
 
 /// Sets a condition; its transition time moves only with its status.
-pub(super) fn condition(status: &mut MaintenanceStatus, kind: &str, holds: bool, reason: &str, message: &str, now: Timestamp) {
+pub(super) fn condition(
+    status: &mut MaintenanceStatus,
+    kind: &str,
+    holds: bool,
+    reason: &str,
+    message: &str,
+    now: Timestamp,
+) {
     let text = if holds { "True" } else { "False" };
-    let since = status.conditions.iter().find(|c| c.type_ == kind && c.status == text).map(|c| c.last_transition_time.clone());
+    let since = status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == kind && c.status == text)
+        .map(|c| c.last_transition_time.clone());
     let made = Condition {
         type_: kind.to_owned(),
         status: text.to_owned(),
@@ -58,20 +71,26 @@ pub(super) fn track(seen: &ObservedMaintenance, input: &PassInput, outcome: &mut
     if status.progress.is_empty()
         && let Some(plan) = &status.plan
     {
-        status.progress = plan.entries.iter().map(|entry| mk_progress(&entry.namespace, &entry.machine, &entry.disposition)).collect();
+        status.progress = plan
+            .entries
+            .iter()
+            .map(|entry| mk_progress(&entry.namespace, &entry.machine, &entry.disposition))
+            .collect();
     }
     for machine in &here {
         let at = status.progress.iter().position(|one| is_of(one, &machine.key));
-        let one = match at {
-            Some(at) => &mut status.progress[at],
-            None => {
-                let verdict = plan_evacuation(machine, seen.spec.strategy, 0);
-                let mut one = mk_progress(&machine.key.namespace, &machine.key.machine, verdict.disposition.as_str());
-                one.differs_from_plan = true;
-                status.progress.push(one);
-                let last = status.progress.len() - 1;
-                &mut status.progress[last]
-            }
+        let at = at.unwrap_or_else(|| {
+            let verdict = plan_evacuation(machine, seen.spec.strategy, 0);
+            let key = &machine.key;
+            let made = mk_progress(&key.namespace, &key.machine, verdict.disposition.as_str());
+            status.progress.push(EvacuationProgressStatus {
+                differs_from_plan: true,
+                ..made
+            });
+            status.progress.len() - 1
+        });
+        let Some(one) = status.progress.get_mut(at) else {
+            continue;
         };
         one.instance_uid.clone_from(&machine.instance_uid);
         if one.phase == "Moved" {
@@ -84,11 +103,14 @@ pub(super) fn track(seen: &ObservedMaintenance, input: &PassInput, outcome: &mut
         if one.phase == "Moved" || here.iter().any(|machine| is_of(one, &machine.key)) {
             continue;
         }
-        let key = MachineKey { namespace: one.namespace.clone(), machine: one.machine.clone() };
+        let key = MachineKey {
+            namespace: one.namespace.clone(),
+            machine: one.machine.clone(),
+        };
         one.target_node = input.locations.get(&key).cloned().unwrap_or_default();
-        one.phase = "Moved".to_owned();
-        one.reason = "Left".to_owned();
-        one.message = "it is no longer on the infra node".to_owned();
+        "Moved".clone_into(&mut one.phase);
+        "Left".clone_into(&mut one.reason);
+        "it is no longer on the infra node".clone_into(&mut one.message);
         one.end_time = Some(Time(now));
         moved = true;
     }
@@ -137,7 +159,9 @@ pub(super) fn advance(
     let Outcome { status, actions, .. } = outcome;
     let mut changed = false;
     for one in &mut status.progress {
-        let Some(machine) = here.iter().find(|machine| is_of(one, &machine.key)) else { continue };
+        let Some(machine) = here.iter().find(|machine| is_of(one, &machine.key)) else {
+            continue;
+        };
         let before = one.phase.clone();
         if has_begun(machine) {
             follow(seen, machine, one, actions);
@@ -145,12 +169,16 @@ pub(super) fn advance(
             consider(seen, input, ledger, machine, one, actions, now);
         } else {
             (one.phase, one.reason) = ("Cancelled".to_owned(), "MaintenanceCancelled".to_owned());
-            one.message = "the maintenance ended before its turn".to_owned();
+            "the maintenance ended before its turn".clone_into(&mut one.message);
         }
         if is_moving(&one.phase) && one.start_time.is_none() {
             one.start_time = Some(Time(now));
         }
-        changed |= before != one.phase && !matches!((before.as_str(), one.phase.as_str()), ("Waiting" | "Blocked", "Waiting" | "Blocked"));
+        changed |= before != one.phase
+            && !matches!(
+                (before.as_str(), one.phase.as_str()),
+                ("Waiting" | "Blocked", "Waiting" | "Blocked")
+            );
     }
     if changed {
         status.progress_time = Some(Time(now));
@@ -164,15 +192,28 @@ pub(super) fn is_moving(phase: &str) -> bool {
 }
 
 /// A move that has begun.
-fn follow(seen: &ObservedMaintenance, machine: &ObservedMachine, one: &mut EvacuationProgressStatus, actions: &mut Vec<Action>) {
+fn follow(
+    seen: &ObservedMaintenance,
+    machine: &ObservedMachine,
+    one: &mut EvacuationProgressStatus,
+    actions: &mut Vec<Action>,
+) {
     let (phase, reason, message) = if machine.going {
         ("Replacing", "MachineDeleting", "it is being drained and deleted")
     } else if machine.migrating {
         ("Migrating", "MigrationInProgress", "a live migration is under way")
     } else if machine.replace_requested.is_some() {
-        ("Replacing", "ReplaceRequested", "its pool makes a replacement, then drains and deletes it")
+        (
+            "Replacing",
+            "ReplaceRequested",
+            "its pool makes a replacement, then drains and deletes it",
+        )
     } else if machine.guest == Guest::Running {
-        ("Draining", "Restarting", "its tenant node is drained, then it boots elsewhere")
+        (
+            "Draining",
+            "Restarting",
+            "its tenant node is drained, then it boots elsewhere",
+        )
     } else {
         ("Restarting", "Restarting", "it boots elsewhere")
     };
@@ -180,17 +221,21 @@ fn follow(seen: &ObservedMaintenance, machine: &ObservedMachine, one: &mut Evacu
     if matches!(phase, "Replacing" | "Draining") {
         match &machine.tenant {
             ObservedTenant::Reachable { exhausted_budgets } if !exhausted_budgets.is_empty() => {
-                one.reason = "PodDisruptionBudget".to_owned();
-                one.message = format!("{message}; budgets that allow no disruption now: {}", exhausted_budgets.join(", "));
+                "PodDisruptionBudget".clone_into(&mut one.reason);
+                one.message = format!(
+                    "{message}; budgets that allow no disruption now: {}",
+                    exhausted_budgets.join(", ")
+                );
             }
             ObservedTenant::Unreachable => {
-                one.reason = "TenantUnreachable".to_owned();
+                "TenantUnreachable".clone_into(&mut one.reason);
                 one.message = format!("{message}; its tenant cluster does not answer");
             }
             ObservedTenant::Reachable { .. } => {}
         }
     }
-    let ours = machine.evacuation.is_some() && !machine.going && !machine.migrating && machine.replace_requested.is_none();
+    let ours =
+        machine.evacuation.is_some() && !machine.going && !machine.migrating && machine.replace_requested.is_none();
     if ours {
         actions.push(restart(seen, machine));
     }
@@ -208,28 +253,41 @@ fn consider(
 ) {
     let failed = input.failed.get(&(seen.name.clone(), machine.key.clone()));
     let failures = failed.map_or(0, |failed| failed.count);
-    let Verdict { disposition, reason, message } = plan_evacuation(machine, seen.spec.strategy, failures);
+    let Verdict {
+        disposition,
+        reason,
+        message,
+    } = plan_evacuation(machine, seen.spec.strategy, failures);
     let planned = seen.status.plan.as_ref().and_then(|plan| {
-        plan.entries.iter().find(|entry| entry.namespace == one.namespace && entry.machine == one.machine)
+        plan.entries
+            .iter()
+            .find(|entry| entry.namespace == one.namespace && entry.machine == one.machine)
     });
     one.differs_from_plan = planned.is_none_or(|entry| entry.disposition != disposition.as_str());
-    one.disposition = disposition.as_str().to_owned();
+    disposition.as_str().clone_into(&mut one.disposition);
     (one.reason, one.message) = (reason.to_owned(), message);
     one.migration_attempts = failures;
-    let waits = |one: &mut EvacuationProgressStatus| one.phase = "Waiting".to_owned();
+    let waits = |one: &mut EvacuationProgressStatus| "Waiting".clone_into(&mut one.phase);
     match disposition {
-        Disposition::Blocked => one.phase = "Blocked".to_owned(),
+        Disposition::Blocked => "Blocked".clone_into(&mut one.phase),
         Disposition::Leaving => waits(one),
-        Disposition::LiveMigrate if machine.hotplug != Hotplug::Settled => waits(one),
-        Disposition::LiveMigrate if failed.is_some_and(|failed| !is_over(failed.last, failures, now)) => waits(one),
-        Disposition::LiveMigrate | Disposition::SurgeThenDrain | Disposition::DrainThenReplace | Disposition::RestartInPlace => {
+        Disposition::LiveMigrate
+            if machine.hotplug != Hotplug::Settled
+                || failed.is_some_and(|failed| !is_over(failed.last, failures, now)) =>
+        {
+            waits(one);
+        }
+        Disposition::LiveMigrate
+        | Disposition::SurgeThenDrain
+        | Disposition::DrainThenReplace
+        | Disposition::RestartInPlace => {
             if let Err(limit) = ledger.take(&machine.key, &seen.spec.infra_node, &seen.spec.budget) {
                 waits(one);
                 (one.reason, one.message) = ("Budget".to_owned(), limit.message().to_owned());
                 return;
             }
             let (phase, action) = first_step(seen, machine, disposition, failures);
-            one.phase = phase.to_owned();
+            phase.clone_into(&mut one.phase);
             one.migration_attempts += i32::from(disposition == Disposition::LiveMigrate);
             actions.push(action);
         }
@@ -250,12 +308,23 @@ fn first_step(
     let (key, maintenance) = (machine.key.clone(), seen.name.clone());
     let instance_uid = machine.instance_uid.clone();
     match disposition {
-        Disposition::LiveMigrate | Disposition::Leaving | Disposition::Blocked => {
-            ("Migrating", Action::Migrate { key, maintenance, attempt, instance_uid })
-        }
-        Disposition::SurgeThenDrain | Disposition::DrainThenReplace => {
-            ("Replacing", Action::Replace { key, maintenance, force_after_seconds: force_after(seen) })
-        }
+        Disposition::LiveMigrate | Disposition::Leaving | Disposition::Blocked => (
+            "Migrating",
+            Action::Migrate {
+                key,
+                maintenance,
+                attempt,
+                instance_uid,
+            },
+        ),
+        Disposition::SurgeThenDrain | Disposition::DrainThenReplace => (
+            "Replacing",
+            Action::Replace {
+                key,
+                maintenance,
+                force_after_seconds: force_after(seen),
+            },
+        ),
         Disposition::RestartInPlace if machine.guest == Guest::NotRunning => ("Restarting", restart(seen, machine)),
         Disposition::RestartInPlace => ("Draining", restart(seen, machine)),
     }
@@ -275,6 +344,11 @@ fn force_after(seen: &ObservedMaintenance) -> Option<i64> {
     let policy = &seen.spec.stall_policy;
     match policy.action {
         StallAction::Report => None,
-        StallAction::Escalate => Some(policy.escalate_after_seconds.filter(|&s| s > 0).unwrap_or(ESCALATE_AFTER_SECONDS)),
+        StallAction::Escalate => Some(
+            policy
+                .escalate_after_seconds
+                .filter(|&s| s > 0)
+                .unwrap_or(ESCALATE_AFTER_SECONDS),
+        ),
     }
 }

@@ -20,7 +20,11 @@ fn at(seconds: i64) -> Timestamp {
 fn mk_maintenance(desired_state: MaintenanceDesire) -> ObservedMaintenance {
     ObservedMaintenance {
         name: "repair".into(),
-        spec: MaintenanceSpec { infra_node: NODE.into(), desired_state, ..MaintenanceSpec::default() },
+        spec: MaintenanceSpec {
+            infra_node: NODE.into(),
+            desired_state,
+            ..MaintenanceSpec::default()
+        },
         node: Some(ObservedNode::default()),
         ..ObservedMaintenance::default()
     }
@@ -45,7 +49,12 @@ struct World {
 
 impl World {
     fn new(maintenance: ObservedMaintenance, machines: Vec<ObservedMachine>) -> Self {
-        Self { input: mk_input(maintenance, machines), left: BTreeSet::new(), most: 0, now: 0 }
+        Self {
+            input: mk_input(maintenance, machines),
+            left: BTreeSet::new(),
+            most: 0,
+            now: 0,
+        }
     }
 
     fn seen(&mut self) -> &mut ObservedMaintenance {
@@ -67,7 +76,10 @@ impl World {
             .machines()
             .iter()
             .filter(|m| m.migrating || m.replace_requested.is_some() || m.evacuation.is_some() || m.going)
-            .map(|m| Moving { key: m.key.clone(), node: NODE.into() })
+            .map(|m| Moving {
+                key: m.key.clone(),
+                node: NODE.into(),
+            })
             .collect();
         let outcome = plan_maintenances(&self.input, at(self.now)).remove(0);
         for action in outcome.actions.iter().take(limit) {
@@ -88,11 +100,17 @@ impl World {
             Action::Hold { .. } => self.seen().finalizer = true,
             Action::Release { .. } => self.seen().finalizer = false,
             Action::Cordon { maintenance, .. } => {
-                self.seen().node = Some(ObservedNode { cordoned: true, cordoned_by: Some(maintenance.clone()) });
+                self.seen().node = Some(ObservedNode {
+                    cordoned: true,
+                    cordoned_by: Some(maintenance.clone()),
+                });
             }
             Action::Uncordon { .. } => self.seen().node = Some(ObservedNode::default()),
             Action::Migrate { key, .. } => {
-                assert!(node.is_some_and(|node| node.cordoned), "moved before the node was cordoned");
+                assert!(
+                    node.is_some_and(|node| node.cordoned),
+                    "moved before the node was cordoned"
+                );
                 self.with(key, |m| m.migrating = true);
             }
             Action::Replace { key, .. } => self.with(key, |m| m.replace_requested = Some("maintenance".into())),
@@ -118,7 +136,11 @@ impl World {
 fn mixed(count: usize) -> Vec<ObservedMachine> {
     (0..count)
         .map(|n| {
-            let mut machine = if n % 2 == 0 { mk_machine(&format!("m{n}")) } else { mk_fixed(&format!("m{n}")) };
+            let mut machine = if n % 2 == 0 {
+                mk_machine(&format!("m{n}"))
+            } else {
+                mk_fixed(&format!("m{n}"))
+            };
             machine.key.namespace = format!("acme--c{}", n % 3);
             machine
         })
@@ -127,10 +149,17 @@ fn mixed(count: usize) -> Vec<ObservedMachine> {
 
 #[test]
 fn a_planned_maintenance_moves_nothing_and_shows_its_plan() {
-    let mut world = World::new(mk_maintenance(MaintenanceDesire::Planned), vec![mk_fixed("b"), mk_machine("a")]);
+    let mut world = World::new(
+        mk_maintenance(MaintenanceDesire::Planned),
+        vec![mk_fixed("b"), mk_machine("a")],
+    );
     assert!(world.pass(usize::MAX).is_empty());
     let plan = world.seen().status.plan.clone().unwrap();
-    let shown: Vec<_> = plan.entries.iter().map(|e| (e.machine.as_str(), e.disposition.as_str())).collect();
+    let shown: Vec<_> = plan
+        .entries
+        .iter()
+        .map(|e| (e.machine.as_str(), e.disposition.as_str()))
+        .collect();
     assert_eq!(shown, [("a", "LiveMigrate"), ("b", "SurgeThenDrain")]);
     assert_eq!(world.state(), State::Planned);
     world.pass(usize::MAX);
@@ -143,7 +172,12 @@ fn nothing_is_begun_before_the_node_was_seen_cordoned() {
     let first = world.pass(usize::MAX);
     assert!(first.iter().any(|a| matches!(a, Action::Cordon { .. })), "{first:?}");
     assert!(!first.iter().any(|a| matches!(a, Action::Migrate { .. })), "{first:?}");
-    assert!(world.pass(usize::MAX).iter().any(|a| matches!(a, Action::Migrate { .. })));
+    assert!(
+        world
+            .pass(usize::MAX)
+            .iter()
+            .any(|a| matches!(a, Action::Migrate { .. }))
+    );
 }
 
 #[test]
@@ -154,11 +188,18 @@ fn a_machine_that_changed_gets_another_disposition_and_says_so() {
     world.pass(usize::MAX);
     world.machines()[0].migratable = mk_fixed("a").migratable;
     let actions = world.pass(usize::MAX);
-    assert!(actions.iter().any(|a| matches!(a, Action::Replace { .. })), "{actions:?}");
+    assert!(
+        actions.iter().any(|a| matches!(a, Action::Replace { .. })),
+        "{actions:?}"
+    );
     let progress = &world.seen().status.progress[0];
     assert!(progress.differs_from_plan);
     assert_eq!(progress.reason, "NotMigratable");
-    assert_eq!(world.seen().status.plan.clone().unwrap().entries[0].disposition, "LiveMigrate", "the plan is frozen");
+    assert_eq!(
+        world.seen().status.plan.clone().unwrap().entries[0].disposition,
+        "LiveMigrate",
+        "the plan is frozen"
+    );
 }
 
 #[test]
@@ -171,7 +212,10 @@ fn a_node_that_somebody_uncordons_ends_what_has_not_begun() {
     world.seen().node = Some(ObservedNode::default());
     for _ in 0..3 {
         let actions = world.pass(usize::MAX);
-        assert!(!actions.iter().any(|a| matches!(a, Action::Migrate { .. } | Action::Replace { .. } | Action::Cordon { .. })));
+        assert!(!actions.iter().any(|a| matches!(
+            a,
+            Action::Migrate { .. } | Action::Replace { .. } | Action::Cordon { .. }
+        )));
     }
     assert_eq!(world.state(), State::Cancelling);
     for _ in 0..begun {
@@ -185,12 +229,23 @@ fn a_node_that_somebody_uncordons_ends_what_has_not_begun() {
 fn only_marked_machines_leave_after_a_plain_drain() {
     let mut maintenance = mk_maintenance(MaintenanceDesire::InMaintenance);
     maintenance.spec.scope = MaintenanceScope::Evicted;
-    maintenance.node = Some(ObservedNode { cordoned: true, cordoned_by: None });
-    let marked = ObservedMachine { marked: true, ..mk_machine("a") };
+    maintenance.node = Some(ObservedNode {
+        cordoned: true,
+        cordoned_by: None,
+    });
+    let marked = ObservedMachine {
+        marked: true,
+        ..mk_machine("a")
+    };
     let mut world = World::new(maintenance, vec![marked, mk_machine("b")]);
     world.pass(usize::MAX);
     world.pass(usize::MAX);
-    let moving: Vec<_> = world.machines().iter().filter(|m| m.migrating).map(|m| m.key.machine.clone()).collect();
+    let moving: Vec<_> = world
+        .machines()
+        .iter()
+        .filter(|m| m.migrating)
+        .map(|m| m.key.machine.clone())
+        .collect();
     assert_eq!(moving, ["a"]);
     world.finish_one();
     world.pass(usize::MAX);
@@ -201,45 +256,87 @@ fn only_marked_machines_leave_after_a_plain_drain() {
 fn a_cancelled_drain_takes_marks_back() {
     let mut maintenance = mk_maintenance(MaintenanceDesire::InMaintenance);
     maintenance.spec.scope = MaintenanceScope::Evicted;
-    let mut world = World::new(maintenance, vec![ObservedMachine { marked: true, ..mk_machine("a") }]);
-    assert!(world.pass(usize::MAX).iter().any(|a| matches!(a, Action::CancelMark { .. })));
+    let mut world = World::new(
+        maintenance,
+        vec![ObservedMachine {
+            marked: true,
+            ..mk_machine("a")
+        }],
+    );
+    assert!(
+        world
+            .pass(usize::MAX)
+            .iter()
+            .any(|a| matches!(a, Action::CancelMark { .. }))
+    );
     assert_eq!(world.state(), State::Cancelled);
 }
 
 #[test]
 fn a_cordon_of_others_stays_after_cancelling() {
     let mut maintenance = mk_maintenance(MaintenanceDesire::InMaintenance);
-    maintenance.node = Some(ObservedNode { cordoned: true, cordoned_by: None });
+    maintenance.node = Some(ObservedNode {
+        cordoned: true,
+        cordoned_by: None,
+    });
     let mut world = World::new(maintenance, vec![]);
     world.seen().status.start_time = Some(Time(at(0)));
     world.seen().spec.desired_state = MaintenanceDesire::Cancelled;
-    assert!(!world.pass(usize::MAX).iter().any(|a| matches!(a, Action::Uncordon { .. })));
+    assert!(
+        !world
+            .pass(usize::MAX)
+            .iter()
+            .any(|a| matches!(a, Action::Uncordon { .. }))
+    );
     assert_eq!(world.state(), State::Cancelled);
 }
 
 #[test]
 fn machines_that_cannot_leave_stall_the_maintenance_with_their_reason() {
-    let blocked = ObservedMachine { cluster: ObservedClusterState::Paused, ..mk_machine("a") };
+    let blocked = ObservedMachine {
+        cluster: ObservedClusterState::Paused,
+        ..mk_machine("a")
+    };
     let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), vec![blocked]);
     for _ in 0..3 {
         world.pass(usize::MAX);
     }
     assert_eq!(world.state(), State::Stalled);
-    let stalled = world.seen().status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
-    assert_eq!((stalled.status.as_str(), stalled.reason.as_str()), ("True", "ClusterPaused"));
+    let stalled = world
+        .seen()
+        .status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Stalled")
+        .unwrap();
+    assert_eq!(
+        (stalled.status.as_str(), stalled.reason.as_str()),
+        ("True", "ClusterPaused")
+    );
 }
 
 #[test]
 fn a_drain_that_a_budget_holds_is_reported_with_that_reason() {
-    let tenant = ObservedTenant::Reachable { exhausted_budgets: vec!["shop/db".into()] };
-    let machine = ObservedMachine { tenant, ..mk_fixed("a") };
+    let tenant = ObservedTenant::Reachable {
+        exhausted_budgets: vec!["shop/db".into()],
+    };
+    let machine = ObservedMachine {
+        tenant,
+        ..mk_fixed("a")
+    };
     let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), vec![machine]);
     world.pass(usize::MAX);
     world.pass(usize::MAX);
     world.now += 3600;
     world.pass(usize::MAX);
     assert_eq!(world.state(), State::Stalled);
-    let stalled = world.seen().status.conditions.iter().find(|c| c.type_ == "Stalled").unwrap();
+    let stalled = world
+        .seen()
+        .status
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Stalled")
+        .unwrap();
     assert_eq!(stalled.reason, "PodDisruptionBudget");
 }
 
@@ -252,7 +349,9 @@ fn only_an_escalating_policy_forces_drains() {
         world.pass(usize::MAX);
         let actions = world.pass(usize::MAX);
         let force = actions.iter().find_map(|a| match a {
-            Action::Replace { force_after_seconds, .. } => Some(*force_after_seconds),
+            Action::Replace {
+                force_after_seconds, ..
+            } => Some(*force_after_seconds),
             _ => None,
         });
         assert_eq!(force, Some(expected));
@@ -274,11 +373,23 @@ fn completing_gives_the_empty_node_back() {
 
 #[test]
 fn a_machine_that_never_booted_is_restarted_without_a_tenant() {
-    let machine = ObservedMachine { guest: Guest::NotRunning, tenant: ObservedTenant::Unreachable, ..mk_fixed("a") };
+    let machine = ObservedMachine {
+        guest: Guest::NotRunning,
+        tenant: ObservedTenant::Unreachable,
+        ..mk_fixed("a")
+    };
     let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), vec![machine]);
     world.pass(usize::MAX);
-    assert!(world.pass(usize::MAX).iter().any(|a| matches!(a, Action::Restart { .. })));
-    assert_eq!(world.seen().status.progress[0].disposition, Disposition::RestartInPlace.as_str());
+    assert!(
+        world
+            .pass(usize::MAX)
+            .iter()
+            .any(|a| matches!(a, Action::Restart { .. }))
+    );
+    assert_eq!(
+        world.seen().status.progress[0].disposition,
+        Disposition::RestartInPlace.as_str()
+    );
 }
 
 proptest! {
@@ -306,7 +417,7 @@ proptest! {
             prop_assert!(clusters.values().all(|&n| n <= per_cluster));
             world.finish_one();
         }
-        prop_assert!(world.most <= per_node.min(3) as usize);
+        prop_assert!(i32::try_from(world.most).unwrap() <= per_node.min(3));
         prop_assert_eq!(world.left.len(), count);
         prop_assert_eq!(world.state(), State::InMaintenance);
         prop_assert!(world.pass(usize::MAX).is_empty(), "a fixed point");

@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
-use sha2::{Digest, Sha256};
 use steading_infra::{
     apply::{self, FieldManager},
     crd::{
@@ -19,7 +18,7 @@ use super::act::cancel_mark;
 use crate::{
     context::Context,
     error::Error,
-    plan::{evacuation::MachineKey, maintenance::State},
+    plan::{digest::short_digest, evacuation::MachineKey, maintenance::State},
 };
 
 /// Makes a maintenance for each drained infra node that has none, and takes back marks that mean nothing any more; whether there is
@@ -28,8 +27,13 @@ pub(super) async fn drains(context: &Context) -> Result<bool, Error> {
     let mut marked: BTreeMap<String, Vec<MachineKey>> = BTreeMap::new();
     for vmi in context.observed.vmis.all() {
         let Some(status) = &vmi.status else { continue };
-        let Some(mark) = status.evacuation_node_name.as_ref().filter(|name| !name.is_empty()) else { continue };
-        let key = MachineKey { namespace: vmi.namespace().unwrap_or_default(), machine: vmi.name_any() };
+        let Some(mark) = status.evacuation_node_name.as_ref().filter(|name| !name.is_empty()) else {
+            continue;
+        };
+        let key = MachineKey {
+            namespace: vmi.namespace().unwrap_or_default(),
+            machine: vmi.name_any(),
+        };
         if context.observed.vms.get(&key.namespace, &key.machine).is_none() {
             continue;
         }
@@ -46,7 +50,10 @@ pub(super) async fn drains(context: &Context) -> Result<bool, Error> {
         .all()
         .iter()
         .filter(|one| !State::of(&one.status.clone().unwrap_or_default()).is_final())
-        .filter(|one| one.spec.desired_state != MaintenanceDesire::Planned || one.status.as_ref().is_some_and(|s| s.start_time.is_some()))
+        .filter(|one| {
+            one.spec.desired_state != MaintenanceDesire::Planned
+                || one.status.as_ref().is_some_and(|s| s.start_time.is_some())
+        })
         .map(|one| one.spec.infra_node.clone())
         .collect();
     let mut found = false;
@@ -54,7 +61,11 @@ pub(super) async fn drains(context: &Context) -> Result<bool, Error> {
         found = true;
         // The indexes may lag behind each other; the node itself says whether the admin still wants it empty.
         let fresh = optional(context.all::<Node>().get(&node).await)?;
-        let cordoned = fresh.as_ref().and_then(|node| node.spec.as_ref()).and_then(|spec| spec.unschedulable).unwrap_or(false);
+        let cordoned = fresh
+            .as_ref()
+            .and_then(|node| node.spec.as_ref())
+            .and_then(|spec| spec.unschedulable)
+            .unwrap_or(false);
         if cordoned {
             begin(context, &node).await?;
             continue;
@@ -84,8 +95,12 @@ async fn begin(context: &Context, node: &str) -> Result<(), Error> {
         ..MaintenanceSpec::default()
     };
     let mut object = Maintenance::new(&name, spec);
-    object.labels_mut().insert(labels::MANAGED_BY.into(), labels::MANAGED_BY_STEADING.into());
-    object.annotations_mut().insert(labels::DRAIN_DETECTED.into(), context.clock.now().to_string());
+    object
+        .labels_mut()
+        .insert(labels::MANAGED_BY.into(), labels::MANAGED_BY_STEADING.into());
+    object
+        .annotations_mut()
+        .insert(labels::DRAIN_DETECTED.into(), context.clock.now().to_string());
     object.finalizers_mut().push(labels::MAINTENANCE_FINALIZER.into());
     match apply::create(&api, FieldManager::Lifecycle, &object).await {
         Ok(_) => {
@@ -94,7 +109,10 @@ async fn begin(context: &Context, node: &str) -> Result<(), Error> {
         }
         Err(InfraError::AlreadyExists(_)) => {
             let old = optional(api.get(&name).await)?;
-            let over = old.as_ref().is_some_and(|one| State::of(&one.status.clone().unwrap_or_default()).is_final());
+            let over = old.as_ref().is_some_and(|one| {
+                one.annotations().contains_key(labels::DRAIN_DETECTED)
+                    && State::of(&one.status.clone().unwrap_or_default()).is_final()
+            });
             if over {
                 apply::remove_finalizer(&api, FieldManager::Lifecycle, &name, labels::MAINTENANCE_FINALIZER).await?;
                 apply::delete(&api, &name, None).await?;
@@ -105,16 +123,24 @@ async fn begin(context: &Context, node: &str) -> Result<(), Error> {
     }
 }
 
-/// `drain-<node>`, or a shortened node name with a digest if that is not an id.
+/// `eviction-<node>`, or a shortened node name with a digest if that is not an id.
 fn name_of(node: &str) -> String {
-    let plain = node.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if plain && node.len() <= 22 && !node.contains("--") && !node.ends_with('-') && !node.starts_with('-') {
-        return format!("drain-{node}");
+    let plain = node
+        .chars()
+        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    if plain && node.len() <= 19 && !node.contains("--") && !node.ends_with('-') && !node.starts_with('-') {
+        return format!("eviction-{node}");
     }
-    let digest = Sha256::digest(node.as_bytes());
-    let suffix: String = digest.iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let kept: String = node.split('.').next().unwrap_or_default().chars().filter(char::is_ascii_alphanumeric).take(12).collect();
-    format!("drain-{}-{suffix}", kept.to_ascii_lowercase())
+    let suffix = short_digest(node, 4);
+    let kept: String = node
+        .split('.')
+        .next()
+        .unwrap_or_default()
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .take(10)
+        .collect();
+    format!("eviction-{}-{suffix}", kept.to_ascii_lowercase())
 }
 
 #[cfg(test)]
@@ -125,8 +151,14 @@ mod tests {
 
     #[test]
     fn the_maintenance_of_every_node_name_has_a_valid_id() {
-        assert_eq!(name_of("infra-1"), "drain-infra-1");
-        for node in ["infra-1", "rack1.dc2.example.com", "a-very-long-node-name-of-a-machine", "ip-10-0-0-1.ec2", "x--y"] {
+        assert_eq!(name_of("infra-1"), "eviction-infra-1");
+        for node in [
+            "infra-1",
+            "rack1.dc2.example.com",
+            "a-very-long-node-name-of-a-machine",
+            "ip-10-0-0-1.ec2",
+            "x--y",
+        ] {
             let name = format!("maintenances/{}", name_of(node));
             assert!(name.parse::<MaintenanceName>().is_ok(), "{name}");
         }
