@@ -178,7 +178,12 @@ impl Kinds {
         let wanted = SHORT_FORMS.iter().find(|(s, _)| s.eq_ignore_ascii_case(typed)).map_or(typed, |(_, kind)| kind);
         self.kinds
             .iter()
-            .find(|k| k.name.eq_ignore_ascii_case(wanted) || k.collection.eq_ignore_ascii_case(wanted))
+            .find(|k| {
+                let plural_of_short = wanted.strip_suffix('s').and_then(|w| SHORT_FORMS.iter().find(|(s, _)| s.eq_ignore_ascii_case(w)));
+                k.name.eq_ignore_ascii_case(wanted)
+                    || k.collection.eq_ignore_ascii_case(wanted)
+                    || plural_of_short.is_some_and(|(_, kind)| k.name == *kind)
+            })
             .ok_or_else(|| {
                 let known: Vec<_> = self.kinds.iter().map(|k| k.collection.as_str()).collect();
                 format!("there is no kind {typed:?}; the kinds are {}", known.join(", "))

@@ -25,7 +25,7 @@ async fn a_pool_lives_over_rest() {
     assert_eq!((scaled.status, scaled.body["replicas"].as_i64()), (200, Some(3)));
     wait_pool(&rest, "web", 3).await.expect("3 machines");
 
-    let deleted = rest.send("DELETE", &format!("{POOLS}/web"), &[], None).await.expect("a reply");
+    let deleted = rest.send("DELETE", &format!("{POOLS}/web?force=true"), &[], None).await.expect("a reply");
     assert_eq!(deleted.status, 200, "{}", deleted.body);
     wait::until("the pool is gone", async || {
         Ok((rest.get(&format!("{POOLS}/web")).await?.status == 404).then_some(()))
