@@ -22,7 +22,13 @@ pub struct Cli {
 #[derive(Debug, Clone, Args)]
 pub struct Global {
     /// Address of the gateway, or of one service.
-    #[arg(long, global = true, env = "STEADING_SERVER", default_value = "http://127.0.0.1:8080", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        env = "STEADING_SERVER",
+        default_value = "http://127.0.0.1:8080",
+        value_name = "URL"
+    )]
     pub server: String,
     /// Project id, where a name is not given in full.
     #[arg(long, short = 'p', global = true, env = "STEADING_PROJECT", value_name = "ID")]
@@ -38,7 +44,10 @@ pub struct Global {
 impl Global {
     /// The parents that flags and environment give.
     pub fn scope(&self) -> Scope {
-        Scope { project: self.project.clone(), cluster: self.cluster.clone() }
+        Scope {
+            project: self.project.clone(),
+            cluster: self.cluster.clone(),
+        }
     }
 }
 

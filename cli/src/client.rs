@@ -37,13 +37,23 @@ impl Client {
     /// # Errors
     /// [`CallError::Address`] when `server` is not an `http://` or `https://` address.
     pub fn new(server: &str) -> Result<Self, CallError> {
-        let url = if server.contains("://") { server.to_owned() } else { format!("http://{server}") };
+        let url = if server.contains("://") {
+            server.to_owned()
+        } else {
+            format!("http://{server}")
+        };
         let endpoint = Endpoint::from_shared(url.clone())
-            .map_err(|source| CallError::Address { server: server.to_owned(), reason: source.to_string() })?
+            .map_err(|source| CallError::Address {
+                server: server.to_owned(),
+                reason: source.to_string(),
+            })?
             .connect_timeout(CONNECT_TIMEOUT)
             .http2_keep_alive_interval(Duration::from_secs(20))
             .tcp_nodelay(true);
-        Ok(Self { channel: endpoint.connect_lazy(), server: url })
+        Ok(Self {
+            channel: endpoint.connect_lazy(),
+            server: url,
+        })
     }
 
     /// The channel below, for generated clients.
@@ -61,7 +71,13 @@ impl Client {
         let mut grpc = self.grpc();
         grpc.ready().await.map_err(|source| self.unreachable(&source))?;
         let reply = grpc
-            .unary(request, path_of(method)?, DynamicCodec { output: method.output() })
+            .unary(
+                request,
+                path_of(method)?,
+                DynamicCodec {
+                    output: method.output(),
+                },
+            )
             .await
             .map_err(|status| self.rpc_error(status))?;
         encode_json(reply.get_ref())
@@ -80,7 +96,13 @@ impl Client {
         let mut grpc = self.grpc();
         grpc.ready().await.map_err(|source| self.unreachable(&source))?;
         let reply = grpc
-            .server_streaming(request, path_of(method)?, DynamicCodec { output: method.output() })
+            .server_streaming(
+                request,
+                path_of(method)?,
+                DynamicCodec {
+                    output: method.output(),
+                },
+            )
             .await
             .map_err(|status| self.rpc_error(status))?;
         let this = self.clone();
@@ -95,16 +117,20 @@ impl Client {
     }
 
     fn unreachable(&self, source: &dyn fmt::Display) -> CallError {
-        CallError::Unreachable { server: self.server.clone(), reason: source.to_string() }
+        CallError::Unreachable {
+            server: self.server.clone(),
+            reason: source.to_string(),
+        }
     }
 
     /// A transport failure and a refusal both arrive as a status; only the former has a source.
     fn rpc_error(&self, status: Status) -> CallError {
         let source = std::error::Error::source(&status).map(ToString::to_string);
         match source {
-            Some(reason) if status.code() == Code::Unavailable => {
-                CallError::Unreachable { server: self.server.clone(), reason }
-            }
+            Some(reason) if status.code() == Code::Unavailable => CallError::Unreachable {
+                server: self.server.clone(),
+                reason,
+            },
             _ => CallError::Rpc(Box::new(status)),
         }
     }
@@ -115,26 +141,32 @@ impl Client {
 /// # Errors
 /// When the embedded descriptor set cannot be read, which is a fault of the build.
 pub fn contracts() -> Result<DescriptorPool, CallError> {
-    DescriptorPool::decode(steading_api::FILE_DESCRIPTOR_SET)
-        .map_err(|source| CallError::Contracts { reason: source.to_string() })
+    DescriptorPool::decode(steading_api::FILE_DESCRIPTOR_SET).map_err(|source| CallError::Contracts {
+        reason: source.to_string(),
+    })
 }
 
 fn path_of(method: &MethodDescriptor) -> Result<http::uri::PathAndQuery, CallError> {
     let path = format!("/{}/{}", method.parent_service().full_name(), method.name());
-    path.parse().map_err(|_| CallError::Contracts { reason: format!("{path} is not a path") })
+    path.parse().map_err(|_| CallError::Contracts {
+        reason: format!("{path} is not a path"),
+    })
 }
 
 fn decode_json(descriptor: MessageDescriptor, json: Value) -> Result<DynamicMessage, CallError> {
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    DynamicMessage::deserialize_with_options(descriptor, json, &options)
-        .map_err(|source| CallError::Request { reason: source.to_string() })
+    DynamicMessage::deserialize_with_options(descriptor, json, &options).map_err(|source| CallError::Request {
+        reason: source.to_string(),
+    })
 }
 
 fn encode_json(message: &DynamicMessage) -> Result<Value, CallError> {
     let options = SerializeOptions::new().skip_default_fields(true);
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .map_err(|source| CallError::Contracts { reason: source.to_string() })
+        .map_err(|source| CallError::Contracts {
+            reason: source.to_string(),
+        })
 }
 
 /// Why a call did not give a result.
@@ -206,14 +238,32 @@ fn describe_status(status: &Status) -> String {
         Some(info) => text.push_str(&format!(" ({code}, {})", info.reason)),
         None => text.push_str(&format!(" ({code})")),
     }
-    for violation in details.bad_request().map(|b| b.field_violations.as_slice()).unwrap_or_default() {
+    for violation in details
+        .bad_request()
+        .map(|b| b.field_violations.as_slice())
+        .unwrap_or_default()
+    {
         text.push_str(&format!("\n  field {}: {}", violation.field, violation.description));
     }
-    for violation in details.precondition_failure().map(|p| p.violations.as_slice()).unwrap_or_default() {
-        text.push_str(&format!("\n  {} {}: {}", violation.r#type, violation.subject, violation.description));
+    for violation in details
+        .precondition_failure()
+        .map(|p| p.violations.as_slice())
+        .unwrap_or_default()
+    {
+        text.push_str(&format!(
+            "\n  {} {}: {}",
+            violation.r#type, violation.subject, violation.description
+        ));
     }
-    for violation in details.quota_failure().map(|q| q.violations.as_slice()).unwrap_or_default() {
-        text.push_str(&format!("\n  quota of {}: {}", violation.subject, violation.description));
+    for violation in details
+        .quota_failure()
+        .map(|q| q.violations.as_slice())
+        .unwrap_or_default()
+    {
+        text.push_str(&format!(
+            "\n  quota of {}: {}",
+            violation.subject, violation.description
+        ));
     }
     text
 }
@@ -246,7 +296,9 @@ impl Codec for DynamicCodec {
     }
 
     fn decoder(&mut self) -> Self::Decoder {
-        DynamicDecoder { output: self.output.clone() }
+        DynamicDecoder {
+            output: self.output.clone(),
+        }
     }
 }
 
@@ -270,7 +322,9 @@ impl Decoder for DynamicDecoder {
     type Error = Status;
 
     fn decode(&mut self, src: &mut DecodeBuf<'_>) -> Result<Option<Self::Item>, Status> {
-        DynamicMessage::decode(self.output.clone(), src).map(Some).map_err(|e| malformed(&e))
+        DynamicMessage::decode(self.output.clone(), src)
+            .map(Some)
+            .map_err(|e| malformed(&e))
     }
 }
 
@@ -292,8 +346,9 @@ mod tests {
     #[test]
     fn a_refusal_names_its_reason_and_fields() {
         use steading_api::{error::RpcError, types::v1::ErrorReason};
-        let status: Status =
-            RpcError::new(ErrorReason::InvalidField, "bad pool").with_field("machine_pool.replicas", "negative").into();
+        let status: Status = RpcError::new(ErrorReason::InvalidField, "bad pool")
+            .with_field("machine_pool.replicas", "negative")
+            .into();
         assert_eq!(
             CallError::Rpc(Box::new(status)).to_string(),
             "bad pool (INVALID_ARGUMENT, INVALID_FIELD)\n  field machine_pool.replicas: negative"

@@ -38,7 +38,11 @@ impl Context {
     /// When the server's address is not one.
     pub fn new(global: Global) -> anyhow::Result<Self> {
         let kinds = Kinds::from_contracts(&contracts()?);
-        Ok(Self { client: Client::new(&global.server)?, kinds, global })
+        Ok(Self {
+            client: Client::new(&global.server)?,
+            kinds,
+            global,
+        })
     }
 
     /// The form of results.
@@ -59,7 +63,8 @@ impl Context {
     /// # Errors
     /// Says what is missing.
     pub fn name(&self, kind: &Kind, typed: &str) -> anyhow::Result<String> {
-        kind.complete_name(typed, &self.global.scope()).map_err(|message| anyhow!(message))
+        kind.complete_name(typed, &self.global.scope())
+            .map_err(|message| anyhow!(message))
     }
 
     /// Reads one resource.

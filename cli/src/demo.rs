@@ -28,12 +28,23 @@ use crate::{
 /// When the stack cannot be started or a step cannot be done at all; a failed check is told by the exit code.
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let report = Report::new(args.json);
-    report.step("start", "starting a simulated infra cluster, four services and the gateway");
+    report.step(
+        "start",
+        "starting a simulated infra cluster, four services and the gateway",
+    );
     let simulation = crate::stack::simulation(&args.simulation);
-    let stack = Stack::start(StackConfig { infra: Infra::Simulated(simulation), ..StackConfig::default() }).await?;
+    let stack = Stack::start(StackConfig {
+        infra: Infra::Simulated(simulation),
+        ..StackConfig::default()
+    })
+    .await?;
     report.done(&format!("gateway on {}", stack.gateway_url()));
 
-    let pace = if args.fast || args.json { Pace::Fast } else { Pace::Readable };
+    let pace = if args.fast || args.json {
+        Pace::Fast
+    } else {
+        Pace::Readable
+    };
     let outcome = flow::run(&stack.gateway_url(), &report, pace).await;
     if let Some(counts) = stack.request_counts() {
         report.figures("infra API requests", &counts);
@@ -43,7 +54,10 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         Err(error) => report.failure(error),
     };
     if args.keep {
-        report.note(&format!("still running: STEADING_SERVER={} steading get machines -p demo -c prod; Ctrl-C ends it", stack.gateway_url()));
+        report.note(&format!(
+            "still running: STEADING_SERVER={} steading get machines -p demo -c prod; Ctrl-C ends it",
+            stack.gateway_url()
+        ));
         tokio::signal::ctrl_c().await?;
     }
     stack.stop().await;

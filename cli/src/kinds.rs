@@ -62,10 +62,15 @@ impl Kind {
         if typed.contains('/') {
             return match self.patterns.iter().any(|p| matches_pattern(p, typed)) {
                 true => Ok(typed.to_owned()),
-                false => Err(format!("{typed:?} is not the name of a {}: {}", self.name, self.forms())),
+                false => Err(format!(
+                    "{typed:?} is not the name of a {}: {}",
+                    self.name,
+                    self.forms()
+                )),
             };
         }
-        self.in_scope(scope).map(|parent| join(&parent, &format!("{}/{typed}", self.collection)))
+        self.in_scope(scope)
+            .map(|parent| join(&parent, &format!("{}/{typed}", self.collection)))
     }
 
     /// The parent in whose collection to list: what was typed, or what `scope` says.
@@ -75,7 +80,11 @@ impl Kind {
     pub fn complete_parent(&self, typed: Option<&str>, scope: &Scope) -> Result<String, String> {
         match typed {
             Some(typed) if self.patterns.iter().any(|p| matches_pattern(parent_of(p), typed)) => Ok(typed.to_owned()),
-            Some(typed) => Err(format!("{typed:?} cannot be the parent of {}: {}", self.collection, self.forms())),
+            Some(typed) => Err(format!(
+                "{typed:?} cannot be the parent of {}: {}",
+                self.collection,
+                self.forms()
+            )),
             None => self.in_scope(scope),
         }
     }
@@ -90,7 +99,11 @@ impl Kind {
             }
         }
         let what = missing.unwrap_or("--project");
-        Err(format!("{} live below a parent: say {what}, or give the full name ({})", self.collection, self.forms()))
+        Err(format!(
+            "{} live below a parent: say {what}, or give the full name ({})",
+            self.collection,
+            self.forms()
+        ))
     }
 
     fn forms(&self) -> String {
@@ -139,7 +152,9 @@ impl Kinds {
                 let resource = get.output();
                 let name = resource.name().to_owned();
                 let patterns = name_patterns(&get);
-                let Some(collection) = patterns.first().and_then(|p| collection_of(p)) else { continue };
+                let Some(collection) = patterns.first().and_then(|p| collection_of(p)) else {
+                    continue;
+                };
                 if get.name() != format!("Get{name}") {
                     continue;
                 }
@@ -175,11 +190,16 @@ impl Kinds {
     /// # Errors
     /// A sentence that names the kinds there are.
     pub fn find(&self, typed: &str) -> Result<&Kind, String> {
-        let wanted = SHORT_FORMS.iter().find(|(s, _)| s.eq_ignore_ascii_case(typed)).map_or(typed, |(_, kind)| kind);
+        let wanted = SHORT_FORMS
+            .iter()
+            .find(|(s, _)| s.eq_ignore_ascii_case(typed))
+            .map_or(typed, |(_, kind)| kind);
         self.kinds
             .iter()
             .find(|k| {
-                let plural_of_short = wanted.strip_suffix('s').and_then(|w| SHORT_FORMS.iter().find(|(s, _)| s.eq_ignore_ascii_case(w)));
+                let plural_of_short = wanted
+                    .strip_suffix('s')
+                    .and_then(|w| SHORT_FORMS.iter().find(|(s, _)| s.eq_ignore_ascii_case(w)));
                 k.name.eq_ignore_ascii_case(wanted)
                     || k.collection.eq_ignore_ascii_case(wanted)
                     || plural_of_short.is_some_and(|(_, kind)| k.name == *kind)
@@ -192,7 +212,9 @@ impl Kinds {
 
     /// The kind of a full resource name.
     pub fn of_name(&self, name: &str) -> Option<&Kind> {
-        self.kinds.iter().find(|k| k.patterns.iter().any(|p| matches_pattern(p, name)))
+        self.kinds
+            .iter()
+            .find(|k| k.patterns.iter().any(|p| matches_pattern(p, name)))
     }
 }
 
@@ -209,7 +231,11 @@ pub fn id_of(name: &str) -> &str {
 }
 
 fn join(parent: &str, rest: &str) -> String {
-    if parent.is_empty() { rest.to_owned() } else { format!("{parent}/{rest}") }
+    if parent.is_empty() {
+        rest.to_owned()
+    } else {
+        format!("{parent}/{rest}")
+    }
 }
 
 fn collection_of(pattern: &str) -> Option<String> {
@@ -247,7 +273,9 @@ fn name_patterns(method: &MethodDescriptor) -> Vec<String> {
 
 fn http_paths(method: &MethodDescriptor) -> Vec<String> {
     let options = method.options();
-    let Some(extension) = method.parent_pool().get_extension_by_name("google.api.http") else { return Vec::new() };
+    let Some(extension) = method.parent_pool().get_extension_by_name("google.api.http") else {
+        return Vec::new();
+    };
     let rule = options.get_extension(&extension);
     let mut paths = Vec::new();
     if let Value::Message(rule) = rule.as_ref() {
@@ -262,7 +290,9 @@ fn http_paths(method: &MethodDescriptor) -> Vec<String> {
 }
 
 fn get_path(rule: &DynamicMessage) -> Option<String> {
-    rule.get_field_by_name("get").and_then(|v| v.as_str().map(ToOwned::to_owned)).filter(|p| !p.is_empty())
+    rule.get_field_by_name("get")
+        .and_then(|v| v.as_str().map(ToOwned::to_owned))
+        .filter(|p| !p.is_empty())
 }
 
 #[cfg(test)]
@@ -277,7 +307,10 @@ mod tests {
 
     #[test]
     fn scope_fills_what_it_can_and_names_what_is_missing() {
-        let scope = Scope { project: Some("demo".into()), cluster: None };
+        let scope = Scope {
+            project: Some("demo".into()),
+            cluster: None,
+        };
         assert_eq!(scope.fill("projects/*"), Ok("projects/demo".into()));
         assert_eq!(scope.fill("projects/*/clusters/*"), Err("--cluster"));
     }

@@ -36,7 +36,10 @@ pub fn print_resources(kind: &Kind, resources: &[Value], format: Format) -> anyh
         Format::Json => println!("{}", serde_json::to_string_pretty(resources)?),
         Format::Yaml => {
             for resource in resources {
-                println!("---\n{}", serde_saphyr::to_string(&as_document(kind, resource))?.trim_end());
+                println!(
+                    "---\n{}",
+                    serde_saphyr::to_string(&as_document(kind, resource))?.trim_end()
+                );
             }
         }
     }

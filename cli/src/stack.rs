@@ -64,7 +64,11 @@ pub struct StackConfig {
 
 impl Default for StackConfig {
     fn default() -> Self {
-        Self { listen: loopback(0), infra: Infra::Simulated(SimConfig::default()), write_kubeconfig: None }
+        Self {
+            listen: loopback(0),
+            infra: Infra::Simulated(SimConfig::default()),
+            write_kubeconfig: None,
+        }
     }
 }
 
@@ -89,7 +93,7 @@ impl Stack {
     /// When a port cannot be bound, the infra cluster cannot be reached, or a part does not get ready.
     pub async fn start(config: StackConfig) -> anyhow::Result<Self> {
         let (sim, kubeconfig, directory) = infra(&config).await?;
-        let launch = Launch::new(&sim, &kubeconfig);
+        let launch = Launch::new(sim.as_ref(), &kubeconfig);
         let client = launch.client("steading-install").await?;
         install::install_crds(&client, FieldManager::Lifecycle, INSTALL_DEADLINE)
             .await
@@ -98,17 +102,29 @@ impl Stack {
 
         let mut listeners = BTreeMap::new();
         for part in Part::ALL {
-            let address = if part == Part::Gateway { config.listen } else { loopback(0) };
+            let address = if part == Part::Gateway {
+                config.listen
+            } else {
+                loopback(0)
+            };
             listeners.insert(part, bind(address).await?);
         }
-        let addresses =
-            listeners.iter().map(|(part, l)| Ok((*part, l.local_addr()?))).collect::<std::io::Result<_>>()?;
+        let addresses = listeners
+            .iter()
+            .map(|(part, l)| Ok((*part, l.local_addr()?)))
+            .collect::<std::io::Result<_>>()?;
         let launch = launch.with_addresses(addresses);
         let mut parts = BTreeMap::new();
         for (part, listener) in listeners {
             parts.insert(part, launch.launch(part, listener).await?);
         }
-        let mut stack = Self { launch, parts, sim, kubeconfig, _directory: directory };
+        let mut stack = Self {
+            launch,
+            parts,
+            sim,
+            kubeconfig,
+            _directory: directory,
+        };
         stack.wait_ready().await?;
         Ok(stack)
     }
@@ -157,7 +173,9 @@ impl Stack {
         let counts = self.sim.as_ref()?.requests();
         let mut by_agent: BTreeMap<String, u64> = BTreeMap::new();
         for (key, count) in counts.snapshot() {
-            *by_agent.entry(key.user_agent.split('/').next().unwrap_or_default().to_owned()).or_default() += count;
+            *by_agent
+                .entry(key.user_agent.split('/').next().unwrap_or_default().to_owned())
+                .or_default() += count;
         }
         Some(json!(by_agent))
     }
@@ -194,7 +212,11 @@ impl Stack {
                     return Err(error.context(format!("{part} did not start")));
                 }
                 if tokio::time::Instant::now() > deadline {
-                    bail!("{part} is not ready after {}s: {}", READY_DEADLINE.as_secs(), running.waits_for());
+                    bail!(
+                        "{part} is not ready after {}s: {}",
+                        READY_DEADLINE.as_secs(),
+                        running.waits_for()
+                    );
                 }
                 tokio::time::sleep(LOOK_EVERY).await;
             }
@@ -207,7 +229,9 @@ async fn infra(config: &StackConfig) -> anyhow::Result<(Option<Sim>, PathBuf, Op
     match &config.infra {
         Infra::Kubeconfig(path) => Ok((None, path.clone(), None)),
         Infra::Simulated(simulation) => {
-            let sim = Sim::start(simulation.clone()).await.context("the simulation does not start")?;
+            let sim = Sim::start(simulation.clone())
+                .await
+                .context("the simulation does not start")?;
             let (path, directory) = match &config.write_kubeconfig {
                 Some(path) => (path.clone(), None),
                 None => {
@@ -249,5 +273,10 @@ async fn bind_again(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListen
 
 /// The simulation that arguments describe.
 pub fn simulation(args: &crate::args::SimulationArgs) -> SimConfig {
-    SimConfig { infra_nodes: args.infra_nodes, zones: args.zones, seed: args.seed, ..SimConfig::default() }
+    SimConfig {
+        infra_nodes: args.infra_nodes,
+        zones: args.zones,
+        seed: args.seed,
+        ..SimConfig::default()
+    }
 }

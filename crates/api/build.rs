@@ -28,7 +28,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         .include_file("steading.rs")
         .compile_well_known_types(false)
-        .type_attribute(".", "#[allow(missing_docs, reason = \"packages and oneofs carry no comment of their own\")]")
+        .type_attribute(
+            ".",
+            "#[allow(missing_docs, reason = \"packages and oneofs carry no comment of their own\")]",
+        )
         .compile_fds(set)?;
     Ok(())
 }

@@ -33,38 +33,62 @@ pub struct Reply {
 impl Reply {
     /// The `reason` of the error's ErrorInfo.
     pub fn reason(&self) -> &str {
-        self.details().find_map(|d| d.get("reason")?.as_str()).unwrap_or_default()
+        self.details()
+            .find_map(|d| d.get("reason")?.as_str())
+            .unwrap_or_default()
     }
 
     /// The field paths that the error's BadRequest names.
     pub fn fields(&self) -> Vec<String> {
-        let violations = self.details().filter_map(|d| d.get("fieldViolations")?.as_array()).flatten();
-        violations.filter_map(|v| v.get("field")?.as_str().map(ToOwned::to_owned)).collect()
+        let violations = self
+            .details()
+            .filter_map(|d| d.get("fieldViolations")?.as_array())
+            .flatten();
+        violations
+            .filter_map(|v| v.get("field")?.as_str().map(ToOwned::to_owned))
+            .collect()
     }
 
     fn details(&self) -> impl Iterator<Item = &Value> {
-        self.body.pointer("/error/details").and_then(Value::as_array).into_iter().flatten()
+        self.body
+            .pointer("/error/details")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
     }
 }
 
 impl Rest {
     /// A client of the gateway at `server`.
     pub fn new(server: SocketAddr) -> Self {
-        Self { client: Client::builder(TokioExecutor::new()).build_http(), server }
+        Self {
+            client: Client::builder(TokioExecutor::new()).build_http(),
+            server,
+        }
     }
 
     /// Sends a request with these headers and reads the reply to its end.
     ///
     /// # Errors
     /// When there is no reply; an error status is a reply.
-    pub async fn send(&self, method: &str, path: &str, headers: &[(&str, &str)], body: Option<&Value>) -> anyhow::Result<Reply> {
+    pub async fn send(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: Option<&Value>,
+    ) -> anyhow::Result<Reply> {
         let body = body.map(|b| Bytes::from(b.to_string())).unwrap_or_default();
         let response = self.open(method, path, headers, body).await?;
         let (parts, body) = response.into_parts();
         let bytes = body.collect().await?.to_bytes();
         let body = serde_json::from_slice(&bytes)
             .unwrap_or_else(|_| Value::String(String::from_utf8_lossy(&bytes).into_owned()));
-        Ok(Reply { status: parts.status.as_u16(), headers: parts.headers, body })
+        Ok(Reply {
+            status: parts.status.as_u16(),
+            headers: parts.headers,
+            body,
+        })
     }
 
     /// GET.
@@ -80,7 +104,8 @@ impl Rest {
     /// # Errors
     /// As [`Rest::send`].
     pub async fn post(&self, path: &str, body: &Value) -> anyhow::Result<Reply> {
-        self.send("POST", path, &[("content-type", "application/json")], Some(body)).await
+        self.send("POST", path, &[("content-type", "application/json")], Some(body))
+            .await
     }
 
     /// POST of something that must be accepted.
@@ -100,12 +125,21 @@ impl Rest {
     /// # Errors
     /// When it is not one.
     pub async fn events(&self, path: &str) -> anyhow::Result<Events> {
-        let response = self.open("GET", path, &[("accept", "text/event-stream")], Bytes::new()).await?;
-        let content_type = response.headers().get("content-type").and_then(|v| v.to_str().ok()).unwrap_or_default();
+        let response = self
+            .open("GET", path, &[("accept", "text/event-stream")], Bytes::new())
+            .await?;
+        let content_type = response
+            .headers()
+            .get("content-type")
+            .and_then(|v| v.to_str().ok())
+            .unwrap_or_default();
         if !content_type.starts_with("text/event-stream") {
             bail!("GET {path}: {} {content_type:?}", response.status());
         }
-        Ok(Events { body: response.into_body(), text: String::new() })
+        Ok(Events {
+            body: response.into_body(),
+            text: String::new(),
+        })
     }
 
     /// Sends a request and returns with its head.
@@ -119,11 +153,16 @@ impl Rest {
         headers: &[(&str, &str)],
         body: Bytes,
     ) -> anyhow::Result<Response<Incoming>> {
-        let mut request = Request::builder().method(method).uri(format!("http://{}{path}", self.server));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(format!("http://{}{path}", self.server));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        self.client.request(request.body(Full::new(body))?).await.with_context(|| format!("{method} {path}"))
+        self.client
+            .request(request.body(Full::new(body))?)
+            .await
+            .with_context(|| format!("{method} {path}"))
     }
 }
 
@@ -141,16 +180,23 @@ impl Events {
     pub async fn next(&mut self) -> anyhow::Result<Option<Value>> {
         loop {
             while let Some((event, rest)) = self.text.split_once("\n\n") {
-                let data: String = event.lines().filter_map(|l| l.strip_prefix("data:")).map(str::trim).collect();
+                let data: String = event
+                    .lines()
+                    .filter_map(|l| l.strip_prefix("data:"))
+                    .map(str::trim)
+                    .collect();
                 let rest = rest.to_owned();
                 self.text = rest;
                 if !data.is_empty() {
                     return Ok(Some(serde_json::from_str(&data)?));
                 }
             }
-            let Some(frame) = self.body.frame().await else { return Ok(None) };
+            let Some(frame) = self.body.frame().await else {
+                return Ok(None);
+            };
             if let Ok(data) = frame?.into_data() {
-                self.text.push_str(&String::from_utf8_lossy(&data).replace("\r\n", "\n"));
+                self.text
+                    .push_str(&String::from_utf8_lossy(&data).replace("\r\n", "\n"));
             }
         }
     }

@@ -10,8 +10,17 @@ use crate::{http::Rest, wait};
 /// # Errors
 /// When it does not start.
 pub async fn start(seed: u64) -> anyhow::Result<Stack> {
-    let simulation = SimConfig { infra_nodes: 3, zones: 3, seed, ..SimConfig::default() };
-    Stack::start(StackConfig { infra: Infra::Simulated(simulation), ..StackConfig::default() }).await
+    let simulation = SimConfig {
+        infra_nodes: 3,
+        zones: 3,
+        seed,
+        ..SimConfig::default()
+    };
+    Stack::start(StackConfig {
+        infra: Infra::Simulated(simulation),
+        ..StackConfig::default()
+    })
+    .await
 }
 
 /// The collection of the machine pools that [`make_cluster`] makes room for.
@@ -32,8 +41,13 @@ pub async fn make_cluster(rest: &Rest) -> anyhow::Result<()> {
             "accessMode": "ACCESS_MODE_READ_WRITE_MANY", "volumeMode": "VOLUME_MODE_BLOCK",
         },
     });
-    rest.create("/v1/projects/acme/machineTemplates?machineTemplateId=general", &template).await?;
-    rest.create("/v1/projects/acme/clusters?clusterId=prod", &json!({ "external": {} })).await?;
+    rest.create(
+        "/v1/projects/acme/machineTemplates?machineTemplateId=general",
+        &template,
+    )
+    .await?;
+    rest.create("/v1/projects/acme/clusters?clusterId=prod", &json!({ "external": {} }))
+        .await?;
     wait_state(rest, "/v1/projects/acme/clusters/prod", "STATE_RUNNING").await?;
     Ok(())
 }

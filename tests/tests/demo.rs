@@ -1,4 +1,10 @@
 //! The demo's flow with every seed, and with services that die on the way: always the same end.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 use std::time::Duration;
 

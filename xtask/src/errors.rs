@@ -12,13 +12,8 @@ const DOCS: &str = "docs/errors.md";
 /// Compares the enum with the document.
 pub(crate) fn check() -> Result<()> {
     let root = root()?;
-    let read = |path: &str| {
-        fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"))
-    };
-    let faults = compare(
-        &reasons_in_proto(&read(PROTO)?),
-        &reasons_in_docs(&read(DOCS)?),
-    );
+    let read = |path: &str| fs::read_to_string(root.join(path)).with_context(|| format!("cannot read {path}"));
+    let faults = compare(&reasons_in_proto(&read(PROTO)?), &reasons_in_docs(&read(DOCS)?));
     for fault in &faults {
         println!("    {fault}");
     }
@@ -75,9 +70,6 @@ mod tests {
         let docs = reasons_in_docs("# Errors\n\n## `A_B`\n\ntext C\n\n## OLD\n");
         let faults = compare(&proto, &docs);
         assert_eq!(faults.len(), 2);
-        assert!(
-            faults.iter().any(|f| f.starts_with("C is not"))
-                && faults.iter().any(|f| f.starts_with("OLD in"))
-        );
+        assert!(faults.iter().any(|f| f.starts_with("C is not")) && faults.iter().any(|f| f.starts_with("OLD in")));
     }
 }

@@ -20,12 +20,7 @@ struct Rule {
 }
 
 const IO: &[&str] = &["tokio", "tonic", "hyper", "axum", "kube", "tower"];
-const SERVICE: &[&str] = &[
-    "steading-api",
-    "steading-infra",
-    "steading-model",
-    "steading-runtime",
-];
+const SERVICE: &[&str] = &["steading-api", "steading-infra", "steading-model", "steading-runtime"];
 
 const fn rule(name: &'static str, ours: &'static [&'static str]) -> Rule {
     Rule {

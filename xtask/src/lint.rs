@@ -14,22 +14,13 @@ use crate::{
 pub(crate) fn run() -> Result<()> {
     let mut steps = Steps::default();
     steps.step("formatting", || {
-        passed(succeed(&mut cargo(&[
-            "fmt", "--all", "--check", "--", "-l",
-        ])?))
+        passed(succeed(&mut cargo(&["fmt", "--all", "--check", "--", "-l"])?))
     });
     steps.step("layers", || passed(layers::run()));
     steps.step("documented errors", || passed(errors::check()));
     steps.step("contracts", contracts);
     steps.step("clippy", || {
-        let args = [
-            "clippy",
-            "--workspace",
-            "--all-targets",
-            "--",
-            "-D",
-            "warnings",
-        ];
+        let args = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];
         passed(succeed(&mut cargo(&args)?))
     });
     steps.finish()

@@ -12,10 +12,7 @@ use anyhow::{Context, Result, bail};
 /// Root of the repository.
 pub(crate) fn root() -> Result<PathBuf> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    Ok(here
-        .parent()
-        .context("xtask stands below the root")?
-        .to_owned())
+    Ok(here.parent().context("xtask stands below the root")?.to_owned())
 }
 
 /// The cargo that runs us, in the root.
@@ -29,9 +26,7 @@ pub(crate) fn cargo(args: &[&str]) -> Result<Command> {
 /// Runs a command with our output; an error unless it succeeds.
 pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
-    let status = command
-        .status()
-        .with_context(|| format!("cannot run {name}"))?;
+    let status = command.status().with_context(|| format!("cannot run {name}"))?;
     if !status.success() {
         bail!("{name} ended with {status}");
     }

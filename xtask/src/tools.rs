@@ -61,8 +61,7 @@ fn on_path(name: &str) -> Option<PathBuf> {
 fn install(package: &str) -> Result<()> {
     let venv = venv()?;
     if !venv.join("bin/pip").exists() {
-        succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            .context("a virtual environment")?;
+        succeed(Command::new("python3").args(["-m", "venv"]).arg(&venv)).context("a virtual environment")?;
     }
     let pip = venv.join("bin/pip");
     succeed(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))
@@ -81,9 +80,5 @@ fn grpcurl() -> Result<Outcome> {
 }
 
 fn install_go(bin: &Path) -> Result<()> {
-    succeed(
-        Command::new("go")
-            .args(["install", GRPCURL])
-            .env("GOBIN", bin),
-    )
+    succeed(Command::new("go").args(["install", GRPCURL]).env("GOBIN", bin))
 }

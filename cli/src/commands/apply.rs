@@ -75,7 +75,9 @@ async fn apply_one(context: &Context, document: &Document, dry_run: bool) -> any
 async fn create(context: &Context, document: &Document, dry_run: bool) -> anyhow::Result<Value> {
     let kind = &document.kind;
     let create = method(kind, "created", kind.create.as_ref())?;
-    let field = kind.resource_field(&create.input()).context("the create request carries no resource")?;
+    let field = kind
+        .resource_field(&create.input())
+        .context("the create request carries no resource")?;
     let mut request = json!({
         format!("{field}_id"): id_of(&document.name),
         field: document.fields,
@@ -92,7 +94,9 @@ async fn create(context: &Context, document: &Document, dry_run: bool) -> anyhow
 async fn update(context: &Context, document: &Document, changed: &[String], dry_run: bool) -> anyhow::Result<Value> {
     let kind = &document.kind;
     let update = method(kind, "updated", kind.update.as_ref())?;
-    let field = kind.resource_field(&update.input()).context("the update request carries no resource")?;
+    let field = kind
+        .resource_field(&update.input())
+        .context("the update request carries no resource")?;
     let mut resource = document.fields.clone();
     resource.insert("name".to_owned(), Value::from(document.name.clone()));
     let request = json!({
@@ -108,7 +112,9 @@ async fn update(context: &Context, document: &Document, changed: &[String], dry_
 fn changed_fields(resource: &MessageDescriptor, wanted: &Map<String, Value>, present: &Value) -> Vec<String> {
     let mut changed = Vec::new();
     for (key, value) in wanted {
-        let field = resource.get_field_by_json_name(key).or_else(|| resource.get_field_by_name(key));
+        let field = resource
+            .get_field_by_json_name(key)
+            .or_else(|| resource.get_field_by_name(key));
         let json_name = field.map_or_else(|| key.clone(), |f| f.json_name().to_owned());
         if json_name != "etag" && !covers(present.get(&json_name).unwrap_or(&Value::Null), value) {
             changed.push(json_name);
@@ -121,8 +127,12 @@ fn changed_fields(resource: &MessageDescriptor, wanted: &Map<String, Value>, pre
 fn covers(present: &Value, wanted: &Value) -> bool {
     match (present, wanted) {
         (Value::Object(present), Value::Object(wanted)) => {
-            wanted.iter().all(|(key, value)| covers(present.get(key).unwrap_or(&Value::Null), value))
-                && present.keys().all(|key| wanted.contains_key(key) || is_default(&present[key]))
+            wanted
+                .iter()
+                .all(|(key, value)| covers(present.get(key).unwrap_or(&Value::Null), value))
+                && present
+                    .keys()
+                    .all(|key| wanted.contains_key(key) || is_default(&present[key]))
         }
         (Value::Array(present), Value::Array(wanted)) => {
             present.len() == wanted.len() && present.iter().zip(wanted).all(|(p, w)| covers(p, w))

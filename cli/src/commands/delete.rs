@@ -22,7 +22,9 @@ pub async fn delete(context: &Context, args: DeleteArgs) -> anyhow::Result<()> {
         targets.extend(documents.into_iter().rev().map(|d| (d.kind, d.name)));
     }
     for (kind, name) in &targets {
-        delete_one(context, kind, name, &args).await.with_context(|| format!("{name} was not deleted"))?;
+        delete_one(context, kind, name, &args)
+            .await
+            .with_context(|| format!("{name} was not deleted"))?;
     }
     Ok(())
 }
@@ -45,7 +47,14 @@ async fn delete_one(context: &Context, kind: &Kind, name: &str, args: &DeleteArg
         progress::wait_gone(context, kind, name).await?;
         println!("{name} deleted");
     } else {
-        println!("{name} {}", if args.dry_run { "can be deleted (dry run)" } else { "deletion begun" });
+        println!(
+            "{name} {}",
+            if args.dry_run {
+                "can be deleted (dry run)"
+            } else {
+                "deletion begun"
+            }
+        );
     }
     Ok(())
 }

@@ -31,7 +31,10 @@ pub fn read(path: &Path, kinds: &Kinds) -> anyhow::Result<Vec<Document>> {
         true => Box::new(std::io::stdin()),
         false => Box::new(std::fs::File::open(path).with_context(|| format!("cannot open {}", path.display()))?),
     };
-    source.take(MAX_BYTES).read_to_string(&mut text).with_context(|| format!("cannot read {}", path.display()))?;
+    source
+        .take(MAX_BYTES)
+        .read_to_string(&mut text)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     parse(&text, kinds).with_context(|| path.display().to_string())
 }
 
@@ -52,13 +55,24 @@ pub fn parse(text: &str, kinds: &Kinds) -> anyhow::Result<Vec<Document>> {
 }
 
 fn document(value: Value, kinds: &Kinds) -> anyhow::Result<Document> {
-    let Value::Object(mut fields) = value else { bail!("not an object") };
-    let Some(Value::String(kind)) = fields.remove("kind") else { bail!("kind: must name a resource kind") };
+    let Value::Object(mut fields) = value else {
+        bail!("not an object")
+    };
+    let Some(Value::String(kind)) = fields.remove("kind") else {
+        bail!("kind: must name a resource kind")
+    };
     let kind = kinds.find(&kind).map_err(|message| anyhow!("kind: {message}"))?.clone();
-    let Some(Value::String(name)) = fields.remove("name") else { bail!("name: must be the full resource name") };
+    let Some(Value::String(name)) = fields.remove("name") else {
+        bail!("name: must be the full resource name")
+    };
     if !name.contains('/') {
-        bail!("name: {name:?} must be the full resource name ({})", kind.patterns.join(" or "));
+        bail!(
+            "name: {name:?} must be the full resource name ({})",
+            kind.patterns.join(" or ")
+        );
     }
-    let name = kind.complete_name(&name, &crate::kinds::Scope::default()).map_err(|message| anyhow!("name: {message}"))?;
+    let name = kind
+        .complete_name(&name, &crate::kinds::Scope::default())
+        .map_err(|message| anyhow!("name: {message}"))?;
     Ok(Document { kind, name, fields })
 }

@@ -27,9 +27,17 @@ pub async fn get(context: &Context, args: GetArgs) -> anyhow::Result<()> {
         let resource = context.read(&kind, &name).await?;
         return output::print_resource(&kind, &resource, context.format());
     }
-    let parent =
-        kind.complete_parent(args.parent.as_deref(), &context.global.scope()).map_err(|message| anyhow!(message))?;
-    let resources = list(context, &kind, &parent, args.filter.as_deref(), args.order_by.as_deref()).await?;
+    let parent = kind
+        .complete_parent(args.parent.as_deref(), &context.global.scope())
+        .map_err(|message| anyhow!(message))?;
+    let resources = list(
+        context,
+        &kind,
+        &parent,
+        args.filter.as_deref(),
+        args.order_by.as_deref(),
+    )
+    .await?;
     output::print_resources(&kind, &resources, context.format())
 }
 
@@ -69,7 +77,11 @@ pub async fn list(
             return Ok(resources);
         }
     }
-    Err(anyhow!("more than {} {}: narrow it with --filter", resources.len(), kind.collection))
+    Err(anyhow!(
+        "more than {} {}: narrow it with --filter",
+        resources.len(),
+        kind.collection
+    ))
 }
 
 /// Shows one resource at length.
@@ -118,8 +130,10 @@ pub fn kinds(context: &Context) -> anyhow::Result<()> {
         }
         Format::Name => rows.iter().for_each(|(name, ..)| println!("{name}")),
         other => {
-            let rows: Vec<_> =
-                rows.iter().map(|(n, v, p)| json!({ "kind": n, "verbs": v, "names": p })).collect();
+            let rows: Vec<_> = rows
+                .iter()
+                .map(|(n, v, p)| json!({ "kind": n, "verbs": v, "names": p }))
+                .collect();
             output::print_value(&Value::from(rows), other)?;
         }
     }

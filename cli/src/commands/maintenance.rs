@@ -41,7 +41,10 @@ async fn read_plan(context: &Context, infra_node: &str) -> anyhow::Result<Value>
 pub async fn drain(context: &Context, args: DrainArgs) -> anyhow::Result<()> {
     let kind = context.kind("Maintenance")?;
     let node = context.name(&context.kind("InfraNode")?, &args.infra_node)?;
-    let name = format!("maintenances/{}", args.id.unwrap_or_else(|| format!("drain-{}", id_of(&node))));
+    let name = format!(
+        "maintenances/{}",
+        args.id.unwrap_or_else(|| format!("drain-{}", id_of(&node)))
+    );
     if found(context.read(&kind, &name).await)?.is_none() {
         let create = method(&kind, "created", kind.create.as_ref())?;
         let request = json!({
@@ -67,7 +70,12 @@ pub async fn drain(context: &Context, args: DrainArgs) -> anyhow::Result<()> {
         return Ok(());
     }
     let end = progress::wait(context, &kind, &name, "done", |m| {
-        m.is_none_or(|m| matches!(cell_at(m, "state").as_str(), "IN_MAINTENANCE" | "COMPLETED" | "CANCELLED" | "FAILED"))
+        m.is_none_or(|m| {
+            matches!(
+                cell_at(m, "state").as_str(),
+                "IN_MAINTENANCE" | "COMPLETED" | "CANCELLED" | "FAILED"
+            )
+        })
     })
     .await?
     .unwrap_or_default();
@@ -105,10 +113,20 @@ pub fn plan_table(plan: &Value) -> String {
             Some(message) if !message.is_empty() => message.to_owned(),
             _ => cell_at(entry, "reason"),
         };
-        let row = [cell_at(entry, "machine"), cell_at(entry, "disposition"), cell_at(entry, "target.infraNode"), because];
+        let row = [
+            cell_at(entry, "machine"),
+            cell_at(entry, "disposition"),
+            cell_at(entry, "target.infraNode"),
+            because,
+        ];
         table.add_row(row);
         for risk in at(entry, "risks").as_array().into_iter().flatten() {
-            table.add_row([String::new(), format!("  {}", cell_at(risk, "type")), String::new(), cell(at(risk, "message"))]);
+            table.add_row([
+                String::new(),
+                format!("  {}", cell_at(risk, "type")),
+                String::new(),
+                cell(at(risk, "message")),
+            ]);
         }
     }
     trimmed(&table)
@@ -125,6 +143,14 @@ pub fn progress_line(maintenance: &Value) -> String {
         .map(|p| format!("{} {}", cell_at(p, "machine"), cell_at(p, "phase").to_lowercase()))
         .collect();
     let state = cell_at(maintenance, "state").to_lowercase().replace('_', " ");
-    let moving = if moving.is_empty() { String::new() } else { format!(": {}", moving.join(", ")) };
-    format!("{state}, {} of {} moved{moving}", number("summary.moved"), number("summary.total"))
+    let moving = if moving.is_empty() {
+        String::new()
+    } else {
+        format!(": {}", moving.join(", "))
+    };
+    format!(
+        "{state}, {} of {} moved{moving}",
+        number("summary.moved"),
+        number("summary.total")
+    )
 }

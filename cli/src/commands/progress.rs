@@ -35,7 +35,9 @@ pub async fn wait_settled(context: &Context, kind: &Kind, name: &str) -> anyhow:
 /// # Errors
 /// When it takes too long.
 pub async fn wait_gone(context: &Context, kind: &Kind, name: &str) -> anyhow::Result<()> {
-    wait(context, kind, name, "gone", |resource| resource.is_none()).await.map(|_| ())
+    wait(context, kind, name, "gone", |resource| resource.is_none())
+        .await
+        .map(|_| ())
 }
 
 /// Waits until `done` holds of the resource, or of its absence.
@@ -69,7 +71,11 @@ pub async fn wait(
             bar.set_message(format!("{name}: {}", what_it_waits_for(resource)));
         }
         if tokio::time::Instant::now() >= deadline {
-            bail!("{name} is not {until} after {} minutes; see `steading describe {} {name}`", GIVE_UP_AFTER.as_secs() / 60, kind.name);
+            bail!(
+                "{name} is not {until} after {} minutes; see `steading describe {} {name}`",
+                GIVE_UP_AFTER.as_secs() / 60,
+                kind.name
+            );
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -94,7 +100,10 @@ fn what_it_waits_for(resource: &Value) -> String {
     let state = cell_at(resource, "state");
     let unmet = at(resource, "conditions")
         .as_array()
-        .and_then(|all| all.iter().find(|c| at(c, "status").as_str() == Some("CONDITION_STATUS_FALSE")))
+        .and_then(|all| {
+            all.iter()
+                .find(|c| at(c, "status").as_str() == Some("CONDITION_STATUS_FALSE"))
+        })
         .and_then(|c| at(c, "message").as_str());
     match unmet {
         Some(message) => format!("{state}: {message}"),

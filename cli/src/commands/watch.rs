@@ -25,11 +25,17 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// A kind without a watch, or a refusal that trying again cannot mend.
 pub async fn watch(context: &Context, args: WatchArgs) -> anyhow::Result<()> {
     let kind = context.kind(&args.kind)?;
-    let parent =
-        kind.complete_parent(args.parent.as_deref(), &context.global.scope()).map_err(|message| anyhow!(message))?;
+    let parent = kind
+        .complete_parent(args.parent.as_deref(), &context.global.scope())
+        .map_err(|message| anyhow!(message))?;
     let watch = method(&kind, "watched", kind.watch.as_ref())?;
-    let field = kind.resource_field(&watch.output()).ok_or_else(|| anyhow!("the watch carries no resource"))?;
-    let json_field = watch.output().get_field_by_name(&field).map_or(field, |f| f.json_name().to_owned());
+    let field = kind
+        .resource_field(&watch.output())
+        .ok_or_else(|| anyhow!("the watch carries no resource"))?;
+    let json_field = watch
+        .output()
+        .get_field_by_name(&field)
+        .map_or(field, |f| f.json_name().to_owned());
     let mut token = String::new();
     let mut pause = FIRST_PAUSE;
     loop {
@@ -81,7 +87,13 @@ fn print_event(context: &Context, kind: &Kind, event: &Value, field: &str) {
             let cells: Vec<String> = columns::of_kind(&kind.name)
                 .iter()
                 .filter(|c| !c.wide || context.format() == Format::Wide)
-                .map(|c| format!("{}={}", c.heading.to_lowercase().replace(' ', "-"), table::cell_at(resource, c.path)))
+                .map(|c| {
+                    format!(
+                        "{}={}",
+                        c.heading.to_lowercase().replace(' ', "-"),
+                        table::cell_at(resource, c.path)
+                    )
+                })
                 .collect();
             let state = table::cell_at(resource, "state");
             println!("{word:<9} {}  {state}  {}", name_of(resource), cells.join(" "));

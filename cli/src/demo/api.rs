@@ -29,11 +29,16 @@ impl Api {
     /// # Errors
     /// When the address is not one.
     pub fn new(server: &str) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(server)?, kinds: Kinds::from_contracts(&contracts()?) })
+        Ok(Self {
+            client: Client::new(server)?,
+            kinds: Kinds::from_contracts(&contracts()?),
+        })
     }
 
     fn kind_of(&self, name: &str) -> anyhow::Result<&Kind> {
-        self.kinds.of_name(name).with_context(|| format!("{name:?} is not a resource name"))
+        self.kinds
+            .of_name(name)
+            .with_context(|| format!("{name:?} is not a resource name"))
     }
 
     /// Creates a resource; one that is there already from an earlier try is taken as it is.
@@ -42,8 +47,13 @@ impl Api {
     /// What the server says, other than being away for a while.
     pub async fn create(&self, name: &str, fields: Value) -> anyhow::Result<Value> {
         let kind = self.kind_of(name)?;
-        let create = kind.create.as_ref().with_context(|| format!("{} cannot be created", kind.name))?;
-        let field = kind.resource_field(&create.input()).context("the create request carries no resource")?;
+        let create = kind
+            .create
+            .as_ref()
+            .with_context(|| format!("{} cannot be created", kind.name))?;
+        let field = kind
+            .resource_field(&create.input())
+            .context("the create request carries no resource")?;
         let mut request = json!({
             format!("{field}_id"): id_of(name), field: fields, "request_id": uuid::Uuid::new_v4().to_string(),
         });
@@ -74,7 +84,10 @@ impl Api {
     /// As [`Api::create`].
     pub async fn list(&self, member: &str) -> anyhow::Result<Vec<Value>> {
         let kind = self.kind_of(member)?;
-        let list = kind.list.as_ref().with_context(|| format!("{} cannot be listed", kind.collection))?;
+        let list = kind
+            .list
+            .as_ref()
+            .with_context(|| format!("{} cannot be listed", kind.collection))?;
         let mut request = json!({ "pageSize": 500 });
         if !parent_of(member).is_empty() {
             request["parent"] = Value::from(parent_of(member));
@@ -134,7 +147,11 @@ impl Api {
                 return Ok(resource);
             }
             if tokio::time::Instant::now() > deadline {
-                bail!("{name} did not get there within {}s; last seen: {}", STEP_DEADLINE.as_secs(), resource);
+                bail!(
+                    "{name} did not get there within {}s; last seen: {}",
+                    STEP_DEADLINE.as_secs(),
+                    resource
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -159,6 +176,11 @@ impl Api {
 
 /// Whether the same call may succeed in a moment: nobody answered, the answer was lost, or somebody wrote in between.
 fn is_passing(error: &CallError) -> bool {
-    let CallError::Rpc(status) = error else { return error.is_unavailable() };
-    matches!(status.code(), Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown)
+    let CallError::Rpc(status) = error else {
+        return error.is_unavailable();
+    };
+    matches!(
+        status.code(),
+        Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown
+    )
 }

@@ -50,20 +50,35 @@ pub fn all(seen: &Seen, ending: &Ending, machines: usize) -> Vec<Check> {
         check("nothing is left on the drained infra node", drained(seen, ending)),
         check("machines are spread evenly", spread(seen)),
         check("all Nodes are ready", nodes(seen, machines)),
-        check("the volume is attached to the machine with its workload", volume(seen, ending)),
+        check(
+            "the volume is attached to the machine with its workload",
+            volume(seen, ending),
+        ),
         check("the load balancer follows", load_balancer(seen, ending)),
-        check("no pod was evicted against its disruption budget", budget(ending.witness)),
+        check(
+            "no pod was evicted against its disruption budget",
+            budget(ending.witness),
+        ),
     ]
 }
 
 fn check(name: &'static str, result: Result<String, String>) -> Check {
     let ok = result.is_ok();
-    Check { name, ok, detail: result.unwrap_or_else(|e| e) }
+    Check {
+        name,
+        ok,
+        detail: result.unwrap_or_else(|e| e),
+    }
 }
 
 fn drained(seen: &Seen, ending: &Ending) -> Result<String, String> {
     let node = id_of(&ending.infra_node);
-    let left: Vec<_> = seen.machines.iter().filter(|m| cell_at(m, "infraNode") == node).map(|m| cell_at(m, "name")).collect();
+    let left: Vec<_> = seen
+        .machines
+        .iter()
+        .filter(|m| cell_at(m, "infraNode") == node)
+        .map(|m| cell_at(m, "name"))
+        .collect();
     match (left.is_empty(), ending.moved) {
         (false, _) => Err(format!("still on {node}: {}", left.join(", "))),
         (true, 0) => Err(format!("no machine was moved off {node}")),
@@ -73,13 +88,22 @@ fn drained(seen: &Seen, ending: &Ending) -> Result<String, String> {
 
 /// The skew of each pool over the infra nodes that take machines.
 fn spread(seen: &Seen) -> Result<String, String> {
-    let open: BTreeSet<String> =
-        seen.infra_nodes.iter().filter(|n| cell_at(n, "schedulable") == "yes").map(|n| cell_at(n, "name")).collect();
+    let open: BTreeSet<String> = seen
+        .infra_nodes
+        .iter()
+        .filter(|n| cell_at(n, "schedulable") == "yes")
+        .map(|n| cell_at(n, "name"))
+        .collect();
     let mut pools: BTreeMap<String, BTreeMap<&str, usize>> = BTreeMap::new();
-    let places: Vec<(String, String)> =
-        seen.machines.iter().map(|m| (cell_at(m, "machinePool"), cell_at(m, "infraNode"))).collect();
+    let places: Vec<(String, String)> = seen
+        .machines
+        .iter()
+        .map(|m| (cell_at(m, "machinePool"), cell_at(m, "infraNode")))
+        .collect();
     for (pool, node) in &places {
-        let counts = pools.entry(pool.clone()).or_insert_with(|| open.iter().map(|n| (n.as_str(), 0)).collect());
+        let counts = pools
+            .entry(pool.clone())
+            .or_insert_with(|| open.iter().map(|n| (n.as_str(), 0)).collect());
         *counts.entry(node).or_default() += 1;
     }
     let mut told = Vec::new();
@@ -90,17 +114,30 @@ fn spread(seen: &Seen) -> Result<String, String> {
         }
         told.push(format!("{pool} skew {skew}"));
     }
-    if told.is_empty() { Err("there are no machines".to_owned()) } else { Ok(told.join(", ")) }
+    if told.is_empty() {
+        Err("there are no machines".to_owned())
+    } else {
+        Ok(told.join(", "))
+    }
 }
 
 fn nodes(seen: &Seen, machines: usize) -> Result<String, String> {
-    let bad: Vec<_> = seen.nodes.iter().filter(|(_, usable)| !**usable).map(|(name, _)| name.as_str()).collect();
+    let bad: Vec<_> = seen
+        .nodes
+        .iter()
+        .filter(|(_, usable)| !**usable)
+        .map(|(name, _)| name.as_str())
+        .collect();
     let wanted: BTreeSet<_> = seen.machines.iter().map(|m| cell_at(m, "name")).collect();
     let present: BTreeSet<_> = seen.nodes.keys().cloned().collect();
     if !bad.is_empty() {
         Err(format!("not usable: {}", bad.join(", ")))
     } else if wanted != present || present.len() != machines {
-        Err(format!("{} Nodes, {} machines, {machines} wanted", present.len(), wanted.len()))
+        Err(format!(
+            "{} Nodes, {} machines, {machines} wanted",
+            present.len(),
+            wanted.len()
+        ))
     } else {
         Ok(format!("{} of {machines}", present.len()))
     }
@@ -115,7 +152,11 @@ fn volume(seen: &Seen, ending: &Ending) -> Result<String, String> {
     if attached == seen.orders_node && attached == id_of(&ending.machine) {
         Ok(format!("both on {attached}"))
     } else {
-        Err(format!("volume on {attached}, workload on {:?}, given to {}", seen.orders_node, id_of(&ending.machine)))
+        Err(format!(
+            "volume on {attached}, workload on {:?}, given to {}",
+            seen.orders_node,
+            id_of(&ending.machine)
+        ))
     }
 }
 
@@ -131,9 +172,16 @@ fn load_balancer(seen: &Seen, ending: &Ending) -> Result<String, String> {
 /// # Errors
 /// What differs.
 pub fn endpoints_follow(load_balancers: &[Value], machines: &[Value]) -> Result<String, String> {
-    let [balancer] = load_balancers else { return Err(format!("{} load balancers, 1 wanted", load_balancers.len())) };
+    let [balancer] = load_balancers else {
+        return Err(format!("{} load balancers, 1 wanted", load_balancers.len()));
+    };
     let addresses = |of: &Value| -> Vec<String> {
-        at(of, "addresses").as_array().into_iter().flatten().filter_map(|a| a.as_str().map(ToOwned::to_owned)).collect()
+        at(of, "addresses")
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|a| a.as_str().map(ToOwned::to_owned))
+            .collect()
     };
     let endpoints: BTreeMap<String, Vec<String>> = at(balancer, "endpoints")
         .as_array()
@@ -147,7 +195,10 @@ pub fn endpoints_follow(load_balancers: &[Value], machines: &[Value]) -> Result<
         match endpoints.get(&name) {
             None => return Err(format!("no ready endpoint for {name}")),
             Some(seen) if seen.iter().any(|a| !addresses(machine).contains(a)) => {
-                return Err(format!("{name} is at {:?}, its endpoint at {seen:?}", addresses(machine)));
+                return Err(format!(
+                    "{name} is at {:?}, its endpoint at {seen:?}",
+                    addresses(machine)
+                ));
             }
             Some(_) => {}
         }
@@ -161,7 +212,11 @@ pub fn endpoints_follow(load_balancers: &[Value], machines: &[Value]) -> Result<
 fn budget(witness: Testimony) -> Result<String, String> {
     match (witness.changes, witness.budget_kept()) {
         (0, _) => Err("nothing was seen".to_owned()),
-        (_, true) => Ok(format!("never fewer than {} of {} ready", witness.fewest_ready, super::tenant::WEB_REPLICAS)),
+        (_, true) => Ok(format!(
+            "never fewer than {} of {} ready",
+            witness.fewest_ready,
+            super::tenant::WEB_REPLICAS
+        )),
         (_, false) => Err(format!("only {} were ready at one moment", witness.fewest_ready)),
     }
 }
@@ -179,7 +234,10 @@ mod tests {
     fn an_empty_open_node_counts_for_the_skew() {
         let mut seen = Seen {
             machines: vec![machine("a", "w", "n1"), machine("b", "w", "n1")],
-            infra_nodes: vec![json!({"name": "infraNodes/n1", "schedulable": true}), json!({"name": "infraNodes/n2", "schedulable": true})],
+            infra_nodes: vec![
+                json!({"name": "infraNodes/n1", "schedulable": true}),
+                json!({"name": "infraNodes/n2", "schedulable": true}),
+            ],
             volume: Value::Null,
             load_balancers: vec![],
             nodes: BTreeMap::new(),

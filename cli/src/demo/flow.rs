@@ -56,7 +56,11 @@ struct Demo<'r> {
 /// # Errors
 /// A step that cannot be done.
 pub async fn run(server: &str, report: &Report, pace: Pace) -> anyhow::Result<Summary> {
-    let demo = Demo { api: Api::new(server)?, report, pace };
+    let demo = Demo {
+        api: Api::new(server)?,
+        report,
+        pace,
+    };
     demo.look_around().await?;
     demo.make_project().await?;
     demo.make_templates().await?;
@@ -67,7 +71,13 @@ pub async fn run(server: &str, report: &Report, pace: Pace) -> anyhow::Result<Su
     let address = demo.wait_for_address(&tenant).await?;
     let witness = Witness::start(&tenant);
     let moved = demo.drain(&infra_node).await?;
-    let ending = Ending { machine, infra_node, address, moved, witness: witness.stop().await };
+    let ending = Ending {
+        machine,
+        infra_node,
+        address,
+        moved,
+        witness: witness.stop().await,
+    };
     let summary = demo.check(&tenant, &ending).await?;
     demo.complete(&ending.infra_node).await?;
     Ok(summary)
@@ -100,7 +110,10 @@ impl Demo<'_> {
     async fn make_project(&self) -> anyhow::Result<()> {
         self.step("project", "a project with a quota, and a storage class that it may use");
         self.api
-            .create(PROJECT, json!({ "displayName": "Demo", "quota": { "machines": 50, "vcpus": 200 } }))
+            .create(
+                PROJECT,
+                json!({ "displayName": "Demo", "quota": { "machines": 50, "vcpus": 200 } }),
+            )
             .await?;
         self.api
             .create(
@@ -139,18 +152,19 @@ impl Demo<'_> {
                 "preference": "preferences/sockets-advantage",
                 "rootDisk": { "image": image, "size": "20Gi", "accessMode": mode, "volumeMode": volume_mode },
             });
-            self.api.create(&format!("{PROJECT}/machineTemplates/{id}"), template).await?;
+            self.api
+                .create(&format!("{PROJECT}/machineTemplates/{id}"), template)
+                .await?;
         }
-        let spread = |key: &str| {
-            json!({ "maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "WHEN_UNSATISFIABLE_SCHEDULE_ANYWAY" })
-        };
+        let spread = |key: &str| json!({ "maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "WHEN_UNSATISFIABLE_SCHEDULE_ANYWAY" });
         self.api
             .create(
                 &format!("{PROJECT}/placementPolicies/spread"),
                 json!({ "topologySpreadConstraints": [spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")] }),
             )
             .await?;
-        self.done("machines of `general` can migrate live, those of `local-disk` cannot").await;
+        self.done("machines of `general` can migrate live, those of `local-disk` cannot")
+            .await;
         Ok(())
     }
 
@@ -164,12 +178,17 @@ impl Demo<'_> {
 
     async fn wait_state(&self, name: &str, state: &str) -> anyhow::Result<Value> {
         let describe = |r: &Value| format!("{} {}{}", id_of(name), cell_at(r, "state"), unmet(r));
-        self.api.wait(self.report, name, describe, |r| cell_at(r, "state") == state).await
+        self.api
+            .wait(self.report, name, describe, |r| cell_at(r, "state") == state)
+            .await
     }
 
     async fn make_pools(&self) -> anyhow::Result<()> {
         self.step("pools", "two pools of machines, spread over the zones");
-        for (name, template, replicas) in [(WORKERS, "general", WORKER_REPLICAS), (PINNED, "local-disk", PINNED_REPLICAS)] {
+        for (name, template, replicas) in [
+            (WORKERS, "general", WORKER_REPLICAS),
+            (PINNED, "local-disk", PINNED_REPLICAS),
+        ] {
             let pool = json!({
                 "replicas": replicas,
                 "machineTemplate": format!("{PROJECT}/machineTemplates/{template}"),
@@ -179,14 +198,22 @@ impl Demo<'_> {
             self.api.create(name, pool).await?;
         }
         for (name, replicas) in [(WORKERS, WORKER_REPLICAS), (PINNED, PINNED_REPLICAS)] {
-            let describe =
-                |p: &Value| format!("{}: {} of {replicas} ready{}", id_of(name), number(p, "readyReplicas"), unmet(p));
+            let describe = |p: &Value| {
+                format!(
+                    "{}: {} of {replicas} ready{}",
+                    id_of(name),
+                    number(p, "readyReplicas"),
+                    unmet(p)
+                )
+            };
             let ready = |p: &Value| number(p, "readyReplicas") == replicas as i64 && cell_at(p, "state") == "READY";
             self.api.wait(self.report, name, describe, ready).await?;
         }
         let machines = self.machines().await?;
-        self.report.block("machines", &json!(machines), &machine_table(&machines));
-        self.done(&format!("{} machines joined their cluster", machines.len())).await;
+        self.report
+            .block("machines", &json!(machines), &machine_table(&machines));
+        self.done(&format!("{} machines joined their cluster", machines.len()))
+            .await;
         Ok(())
     }
 
@@ -195,9 +222,14 @@ impl Demo<'_> {
     }
 
     async fn deploy_workload(&self) -> anyhow::Result<Tenant> {
-        self.step("workload", "inside the tenant cluster: a web service with a disruption budget, behind a load balancer");
+        self.step(
+            "workload",
+            "inside the tenant cluster: a web service with a disruption budget, behind a load balancer",
+        );
         let reply = self.api.custom(CLUSTER, "GetClusterKubeconfig", json!({})).await?;
-        let kubeconfig = at(&reply, "kubeconfig").as_str().context("the reply has no kubeconfig")?;
+        let kubeconfig = at(&reply, "kubeconfig")
+            .as_str()
+            .context("the reply has no kubeconfig")?;
         let tenant = Tenant::connect(kubeconfig).await?;
         tenant.deploy_web().await?;
         tenant.wait_web_ready(self.report).await?;
@@ -207,8 +239,13 @@ impl Demo<'_> {
 
     /// Gives the volume to a worker and puts its workload there. Returns the machine and its infra node.
     async fn attach_volume(&self, tenant: &Tenant) -> anyhow::Result<(String, String)> {
-        self.step("volume", "a volume, hot-plugged into the machine whose workload needs it");
-        self.api.create(VOLUME, json!({ "storageClass": "storageClasses/fast", "size": "10Gi" })).await?;
+        self.step(
+            "volume",
+            "a volume, hot-plugged into the machine whose workload needs it",
+        );
+        self.api
+            .create(VOLUME, json!({ "storageClass": "storageClasses/fast", "size": "10Gi" }))
+            .await?;
         let machines = self.machines().await?;
         let chosen = machines
             .iter()
@@ -219,12 +256,22 @@ impl Demo<'_> {
         // After a crash in between, the wish may stand already, for the machine that was chosen then.
         let wanted = text(&self.api.get(VOLUME).await?, "machine");
         if wanted.is_empty() {
-            self.api.custom(VOLUME, "AttachVolume", json!({ "machine": machine })).await?;
+            self.api
+                .custom(VOLUME, "AttachVolume", json!({ "machine": machine }))
+                .await?;
         }
         let describe = |v: &Value| format!("{} {}{}", cell_at(v, "state"), attachment(v), unmet(v));
-        self.api.wait(self.report, VOLUME, describe, |v| attachment(v) == "ATTACHED").await?;
+        self.api
+            .wait(self.report, VOLUME, describe, |v| attachment(v) == "ATTACHED")
+            .await?;
         tenant.deploy_orders(id_of(&machine)).await?;
-        self.done(&format!("{} on {} ({})", id_of(VOLUME), id_of(&machine), id_of(&infra_node))).await;
+        self.done(&format!(
+            "{} on {} ({})",
+            id_of(VOLUME),
+            id_of(&machine),
+            id_of(&infra_node)
+        ))
+        .await;
         Ok((machine, infra_node))
     }
 
@@ -237,12 +284,21 @@ impl Demo<'_> {
 
     /// Plans, shows and runs the maintenance. Returns how many machines it moved.
     async fn drain(&self, infra_node: &str) -> anyhow::Result<usize> {
-        let node = if infra_node.contains('/') { infra_node.to_owned() } else { format!("infraNodes/{infra_node}") };
+        let node = if infra_node.contains('/') {
+            infra_node.to_owned()
+        } else {
+            format!("infraNodes/{infra_node}")
+        };
         let maintenance = maintenance_of(infra_node);
-        self.step("plan", &format!("what draining {} would do, before anything moves", id_of(&node)));
+        self.step(
+            "plan",
+            &format!("what draining {} would do, before anything moves", id_of(&node)),
+        );
         let plan = self.api.custom(&node, "PlanMaintenance", json!({})).await?;
-        self.report.block("plan", &plan, &crate::commands::maintenance::plan_table(&plan));
-        self.done(&format!("{} machines to move", list(&plan, "entries").len())).await;
+        self.report
+            .block("plan", &plan, &crate::commands::maintenance::plan_table(&plan));
+        self.done(&format!("{} machines to move", list(&plan, "entries").len()))
+            .await;
 
         self.step("drain", &format!("draining {}", id_of(&node)));
         let planned = self.api.create(&maintenance, json!({ "infraNode": node })).await?;
@@ -251,9 +307,12 @@ impl Demo<'_> {
         }
         let drained = self
             .api
-            .wait(self.report, &maintenance, crate::commands::maintenance::progress_line, |m| {
-                cell_at(m, "state") == "IN_MAINTENANCE"
-            })
+            .wait(
+                self.report,
+                &maintenance,
+                crate::commands::maintenance::progress_line,
+                |m| cell_at(m, "state") == "IN_MAINTENANCE",
+            )
             .await?;
         let moved = number(&drained, "summary.moved");
         self.done(&format!("{moved} machines moved off {}", id_of(&node))).await;

@@ -50,16 +50,30 @@ enum Form {
 impl Report {
     /// For people, or as JSON events.
     pub fn new(json: bool) -> Self {
-        let form = if json { Form::Json } else { Form::Human { bar: live_bar() } };
+        let form = if json {
+            Form::Json
+        } else {
+            Form::Human { bar: live_bar() }
+        };
         let now = Instant::now();
-        Self { form, started: now, step: Mutex::new((String::new(), now)) }
+        Self {
+            form,
+            started: now,
+            step: Mutex::new((String::new(), now)),
+        }
     }
 
     /// For a program that wants to act at certain steps: prints nothing, and calls `on_step` with each step's id.
     pub fn silent(on_step: impl Fn(&str) + Send + Sync + 'static) -> Self {
         let now = Instant::now();
-        let form = Form::Silent { on_step: Box::new(on_step) };
-        Self { form, started: now, step: Mutex::new((String::new(), now)) }
+        let form = Form::Silent {
+            on_step: Box::new(on_step),
+        };
+        Self {
+            form,
+            started: now,
+            step: Mutex::new((String::new(), now)),
+        }
     }
 
     /// A step begins.
@@ -118,10 +132,18 @@ impl Report {
     /// Counted figures.
     pub fn figures(&self, title: &str, figures: &Value) {
         let text = match figures {
-            Value::Object(all) => all.iter().map(|(k, v)| format!("{k} {v}")).collect::<Vec<_>>().join(", "),
+            Value::Object(all) => all
+                .iter()
+                .map(|(k, v)| format!("{k} {v}"))
+                .collect::<Vec<_>>()
+                .join(", "),
             other => other.to_string(),
         };
-        self.block("figures", &json!({ "title": title, "figures": figures }), &format!("{title}: {text}"));
+        self.block(
+            "figures",
+            &json!({ "title": title, "figures": figures }),
+            &format!("{title}: {text}"),
+        );
     }
 
     /// The end. Says whether all is well.
@@ -136,7 +158,11 @@ impl Report {
                     println!("{} {}: {}", if check.ok { "✓" } else { "✗" }, check.name, check.detail);
                 }
                 let verdict = if summary.ok { "nothing was lost" } else { "FAILED" };
-                println!("\n{verdict}; {} machines moved in {:.1}s overall", summary.moved, self.started.elapsed().as_secs_f64());
+                println!(
+                    "\n{verdict}; {} machines moved in {:.1}s overall",
+                    summary.moved,
+                    self.started.elapsed().as_secs_f64()
+                );
             }
         }
         summary.ok
@@ -147,7 +173,10 @@ impl Report {
         match &self.form {
             Form::Json => {
                 let step = self.step.lock().map(|s| s.0.clone()).unwrap_or_default();
-                println!("{}", json!({ "summary": { "ok": false, "step": step, "error": format!("{error:#}") } }));
+                println!(
+                    "{}",
+                    json!({ "summary": { "ok": false, "step": step, "error": format!("{error:#}") } })
+                );
             }
             Form::Silent { .. } => {}
             Form::Human { bar } => {
@@ -165,13 +194,20 @@ impl Report {
     }
 
     fn print(&self, bar: &ProgressBar, line: &str) {
-        if bar.is_hidden() { println!("{line}") } else { bar.println(line) }
+        if bar.is_hidden() {
+            println!("{line}")
+        } else {
+            bar.println(line)
+        }
     }
 
     fn event(&self, event: &str, data: Value) {
         let step = self.step.lock().map(|s| s.0.clone()).unwrap_or_default();
         let at = self.started.elapsed().as_secs_f64();
-        println!("{}", json!({ "seconds": at, "step": step, "event": event, "data": data }));
+        println!(
+            "{}",
+            json!({ "seconds": at, "step": step, "event": event, "data": data })
+        );
     }
 }
 

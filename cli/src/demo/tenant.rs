@@ -43,8 +43,11 @@ impl Tenant {
     /// A kubeconfig that cannot be used.
     pub async fn connect(kubeconfig: &str) -> anyhow::Result<Self> {
         let yaml = String::from_utf8(BASE64_STANDARD.decode(kubeconfig)?)?;
-        let config = Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&yaml)?, &KubeConfigOptions::default()).await?;
-        Ok(Self { client: Client::try_from(config)? })
+        let config =
+            Config::from_custom_kubeconfig(Kubeconfig::from_yaml(&yaml)?, &KubeConfigOptions::default()).await?;
+        Ok(Self {
+            client: Client::try_from(config)?,
+        })
     }
 
     /// The web service: a Deployment, its disruption budget, a Service with an address.
@@ -52,7 +55,8 @@ impl Tenant {
     /// # Errors
     /// What the tenant's API server says.
     pub async fn deploy_web(&self) -> anyhow::Result<()> {
-        self.apply::<Deployment>("web", deployment("web", WEB_REPLICAS, &json!({}))).await?;
+        self.apply::<Deployment>("web", deployment("web", WEB_REPLICAS, &json!({})))
+            .await?;
         self.apply::<PodDisruptionBudget>(
             "web",
             json!({
@@ -80,12 +84,16 @@ impl Tenant {
     /// As [`Tenant::deploy_web`].
     pub async fn deploy_orders(&self, machine: &str) -> anyhow::Result<()> {
         let pinned = json!({ "kubernetes.io/hostname": machine });
-        self.apply::<Deployment>("orders", deployment("orders", 1, &pinned)).await
+        self.apply::<Deployment>("orders", deployment("orders", 1, &pinned))
+            .await
     }
 
     async fn apply<K>(&self, name: &str, object: Value) -> anyhow::Result<()>
     where
-        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope> + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
         K::DynamicType: Default,
     {
         let api: Api<K> = Api::namespaced(self.client.clone(), NAMESPACE);
@@ -112,7 +120,10 @@ impl Tenant {
                 return Ok(());
             }
             if tokio::time::Instant::now() > deadline {
-                bail!("only {ready} of {WEB_REPLICAS} replicas of web are ready after {}s", DEADLINE.as_secs());
+                bail!(
+                    "only {ready} of {WEB_REPLICAS} replicas of web are ready after {}s",
+                    DEADLINE.as_secs()
+                );
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -128,7 +139,10 @@ impl Tenant {
 
     async fn pods(&self, app: &str) -> anyhow::Result<Vec<Pod>> {
         let api: Api<Pod> = Api::namespaced(self.client.clone(), NAMESPACE);
-        Ok(api.list(&ListParams::default().labels(&format!("app={app}"))).await?.items)
+        Ok(api
+            .list(&ListParams::default().labels(&format!("app={app}")))
+            .await?
+            .items)
     }
 
     /// The changes of the web service's pods.
@@ -162,8 +176,17 @@ impl Tenant {
     /// As [`Tenant::deploy_web`].
     pub async fn address(&self) -> anyhow::Result<String> {
         let api: Api<Service> = Api::namespaced(self.client.clone(), NAMESPACE);
-        let ingress = api.get("web").await?.status.and_then(|s| s.load_balancer).and_then(|l| l.ingress);
-        Ok(ingress.into_iter().flatten().find_map(|i| i.ip.or(i.hostname)).unwrap_or_default())
+        let ingress = api
+            .get("web")
+            .await?
+            .status
+            .and_then(|s| s.load_balancer)
+            .and_then(|l| l.ingress);
+        Ok(ingress
+            .into_iter()
+            .flatten()
+            .find_map(|i| i.ip.or(i.hostname))
+            .unwrap_or_default())
     }
 
     /// Each Node and whether it is ready and open for pods.
@@ -171,8 +194,14 @@ impl Tenant {
     /// # Errors
     /// As [`Tenant::deploy_web`].
     pub async fn nodes(&self) -> anyhow::Result<BTreeMap<String, bool>> {
-        let nodes = Api::<Node>::all(self.client.clone()).list(&ListParams::default()).await?.items;
-        Ok(nodes.into_iter().map(|n| (n.metadata.name.clone().unwrap_or_default(), is_usable(&n))).collect())
+        let nodes = Api::<Node>::all(self.client.clone())
+            .list(&ListParams::default())
+            .await?
+            .items;
+        Ok(nodes
+            .into_iter()
+            .map(|n| (n.metadata.name.clone().unwrap_or_default(), is_usable(&n)))
+            .collect())
     }
 
     /// The Node that the workload with the volume runs on.
@@ -182,7 +211,9 @@ impl Tenant {
     pub async fn orders_node(&self) -> anyhow::Result<String> {
         let pods = self.pods("orders").await?;
         let running = pods.iter().find(|p| is_ready(p));
-        Ok(running.and_then(|p| p.spec.as_ref()?.node_name.clone()).unwrap_or_default())
+        Ok(running
+            .and_then(|p| p.spec.as_ref()?.node_name.clone())
+            .unwrap_or_default())
     }
 }
 
@@ -208,14 +239,26 @@ fn deployment(name: &str, replicas: usize, node_selector: &Value) -> Value {
 
 /// Whether a pod is ready and stays.
 pub(super) fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
     pod.metadata.deletion_timestamp.is_none() && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
 fn is_usable(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
     let spec = node.spec.as_ref();
-    let uninitialized = spec.and_then(|s| s.taints.as_deref()).unwrap_or_default().iter().any(|t| t.key.contains("uninitialized"));
+    let uninitialized = spec
+        .and_then(|s| s.taints.as_deref())
+        .unwrap_or_default()
+        .iter()
+        .any(|t| t.key.contains("uninitialized"));
     conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
         && !uninitialized
         && spec.and_then(|s| s.unschedulable) != Some(true)

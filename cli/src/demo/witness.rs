@@ -30,18 +30,27 @@ pub struct Witness {
 
 impl Witness {
     /// Begins to watch.
-    #[allow(clippy::disallowed_methods, reason = "the witness is awaited by stop; it outlives no process")]
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the witness is awaited by stop; it outlives no process"
+    )]
     pub fn start(tenant: &Tenant) -> Self {
         let (stop, stopped) = oneshot::channel();
         let pods = tenant.watch_web();
-        Self { stop, watching: tokio::spawn(watch(pods, stopped)) }
+        Self {
+            stop,
+            watching: tokio::spawn(watch(pods, stopped)),
+        }
     }
 
     /// Ends the watch and says what it saw.
     pub async fn stop(self) -> Testimony {
         // The receiver is gone only if the watch ended by itself; its result is there all the same.
         let _ = self.stop.send(());
-        self.watching.await.unwrap_or(Testimony { fewest_ready: 0, changes: 0 })
+        self.watching.await.unwrap_or(Testimony {
+            fewest_ready: 0,
+            changes: 0,
+        })
     }
 }
 
@@ -53,7 +62,10 @@ async fn watch(
     let mut pods = std::pin::pin!(pods);
     let mut ready = std::collections::BTreeSet::new();
     let mut listing = std::collections::BTreeSet::new();
-    let mut testimony = Testimony { fewest_ready: usize::MAX, changes: 0 };
+    let mut testimony = Testimony {
+        fewest_ready: usize::MAX,
+        changes: 0,
+    };
     loop {
         let event = tokio::select! {
             _ = &mut stopped => return testimony,

@@ -8,10 +8,16 @@ use crate::kinds::{Kind, id_of};
 
 /// The table of `resources`.
 pub fn render(kind: &Kind, resources: &[Value], format: Format) -> String {
-    let columns: Vec<_> =
-        columns::of_kind(&kind.name).iter().filter(|c| format == Format::Wide || !c.wide).copied().collect();
+    let columns: Vec<_> = columns::of_kind(&kind.name)
+        .iter()
+        .filter(|c| format == Format::Wide || !c.wide)
+        .copied()
+        .collect();
     let mut table = plain_table();
-    let headings = ["NAME"].into_iter().chain(columns.iter().map(|c| c.heading)).chain(["STATE", "AGE"]);
+    let headings = ["NAME"]
+        .into_iter()
+        .chain(columns.iter().map(|c| c.heading))
+        .chain(["STATE", "AGE"]);
     table.set_header(headings);
     let now = now();
     for resource in resources {
@@ -24,24 +30,37 @@ pub fn render(kind: &Kind, resources: &[Value], format: Format) -> String {
         row.push(age(resource, now));
         table.add_row(row);
     }
-    if resources.is_empty() { format!("no {} found", kind.collection) } else { trimmed(&table) }
+    if resources.is_empty() {
+        format!("no {} found", kind.collection)
+    } else {
+        trimmed(&table)
+    }
 }
 
 /// A table without lines, in the manner of the ecosystem's tools.
 pub fn plain_table() -> Table {
     let mut table = Table::new();
-    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
     table
 }
 
 /// The table's text without the blanks at the ends of its lines.
 pub fn trimmed(table: &Table) -> String {
-    table.to_string().lines().map(|l| l.trim_end().to_owned()).collect::<Vec<_>>().join("\n")
+    table
+        .to_string()
+        .lines()
+        .map(|l| l.trim_end().to_owned())
+        .collect::<Vec<_>>()
+        .join("\n")
 }
 
 /// The value at a dotted path.
 pub fn at<'v>(value: &'v Value, path: &str) -> &'v Value {
-    path.split('.').try_fold(value, |v, key| v.get(key)).unwrap_or(&Value::Null)
+    path.split('.')
+        .try_fold(value, |v, key| v.get(key))
+        .unwrap_or(&Value::Null)
 }
 
 /// A value in one cell.
@@ -58,11 +77,17 @@ pub fn cell(value: &Value) -> String {
             items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(",")
         }
         // Addresses say more than their number does.
-        Value::Array(items) if items.iter().any(|i| i.get("ip").is_some()) => {
-            items.iter().filter_map(|i| i.get("ip")?.as_str()).collect::<Vec<_>>().join(",")
-        }
+        Value::Array(items) if items.iter().any(|i| i.get("ip").is_some()) => items
+            .iter()
+            .filter_map(|i| i.get("ip")?.as_str())
+            .collect::<Vec<_>>()
+            .join(","),
         Value::Array(items) => items.len().to_string(),
-        Value::Object(pairs) => pairs.iter().map(|(k, v)| format!("{k}={}", cell(v))).collect::<Vec<_>>().join(","),
+        Value::Object(pairs) => pairs
+            .iter()
+            .map(|(k, v)| format!("{k}={}", cell(v)))
+            .collect::<Vec<_>>()
+            .join(","),
     }
 }
 
@@ -71,7 +96,11 @@ pub fn cell_at(resource: &Value, path: &str) -> String {
     let field = path.rsplit('.').next().unwrap_or(path).to_ascii_uppercase();
     let text = cell(at(resource, path));
     match text.split_once(&format!("{field}_")) {
-        Some((_, value)) if text.chars().all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit()) => {
+        Some((_, value))
+            if text
+                .chars()
+                .all(|c| c.is_ascii_uppercase() || c == '_' || c.is_ascii_digit()) =>
+        {
             value.to_owned()
         }
         _ => text,
@@ -90,8 +119,13 @@ fn state(resource: &Value) -> String {
 }
 
 fn age(resource: &Value, now: jiff::Timestamp) -> String {
-    let created = at(resource, "createTime").as_str().and_then(|t| t.parse::<jiff::Timestamp>().ok());
-    created.map_or_else(|| "-".to_owned(), |created| short_duration(now.duration_since(created).as_secs()))
+    let created = at(resource, "createTime")
+        .as_str()
+        .and_then(|t| t.parse::<jiff::Timestamp>().ok());
+    created.map_or_else(
+        || "-".to_owned(),
+        |created| short_duration(now.duration_since(created).as_secs()),
+    )
 }
 
 /// Seconds in the largest unit that leaves at least two, as the ecosystem's tools print ages.
@@ -105,7 +139,7 @@ pub fn short_duration(seconds: i64) -> String {
 }
 
 fn now() -> jiff::Timestamp {
-    jiff::Timestamp::now()
+    steading_runtime::clock::Clock::system().now()
 }
 
 #[cfg(test)]
@@ -121,7 +155,10 @@ mod tests {
         assert_eq!(cell(at(&json!({"a": {"b": 3}}), "a.b")), "3");
         assert_eq!(cell(&Value::Null), "-");
         assert_eq!(cell_at(&json!({"state": "STATE_RUNNING"}), "state"), "RUNNING");
-        assert_eq!(cell_at(&json!({"origin": "CATALOGUE_ORIGIN_STEADING"}), "origin"), "STEADING");
+        assert_eq!(
+            cell_at(&json!({"origin": "CATALOGUE_ORIGIN_STEADING"}), "origin"),
+            "STEADING"
+        );
     }
 
     #[test]

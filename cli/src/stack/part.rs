@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow};
-use kube::Client;
 use bytes::Bytes;
+use kube::Client;
 use steading_gateway::{Gateway, Route};
 use steading_infra::labels;
 use steading_runtime::{CancellationToken, admin::Readiness, clock::Clock, lease::LeaseConfig, server::ServerConfig};
@@ -33,7 +33,13 @@ pub enum Part {
 
 impl Part {
     /// All parts, each after those that it calls.
-    pub const ALL: [Self; 5] = [Self::Templating, Self::Scheduling, Self::Storage, Self::Lifecycle, Self::Gateway];
+    pub const ALL: [Self; 5] = [
+        Self::Templating,
+        Self::Scheduling,
+        Self::Storage,
+        Self::Lifecycle,
+        Self::Gateway,
+    ];
 
     /// Its name, as in `steading-storage`.
     pub fn name(self) -> &'static str {
@@ -72,9 +78,13 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    pub(super) fn new(sim: &Option<Sim>, kubeconfig: &Path) -> Self {
-        let server = sim.as_ref().map(|s| s.api().clone());
-        Self { server, kubeconfig: kubeconfig.to_owned(), addresses: BTreeMap::new() }
+    pub(super) fn new(sim: Option<&Sim>, kubeconfig: &Path) -> Self {
+        let server = sim.map(|s| s.api().clone());
+        Self {
+            server,
+            kubeconfig: kubeconfig.to_owned(),
+            addresses: BTreeMap::new(),
+        }
     }
 
     pub(super) fn with_addresses(self, addresses: BTreeMap<Part, SocketAddr>) -> Self {
@@ -102,9 +112,13 @@ impl Launch {
         let kube = self.client(&format!("steading-{part}")).await?;
         let clock = Clock::system();
         let readiness = Readiness::new();
-        let server = ServerConfig { readiness: readiness.clone(), ..ServerConfig::dev_mode() };
+        let server = ServerConfig {
+            readiness: readiness.clone(),
+            ..ServerConfig::dev_mode()
+        };
         // The same holder after a crash leads again at once instead of waiting for its own lease to expire.
-        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, part.lease()).identity(format!("stack-{}", std::process::id()));
+        let lease =
+            LeaseConfig::new(labels::SYSTEM_NAMESPACE, part.lease()).identity(format!("stack-{}", std::process::id()));
         let cancel = CancellationToken::new();
         let stop = cancel.clone();
         let mut tasks = JoinSet::new();
@@ -121,7 +135,14 @@ impl Launch {
             }
             Part::Storage => {
                 use steading_storage::{Config, Deps, Service};
-                let service = Service::new(Config { server, lease, ..Config::default() }, Deps { kube, clock });
+                let service = Service::new(
+                    Config {
+                        server,
+                        lease,
+                        ..Config::default()
+                    },
+                    Deps { kube, clock },
+                );
                 tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
             }
             Part::Lifecycle => {
@@ -131,13 +152,23 @@ impl Launch {
                     scheduling: self.url(Part::Scheduling),
                     storage: self.url(Part::Storage),
                 })?;
-                let service = Service::new(Config { server, lease, ..Config::default() }, Deps::new(kube, clock, peers));
+                let service = Service::new(
+                    Config {
+                        server,
+                        lease,
+                        ..Config::default()
+                    },
+                    Deps::new(kube, clock, peers),
+                );
                 tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
             }
             Part::Gateway => {
                 let routes = Part::ALL.into_iter().filter(|p| *p != Part::Gateway).map(|p| {
                     let service = format!("steading.{p}.v1");
-                    Ok(Route { service, uri: self.url(p).parse().context("an upstream's address")? })
+                    Ok(Route {
+                        service,
+                        uri: self.url(p).parse().context("an upstream's address")?,
+                    })
                 });
                 let contracts = Bytes::from_static(steading_api::FILE_DESCRIPTOR_SET);
                 let config = steading_gateway::Config::new(vec![contracts], routes.collect::<anyhow::Result<_>>()?);
@@ -149,7 +180,11 @@ impl Launch {
                 });
             }
         }
-        Ok(Running { cancel, tasks, readiness })
+        Ok(Running {
+            cancel,
+            tasks,
+            readiness,
+        })
     }
 }
 
@@ -167,7 +202,11 @@ impl Running {
 
     /// What it still waits for.
     pub(super) fn waits_for(&self) -> String {
-        let waits = self.readiness.gates().into_iter().filter_map(|(name, state)| Some(format!("{name}: {}", state.err()?)));
+        let waits = self
+            .readiness
+            .gates()
+            .into_iter()
+            .filter_map(|(name, state)| Some(format!("{name}: {}", state.err()?)));
         waits.collect::<Vec<_>>().join(", ")
     }
 

@@ -24,7 +24,11 @@ pub async fn run(args: SimArgs) -> anyhow::Result<()> {
     ensure_namespace(&client).await?;
     std::fs::write(&args.write_kubeconfig, sim.kubeconfig())
         .with_context(|| format!("cannot write {}", args.write_kubeconfig.display()))?;
-    println!("simulated infra cluster on {}; kubeconfig in {}", sim.address(), args.write_kubeconfig.display());
+    println!(
+        "simulated infra cluster on {}; kubeconfig in {}",
+        sim.address(),
+        args.write_kubeconfig.display()
+    );
     shutdown::signal().await?;
     sim.stop().await;
     Ok(())

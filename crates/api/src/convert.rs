@@ -46,9 +46,7 @@ pub fn duration(length: std::time::Duration) -> prost_types::Duration {
 /// A length of time from the wire; `None` if it is negative or malformed.
 pub fn length(duration: &prost_types::Duration) -> Option<std::time::Duration> {
     let seconds = u64::try_from(duration.seconds).ok()?;
-    let nanos = u32::try_from(duration.nanos)
-        .ok()
-        .filter(|n| *n < 1_000_000_000)?;
+    let nanos = u32::try_from(duration.nanos).ok().filter(|n| *n < 1_000_000_000)?;
     Some(std::time::Duration::new(seconds, nanos))
 }
 
@@ -123,26 +121,18 @@ impl RpcError {
     /// A resource name in the request's field `path` does not parse.
     pub fn invalid_name(path: &str, error: &NameError) -> Self {
         let description = error.describe();
-        Self::new(ErrorReason::InvalidName, format!("{path}: {description}"))
-            .with_field(path, description)
+        Self::new(ErrorReason::InvalidName, format!("{path}: {description}")).with_field(path, description)
     }
 
     /// There is no such resource.
     pub fn not_found(kind: &str, name: impl std::fmt::Display) -> Self {
-        Self::new(
-            ErrorReason::ResourceNotFound,
-            format!("{name} does not exist"),
-        )
-        .with_resource(kind, name.to_string())
+        Self::new(ErrorReason::ResourceNotFound, format!("{name} does not exist")).with_resource(kind, name.to_string())
     }
 
     /// A resource of this name exists already.
     pub fn already_exists(kind: &str, name: impl std::fmt::Display) -> Self {
-        Self::new(
-            ErrorReason::ResourceAlreadyExists,
-            format!("{name} exists already"),
-        )
-        .with_resource(kind, name.to_string())
+        Self::new(ErrorReason::ResourceAlreadyExists, format!("{name} exists already"))
+            .with_resource(kind, name.to_string())
     }
 
     /// The etag of the request is not the resource's present one.
@@ -165,8 +155,7 @@ impl RpcError {
 
 impl From<FilterError> for RpcError {
     fn from(error: FilterError) -> Self {
-        Self::new(ErrorReason::InvalidFilter, error.to_string())
-            .with_field("filter", error.to_string())
+        Self::new(ErrorReason::InvalidFilter, error.to_string()).with_field("filter", error.to_string())
     }
 }
 
@@ -174,9 +163,7 @@ impl From<PageError> for RpcError {
     fn from(error: PageError) -> Self {
         let (reason, path) = match error {
             PageError::NegativeSize(_) => (ErrorReason::InvalidField, "page_size"),
-            PageError::Malformed | PageError::OtherRequest => {
-                (ErrorReason::InvalidPageToken, "page_token")
-            }
+            PageError::Malformed | PageError::OtherRequest => (ErrorReason::InvalidPageToken, "page_token"),
         };
         Self::new(reason, error.to_string()).with_field(path, error.to_string())
     }
@@ -216,42 +203,21 @@ mod tests {
             }),
             None
         );
-        assert_eq!(
-            time(&Timestamp {
-                seconds: 0,
-                nanos: -1
-            }),
-            None
-        );
+        assert_eq!(time(&Timestamp { seconds: 0, nanos: -1 }), None);
     }
 
     #[test]
     fn lengths_survive_the_wire() {
         let length_in = std::time::Duration::from_millis(1500);
         assert_eq!(length(&duration(length_in)), Some(length_in));
-        assert_eq!(
-            length(&prost_types::Duration {
-                seconds: -1,
-                nanos: 0
-            }),
-            None
-        );
+        assert_eq!(length(&prost_types::Duration { seconds: -1, nanos: 0 }), None);
     }
 
     #[test]
     fn conditions_survive_the_wire() {
-        let condition = Condition::new(
-            "Ready",
-            true,
-            "Joined",
-            "all well",
-            jiff::Timestamp::UNIX_EPOCH,
-        )
-        .observed_generation(3);
-        assert_eq!(
-            Condition::from(v1::Condition::from(condition.clone())),
-            condition
-        );
+        let condition =
+            Condition::new("Ready", true, "Joined", "all well", jiff::Timestamp::UNIX_EPOCH).observed_generation(3);
+        assert_eq!(Condition::from(v1::Condition::from(condition.clone())), condition);
         assert_eq!(
             Condition::from(v1::Condition::default()).status,
             ConditionStatus::Unknown
@@ -265,14 +231,8 @@ mod tests {
             .map_err(|e| RpcError::invalid_name("name", &e));
         let cases = [
             (name.map(|_| ()), ErrorReason::InvalidName),
-            (
-                Err(PageError::Malformed.into()),
-                ErrorReason::InvalidPageToken,
-            ),
-            (
-                Err(PageError::NegativeSize(-1).into()),
-                ErrorReason::InvalidField,
-            ),
+            (Err(PageError::Malformed.into()), ErrorReason::InvalidPageToken),
+            (Err(PageError::NegativeSize(-1).into()), ErrorReason::InvalidField),
             (Err(FilterError::TooLong.into()), ErrorReason::InvalidFilter),
             (
                 Err(Violations::one("cpu", "must be set").into()),

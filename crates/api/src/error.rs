@@ -51,8 +51,11 @@ impl RpcError {
 
     /// The method is in the contract but not served yet; `docs/status.md` lists it.
     pub fn not_implemented(method: &str) -> Self {
-        Self::new(ErrorReason::NotImplemented, format!("{method} is not served yet; see docs/status.md"))
-            .with_metadata("method", method)
+        Self::new(
+            ErrorReason::NotImplemented,
+            format!("{method} is not served yet; see docs/status.md"),
+        )
+        .with_metadata("method", method)
     }
 
     /// The canonical code.
@@ -87,7 +90,9 @@ impl RpcError {
         subject: impl Into<String>,
         description: impl Into<String>,
     ) -> Self {
-        self.0.preconditions.push((kind.into(), subject.into(), description.into()));
+        self.0
+            .preconditions
+            .push((kind.into(), subject.into(), description.into()));
         self
     }
 
@@ -192,7 +197,11 @@ mod tests {
                 && let Some(reason) = ErrorReason::from_str_name(name)
                 && reason != ErrorReason::Unspecified
             {
-                let promised = comment.trim_end_matches('.').rsplit([' ', '.']).next().unwrap_or_default();
+                let promised = comment
+                    .trim_end_matches('.')
+                    .rsplit([' ', '.'])
+                    .next()
+                    .unwrap_or_default();
                 let code = format!("{:?}", code_of(reason));
                 assert_eq!(code.to_uppercase(), promised.replace('_', ""), "{name}");
                 seen += 1;
@@ -208,7 +217,10 @@ mod tests {
             .into();
         let details = status.get_error_details();
         let info = details.error_info().expect("error info");
-        assert_eq!((info.reason.as_str(), info.domain.as_str()), ("INVALID_FIELD", ERROR_DOMAIN));
+        assert_eq!(
+            (info.reason.as_str(), info.domain.as_str()),
+            ("INVALID_FIELD", ERROR_DOMAIN)
+        );
         let bad = details.bad_request().expect("bad request");
         assert_eq!(bad.field_violations[0].field, "machine_pool.replicas");
     }

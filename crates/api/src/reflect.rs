@@ -4,7 +4,8 @@ use std::{borrow::Cow, sync::LazyLock};
 
 use prost::Message;
 use prost_reflect::{
-    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage, Value,
+    Cardinality, DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MapKey, MessageDescriptor, ReflectMessage,
+    Value,
 };
 use steading_model::filter::{FieldValue, Fields};
 
@@ -55,7 +56,11 @@ pub fn update<M: Message + Default>(
     if paths.is_empty() || paths.iter().any(|path| path == "*") {
         let everything = !paths.is_empty();
         let descriptor = before.descriptor();
-        let writable = || descriptor.fields().filter(|f| f.name() != "etag" && !is(f, &NOT_WRITABLE));
+        let writable = || {
+            descriptor
+                .fields()
+                .filter(|f| f.name() != "etag" && !is(f, &NOT_WRITABLE))
+        };
         if everything {
             writable().for_each(|f| after.clear_field(&f));
         }
@@ -66,8 +71,11 @@ pub fn update<M: Message + Default>(
         for path in paths {
             let segments: Vec<&str> = path.split('.').collect();
             copy(&mut after, &wanted, &segments).map_err(|fault| {
-                RpcError::new(ErrorReason::InvalidUpdateMask, format!("update_mask path {path:?} {fault}"))
-                    .with_field("update_mask", format!("{path:?} {fault}"))
+                RpcError::new(
+                    ErrorReason::InvalidUpdateMask,
+                    format!("update_mask path {path:?} {fault}"),
+                )
+                .with_field("update_mask", format!("{path:?} {fault}"))
             })?;
         }
     }
@@ -77,21 +85,31 @@ pub fn update<M: Message + Default>(
         .find(|f| is(f, &[IMMUTABLE]) && before.get_field(f).as_ref() != after.get_field(f).as_ref())
     {
         let path = format!("{field}.{}", changed.name());
-        return Err(RpcError::new(ErrorReason::ImmutableField, format!("{path} cannot be changed"))
-            .with_field(path, "cannot be changed after creation"));
+        return Err(
+            RpcError::new(ErrorReason::ImmutableField, format!("{path} cannot be changed"))
+                .with_field(path, "cannot be changed after creation"),
+        );
     }
     after.transcode_to().map_err(|_| RpcError::internal())
 }
 
 fn is(field: &FieldDescriptor, behaviors: &[i32]) -> bool {
-    let Some(extension) = field.parent_pool().get_extension_by_name(FIELD_BEHAVIOR) else { return false };
+    let Some(extension) = field.parent_pool().get_extension_by_name(FIELD_BEHAVIOR) else {
+        return false;
+    };
     let options = field.options();
     let value = options.get_extension(&extension);
-    value.as_list().is_some_and(|list| list.iter().filter_map(Value::as_enum_number).any(|n| behaviors.contains(&n)))
+    value.as_list().is_some_and(|list| {
+        list.iter()
+            .filter_map(Value::as_enum_number)
+            .any(|n| behaviors.contains(&n))
+    })
 }
 
 fn copy(target: &mut DynamicMessage, source: &DynamicMessage, path: &[&str]) -> Result<(), &'static str> {
-    let Some((first, rest)) = path.split_first() else { return Err("is empty") };
+    let Some((first, rest)) = path.split_first() else {
+        return Err("is empty");
+    };
     let descriptor = source.descriptor();
     let field = descriptor
         .get_field_by_name(first)
@@ -120,13 +138,25 @@ fn copy(target: &mut DynamicMessage, source: &DynamicMessage, path: &[&str]) -> 
         };
         return Ok(());
     }
-    let inner = from.as_message().filter(|_| !field.is_list()).ok_or("goes into a field that is not a message")?;
-    copy(target.get_field_mut(&field).as_message_mut().ok_or("is not a message")?, inner, rest)
+    let inner = from
+        .as_message()
+        .filter(|_| !field.is_list())
+        .ok_or("goes into a field that is not a message")?;
+    copy(
+        target
+            .get_field_mut(&field)
+            .as_message_mut()
+            .ok_or("is not a message")?,
+        inner,
+        rest,
+    )
 }
 
 /// Fields of a resource by which lists can be filtered: scalars, enums and lists of text at the top, and the keys of maps of text.
 pub fn filter_fields(full_name: &str) -> Vec<String> {
-    let Some(descriptor) = descriptor(full_name) else { return Vec::new() };
+    let Some(descriptor) = descriptor(full_name) else {
+        return Vec::new();
+    };
     let name = |field: FieldDescriptor| {
         if field.is_map() {
             Some(format!("{}.*", field.name()))
@@ -145,12 +175,14 @@ pub struct Filterable(pub DynamicMessage);
 
 impl Fields for Filterable {
     fn field(&self, field: &str, key: Option<&str>) -> FieldValue<'_> {
-        let Some(descriptor) = self.0.descriptor().get_field_by_name(field) else { return FieldValue::Absent };
+        let Some(descriptor) = self.0.descriptor().get_field_by_name(field) else {
+            return FieldValue::Absent;
+        };
         let value = self.0.get_field(&descriptor).into_owned();
         match (value, key) {
-            (Value::Map(map), Some(key)) => {
-                map.get(&MapKey::String(key.to_owned())).map_or(FieldValue::Absent, |v| text(&descriptor, v))
-            }
+            (Value::Map(map), Some(key)) => map
+                .get(&MapKey::String(key.to_owned()))
+                .map_or(FieldValue::Absent, |v| text(&descriptor, v)),
             (Value::List(items), _) => {
                 let texts = items.iter().filter_map(|item| match text(&descriptor, item) {
                     FieldValue::Text(text) => Some(Cow::Owned(text.into_owned())),
@@ -180,10 +212,19 @@ fn text<'a>(field: &FieldDescriptor, value: &Value) -> FieldValue<'a> {
 }
 
 fn enum_names<'a>(field: &FieldDescriptor, number: i32) -> FieldValue<'a> {
-    let Kind::Enum(kind) = field.kind() else { return FieldValue::Absent };
-    let Some(value) = kind.get_value(number) else { return FieldValue::Absent };
+    let Kind::Enum(kind) = field.kind() else {
+        return FieldValue::Absent;
+    };
+    let Some(value) = kind.get_value(number) else {
+        return FieldValue::Absent;
+    };
     // The zero value is <PREFIX>_UNSPECIFIED by our lint rules.
-    let prefix = kind.default_value().name().strip_suffix("UNSPECIFIED").unwrap_or_default().to_owned();
+    let prefix = kind
+        .default_value()
+        .name()
+        .strip_suffix("UNSPECIFIED")
+        .unwrap_or_default()
+        .to_owned();
     let full = value.name().to_owned();
     let short = full.strip_prefix(&prefix).unwrap_or(&full).to_owned();
     FieldValue::List(vec![Cow::Owned(short), Cow::Owned(full)])
@@ -196,7 +237,10 @@ mod tests {
     use steading_model::filter::Filter;
 
     use super::*;
-    use crate::templating::v1::{Image, image::{Source, State}, HttpSource, RegistrySource};
+    use crate::templating::v1::{
+        HttpSource, Image, RegistrySource,
+        image::{Source, State},
+    };
 
     const IMAGE: &str = "steading.templating.v1.Image";
 
@@ -206,14 +250,22 @@ mod tests {
             size: "10Gi".into(),
             os: "ubuntu".into(),
             state: State::Ready.into(),
-            labels: HashMap::from([("example.com/team".to_owned(), "a".to_owned()), ("b".to_owned(), "1".to_owned())]),
-            source: Some(Source::Http(HttpSource { url: "https://a".into(), ..HttpSource::default() })),
+            labels: HashMap::from([
+                ("example.com/team".to_owned(), "a".to_owned()),
+                ("b".to_owned(), "1".to_owned()),
+            ]),
+            source: Some(Source::Http(HttpSource {
+                url: "https://a".into(),
+                ..HttpSource::default()
+            })),
             ..Image::default()
         }
     }
 
     fn mask(paths: &[&str]) -> prost_types::FieldMask {
-        prost_types::FieldMask { paths: paths.iter().map(ToString::to_string).collect() }
+        prost_types::FieldMask {
+            paths: paths.iter().map(ToString::to_string).collect(),
+        }
     }
 
     fn reason(result: Result<Image, RpcError>) -> ErrorReason {
@@ -222,16 +274,33 @@ mod tests {
 
     #[test]
     fn without_a_mask_what_is_set_is_written_and_output_stays() {
-        let wanted = Image { size: "20Gi".into(), state: State::Failed.into(), uid: "forged".into(), ..Image::default() };
+        let wanted = Image {
+            size: "20Gi".into(),
+            state: State::Failed.into(),
+            uid: "forged".into(),
+            ..Image::default()
+        };
         let after = update(IMAGE, "image", &mk_image(), &wanted, None).expect("valid");
-        assert_eq!(after, Image { size: "20Gi".into(), ..mk_image() });
+        assert_eq!(
+            after,
+            Image {
+                size: "20Gi".into(),
+                ..mk_image()
+            }
+        );
     }
 
     #[test]
     fn the_star_clears_what_is_not_set() {
-        let wanted = Image { size: "20Gi".into(), ..Image::default() };
+        let wanted = Image {
+            size: "20Gi".into(),
+            ..Image::default()
+        };
         let after = update(IMAGE, "image", &mk_image(), &wanted, Some(&mask(&["*"]))).expect("valid");
-        assert_eq!((after.os.as_str(), after.state(), after.labels.len()), ("", State::Ready, 0));
+        assert_eq!(
+            (after.os.as_str(), after.state(), after.labels.len()),
+            ("", State::Ready, 0)
+        );
         assert_eq!(after.source, None);
         assert_eq!(after.name, "images/ubuntu");
     }
@@ -239,21 +308,33 @@ mod tests {
     #[test]
     fn paths_reach_into_messages_and_maps() {
         let wanted = Image {
-            source: Some(Source::Http(HttpSource { url: "https://b".into(), checksum: "sha256:x".into(), ..HttpSource::default() })),
+            source: Some(Source::Http(HttpSource {
+                url: "https://b".into(),
+                checksum: "sha256:x".into(),
+                ..HttpSource::default()
+            })),
             labels: HashMap::from([("example.com/team".to_owned(), "z".to_owned())]),
             ..Image::default()
         };
         let paths = mask(&["http.url", "labels.example.com/team", "labels.b"]);
         let after = update(IMAGE, "image", &mk_image(), &wanted, Some(&paths)).expect("valid");
-        let Some(Source::Http(http)) = after.source else { panic!("http stays") };
+        let Some(Source::Http(http)) = after.source else {
+            panic!("http stays")
+        };
         assert_eq!((http.url.as_str(), http.checksum.as_str()), ("https://b", ""));
-        assert_eq!(after.labels, HashMap::from([("example.com/team".to_owned(), "z".to_owned())]));
+        assert_eq!(
+            after.labels,
+            HashMap::from([("example.com/team".to_owned(), "z".to_owned())])
+        );
     }
 
     #[test]
     fn another_member_of_a_oneof_replaces_the_first() {
         let wanted = Image {
-            source: Some(Source::Registry(RegistrySource { url: "docker://x".into(), ..RegistrySource::default() })),
+            source: Some(Source::Registry(RegistrySource {
+                url: "docker://x".into(),
+                ..RegistrySource::default()
+            })),
             ..Image::default()
         };
         let after = update(IMAGE, "image", &mk_image(), &wanted, Some(&mask(&["registry"]))).expect("valid");

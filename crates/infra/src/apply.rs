@@ -45,7 +45,10 @@ impl FieldManager {
     }
 
     fn params(self) -> PatchParams {
-        PatchParams { field_manager: Some(self.as_str().to_owned()), ..PatchParams::default() }
+        PatchParams {
+            field_manager: Some(self.as_str().to_owned()),
+            ..PatchParams::default()
+        }
     }
 }
 
@@ -85,7 +88,10 @@ pub async fn create<K>(api: &Api<K>, manager: FieldManager, object: &K) -> Resul
 where
     K: Resource + Clone + Debug + DeserializeOwned + Serialize,
 {
-    let params = PostParams { field_manager: Some(manager.as_str().to_owned()), ..PostParams::default() };
+    let params = PostParams {
+        field_manager: Some(manager.as_str().to_owned()),
+        ..PostParams::default()
+    };
     Ok(api.create(&params, object).await?)
 }
 
@@ -167,28 +173,38 @@ impl PatchBuilder {
     /// The patch holds only if the value at the path is this one.
     #[must_use]
     pub fn test(mut self, path: &[&str], value: impl Into<Value>) -> Self {
-        self.operations.push(PatchOperation::Test(TestOperation { path: pointer(path), value: value.into() }));
+        self.operations.push(PatchOperation::Test(TestOperation {
+            path: pointer(path),
+            value: value.into(),
+        }));
         self
     }
 
     /// Adds a value, or replaces it if the key exists.
     #[must_use]
     pub fn add(mut self, path: &[&str], value: impl Into<Value>) -> Self {
-        self.operations.push(PatchOperation::Add(AddOperation { path: pointer(path), value: value.into() }));
+        self.operations.push(PatchOperation::Add(AddOperation {
+            path: pointer(path),
+            value: value.into(),
+        }));
         self
     }
 
     /// Replaces a value that exists.
     #[must_use]
     pub fn replace(mut self, path: &[&str], value: impl Into<Value>) -> Self {
-        self.operations.push(PatchOperation::Replace(ReplaceOperation { path: pointer(path), value: value.into() }));
+        self.operations.push(PatchOperation::Replace(ReplaceOperation {
+            path: pointer(path),
+            value: value.into(),
+        }));
         self
     }
 
     /// Removes a value that exists.
     #[must_use]
     pub fn remove(mut self, path: &[&str]) -> Self {
-        self.operations.push(PatchOperation::Remove(RemoveOperation { path: pointer(path) }));
+        self.operations
+            .push(PatchOperation::Remove(RemoveOperation { path: pointer(path) }));
         self
     }
 
@@ -256,7 +272,11 @@ where
     K: Resource + Clone + Debug + DeserializeOwned,
 {
     let outcome = patch_with_retry(api, manager, name, |object| {
-        let index = object.finalizers().iter().position(|found| found == finalizer)?.to_string();
+        let index = object
+            .finalizers()
+            .iter()
+            .position(|found| found == finalizer)?
+            .to_string();
         let path = ["metadata", "finalizers", index.as_str()];
         Some(PatchBuilder::new().test(&path, finalizer).remove(&path).build())
     })
@@ -309,7 +329,10 @@ where
 {
     let mut body = serde_json::to_value(object).map_err(|error| InfraError::from(kube::Error::SerdeError(error)))?;
     if let Some(map) = body.as_object_mut() {
-        map.insert("apiVersion".to_owned(), K::api_version(&K::DynamicType::default()).into());
+        map.insert(
+            "apiVersion".to_owned(),
+            K::api_version(&K::DynamicType::default()).into(),
+        );
         map.insert("kind".to_owned(), K::kind(&K::DynamicType::default()).into());
     }
     Ok(body)
@@ -318,7 +341,13 @@ where
 /// Fields that only the server writes must not be in an applied configuration.
 fn strip_server_fields(body: &mut Value) {
     if let Some(metadata) = body.get_mut("metadata").and_then(Value::as_object_mut) {
-        for key in ["managedFields", "resourceVersion", "uid", "creationTimestamp", "generation"] {
+        for key in [
+            "managedFields",
+            "resourceVersion",
+            "uid",
+            "creationTimestamp",
+            "generation",
+        ] {
             metadata.remove(key);
         }
     }

@@ -37,12 +37,16 @@ impl Capabilities {
 
     /// Whether volumes can be snapshotted.
     pub fn has_snapshots(&self) -> bool {
-        self.groups.get("snapshot.storage.k8s.io").is_some_and(|versions| versions.iter().any(|found| found == "v1"))
+        self.groups
+            .get("snapshot.storage.k8s.io")
+            .is_some_and(|versions| versions.iter().any(|found| found == "v1"))
     }
 
     /// Whether volumes can be added to a running VM through its spec.
     pub fn has_declarative_hotplug(&self) -> bool {
-        self.kubevirt.as_ref().is_some_and(|found| found.feature_gates.contains("DeclarativeHotplugVolumes"))
+        self.kubevirt
+            .as_ref()
+            .is_some_and(|found| found.feature_gates.contains("DeclarativeHotplugVolumes"))
     }
 }
 
@@ -54,14 +58,27 @@ pub async fn discover(client: &Client) -> Result<Capabilities> {
         .await?
         .groups
         .into_iter()
-        .map(|group| (group.name, group.versions.into_iter().map(|version| version.version).collect()))
+        .map(|group| {
+            (
+                group.name,
+                group.versions.into_iter().map(|version| version.version).collect(),
+            )
+        })
         .collect();
-    Ok(Capabilities { kubernetes_version: version.git_version, groups, kubevirt: discover_kubevirt(client).await? })
+    Ok(Capabilities {
+        kubernetes_version: version.git_version,
+        groups,
+        kubevirt: discover_kubevirt(client).await?,
+    })
 }
 
 async fn discover_kubevirt(client: &Client) -> Result<Option<KubeVirtCapabilities>> {
     let api: Api<KubeVirt> = Api::all(client.clone());
-    let list = match api.list(&kube::api::ListParams::default().limit(1)).await.map_err(InfraError::from) {
+    let list = match api
+        .list(&kube::api::ListParams::default().limit(1))
+        .await
+        .map_err(InfraError::from)
+    {
         Ok(list) => list,
         Err(InfraError::NotFound(_)) => return Ok(None),
         Err(error) => return Err(error),
@@ -70,7 +87,13 @@ async fn discover_kubevirt(client: &Client) -> Result<Option<KubeVirtCapabilitie
         let status = found.status.unwrap_or_default();
         KubeVirtCapabilities {
             version: status.observed_kube_virt_version,
-            feature_gates: found.spec.configuration.developer_configuration.feature_gates.into_iter().collect(),
+            feature_gates: found
+                .spec
+                .configuration
+                .developer_configuration
+                .feature_gates
+                .into_iter()
+                .collect(),
             deployed: status.phase.as_deref() == Some("Deployed"),
         }
     }))

@@ -1,6 +1,10 @@
 //! Steading's own kinds, group `steading.dev`. Each file is owned by the service that reconciles the kind.
 
-#![allow(unreachable_pub, clippy::duplicated_attributes, reason = "both are found in what kube's derive makes of the structs")]
+#![allow(
+    unreachable_pub,
+    clippy::duplicated_attributes,
+    reason = "both are found in what kube's derive makes of the structs"
+)]
 
 pub mod cluster;
 pub mod machine_pool;

@@ -30,7 +30,9 @@ pub async fn install_crds(client: &Client, manager: FieldManager, deadline: Dura
             let wait = await_condition(api, &name, is_crd_established());
             match tokio::time::timeout(deadline, wait).await {
                 Ok(Ok(_)) => Ok(()),
-                Ok(Err(error)) => Err(InfraError::TimedOut(format!("CustomResourceDefinition {name}: {error}"))),
+                Ok(Err(error)) => Err(InfraError::TimedOut(format!(
+                    "CustomResourceDefinition {name}: {error}"
+                ))),
                 Err(_) => Err(InfraError::TimedOut(format!("CustomResourceDefinition {name}"))),
             }
         }
@@ -48,7 +50,9 @@ pub async fn ensure_system_namespace(client: &Client, manager: FieldManager) -> 
     let api: Api<Namespace> = Api::all(client.clone());
     let mut namespace = Namespace::default();
     namespace.metadata.name = Some(labels::SYSTEM_NAMESPACE.into());
-    namespace.labels_mut().insert(labels::MANAGED_BY.into(), labels::MANAGED_BY_STEADING.into());
+    namespace
+        .labels_mut()
+        .insert(labels::MANAGED_BY.into(), labels::MANAGED_BY_STEADING.into());
     match crate::apply::create(&api, manager, &namespace).await {
         Ok(_) | Err(InfraError::AlreadyExists { .. }) => Ok(()),
         Err(error) => Err(error),

@@ -55,8 +55,13 @@ where
     for _ in 0..CHUNKS_PER_PAGE {
         let chunk = chunk(api, &request.label_selector, limit, token.as_deref()).await?;
         let room = wanted.saturating_sub(items.len());
-        let kept: Vec<usize> =
-            chunk.items.iter().enumerate().filter(|(_, item)| keep(item)).map(|(index, _)| index).collect();
+        let kept: Vec<usize> = chunk
+            .items
+            .iter()
+            .enumerate()
+            .filter(|(_, item)| keep(item))
+            .map(|(index, _)| index)
+            .collect();
         if kept.len() > room {
             // Too many: read exactly up to the last one that fits, so that the token continues right behind it.
             let last = kept.get(room.saturating_sub(1)).copied().unwrap_or(0);
@@ -71,7 +76,11 @@ where
         }
         limit = FILTER_CHUNK.max(request.page_size);
     }
-    Ok(Page { items, next: token, resource_version })
+    Ok(Page {
+        items,
+        next: token,
+        resource_version,
+    })
 }
 
 /// Reads everything that the selector takes.
@@ -89,7 +98,11 @@ where
         items.extend(chunk.items);
         token = chunk.next;
         if token.is_none() {
-            return Ok(Page { items, next: None, resource_version: chunk.resource_version });
+            return Ok(Page {
+                items,
+                next: None,
+                resource_version: chunk.resource_version,
+            });
         }
     }
     Err(InfraError::Invalid("list is longer than 100000 objects".to_owned()))

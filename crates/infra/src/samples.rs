@@ -28,7 +28,10 @@ pub fn mk_vm(namespace: &str, name: &str) -> VirtualMachine {
         spec: VirtualMachineSpec {
             run_strategy: Some(RunStrategy::Always),
             template: Some(VmiTemplate {
-                metadata: Some(ObjectMeta { labels: Some(labels), ..ObjectMeta::default() }),
+                metadata: Some(ObjectMeta {
+                    labels: Some(labels),
+                    ..ObjectMeta::default()
+                }),
                 spec: mk_vmi_spec(name),
             }),
             ..VirtualMachineSpec::default()
@@ -40,7 +43,10 @@ pub fn mk_vm(namespace: &str, name: &str) -> VirtualMachine {
 /// Like [`mk_vm`], with CPU and memory from an instance type.
 pub fn mk_vm_of_instancetype(namespace: &str, name: &str, instancetype: &str) -> VirtualMachine {
     let mut vm = mk_vm(namespace, name);
-    vm.spec.instancetype = Some(Matcher { name: instancetype.to_owned(), ..Matcher::default() });
+    vm.spec.instancetype = Some(Matcher {
+        name: instancetype.to_owned(),
+        ..Matcher::default()
+    });
     if let Some(template) = vm.spec.template.as_mut() {
         template.spec.domain.cpu = None;
         template.spec.domain.memory = None;
@@ -51,8 +57,14 @@ pub fn mk_vm_of_instancetype(namespace: &str, name: &str, instancetype: &str) ->
 /// A VMI of [`mk_vm`] that runs on a node.
 pub fn mk_running_vmi(namespace: &str, name: &str, node: &str, address: &str) -> VirtualMachineInstance {
     VirtualMachineInstance {
-        metadata: mk_meta(namespace, name, BTreeMap::from([(labels::MACHINE.to_owned(), name.to_owned())])),
-        spec: VirtualMachineInstanceSpec { spec: mk_vmi_spec(name) },
+        metadata: mk_meta(
+            namespace,
+            name,
+            BTreeMap::from([(labels::MACHINE.to_owned(), name.to_owned())]),
+        ),
+        spec: VirtualMachineInstanceSpec {
+            spec: mk_vmi_spec(name),
+        },
         status: Some(VirtualMachineInstanceStatus {
             phase: Some(VmiPhase::Running),
             node_name: Some(node.to_owned()),
@@ -72,9 +84,18 @@ pub fn mk_running_vmi(namespace: &str, name: &str, node: &str, address: &str) ->
 pub fn mk_vmi_spec(name: &str) -> VmiSpec {
     VmiSpec {
         domain: Domain {
-            cpu: Some(Cpu { cores: Some(2), ..Cpu::default() }),
-            memory: Some(Memory { guest: Some("2Gi".to_owned()), ..Memory::default() }),
-            devices: Devices { disks: vec![mk_disk("boot", None)], ..Devices::default() },
+            cpu: Some(Cpu {
+                cores: Some(2),
+                ..Cpu::default()
+            }),
+            memory: Some(Memory {
+                guest: Some("2Gi".to_owned()),
+                ..Memory::default()
+            }),
+            devices: Devices {
+                disks: vec![mk_disk("boot", None)],
+                ..Devices::default()
+            },
             ..Domain::default()
         },
         volumes: vec![Volume {
@@ -95,7 +116,10 @@ pub fn mk_vmi_spec(name: &str) -> VmiSpec {
 pub fn mk_disk(name: &str, serial: Option<&str>) -> Disk {
     Disk {
         name: name.to_owned(),
-        disk: Some(DiskTarget { bus: Some("virtio".to_owned()), ..DiskTarget::default() }),
+        disk: Some(DiskTarget {
+            bus: Some("virtio".to_owned()),
+            ..DiskTarget::default()
+        }),
         serial: serial.map(str::to_owned),
         ..Disk::default()
     }
@@ -105,7 +129,10 @@ pub fn mk_disk(name: &str, serial: Option<&str>) -> Disk {
 pub fn mk_hotplug_volume(name: &str) -> Volume {
     Volume {
         name: name.to_owned(),
-        data_volume: Some(DataVolumeSource { name: name.to_owned(), hotpluggable: Some(true) }),
+        data_volume: Some(DataVolumeSource {
+            name: name.to_owned(),
+            hotpluggable: Some(true),
+        }),
         ..Volume::default()
     }
 }
@@ -113,9 +140,16 @@ pub fn mk_hotplug_volume(name: &str) -> Volume {
 /// An empty DataVolume.
 pub fn mk_blank_data_volume(namespace: &str, name: &str, size: &str) -> DataVolume {
     DataVolume {
-        metadata: mk_meta(namespace, name, BTreeMap::from([(labels::VOLUME.to_owned(), name.to_owned())])),
+        metadata: mk_meta(
+            namespace,
+            name,
+            BTreeMap::from([(labels::VOLUME.to_owned(), name.to_owned())]),
+        ),
         spec: DataVolumeSpec {
-            source: Some(Fill { blank: Some(BlankSource {}), ..Fill::default() }),
+            source: Some(Fill {
+                blank: Some(BlankSource {}),
+                ..Fill::default()
+            }),
             storage: Some(StorageSpec {
                 resources: Some(VolumeResourceRequirements {
                     requests: Some(BTreeMap::from([("storage".to_owned(), Quantity(size.to_owned()))])),
@@ -131,7 +165,11 @@ pub fn mk_blank_data_volume(namespace: &str, name: &str, size: &str) -> DataVolu
 
 /// A condition without times.
 pub fn mk_condition(type_: &str, status: &str) -> Condition {
-    Condition { type_: type_.to_owned(), status: status.to_owned(), ..Condition::default() }
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        ..Condition::default()
+    }
 }
 
 fn mk_meta(namespace: &str, name: &str, labels: BTreeMap<String, String>) -> ObjectMeta {

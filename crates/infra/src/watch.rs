@@ -123,7 +123,9 @@ where
     async fn begin(&mut self) -> Result<()> {
         let page = list::all(&self.api, &self.selector).await?;
         self.queue.extend(page.items.into_iter().map(WatchEvent::Added));
-        self.queue.push_back(WatchEvent::Synced { token: page.resource_version.clone() });
+        self.queue.push_back(WatchEvent::Synced {
+            token: page.resource_version.clone(),
+        });
         self.version = Some(page.resource_version);
         Ok(())
     }

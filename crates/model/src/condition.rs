@@ -141,32 +141,20 @@ mod tests {
     fn transition_time_moves_with_the_status_only() {
         let mut list = Vec::new();
         assert_eq!(
-            set(
-                &mut list,
-                Condition::new("Ready", false, "Booting", "", at(1))
-            ),
+            set(&mut list, Condition::new("Ready", false, "Booting", "", at(1))),
             Change::Status
         );
         assert_eq!(
-            set(
-                &mut list,
-                Condition::new("Ready", false, "Booting", "", at(2))
-            ),
+            set(&mut list, Condition::new("Ready", false, "Booting", "", at(2))),
             Change::Same
         );
         assert_eq!(
-            set(
-                &mut list,
-                Condition::new("Ready", false, "Joining", "", at(3))
-            ),
+            set(&mut list, Condition::new("Ready", false, "Joining", "", at(3))),
             Change::Details
         );
         assert_eq!(list[0].last_transition_time, at(1));
         assert_eq!(
-            set(
-                &mut list,
-                Condition::new("Ready", true, "Joined", "", at(4))
-            ),
+            set(&mut list, Condition::new("Ready", true, "Joined", "", at(4))),
             Change::Status
         );
         assert_eq!((list.len(), list[0].last_transition_time), (1, at(4)));
@@ -174,8 +162,7 @@ mod tests {
 
     #[test]
     fn it_is_written_as_kubernetes_writes_it() {
-        let text = serde_json::to_value(Condition::new("Ready", true, "Ok", "fine", at(0)))
-            .expect("serialises");
+        let text = serde_json::to_value(Condition::new("Ready", true, "Ok", "fine", at(0))).expect("serialises");
         assert_eq!(text["type"], "Ready");
         assert_eq!(text["status"], "True");
         assert_eq!(text["lastTransitionTime"], "1970-01-01T00:00:00Z");

@@ -103,9 +103,7 @@ impl<'a> FieldValue<'a> {
 
     /// A map's value, if the key is there. An empty value is there.
     pub fn entry(value: Option<&'a String>) -> Self {
-        value.map_or(Self::Absent, |text| {
-            Self::Text(Cow::Borrowed(text.as_str()))
-        })
+        value.map_or(Self::Absent, |text| Self::Text(Cow::Borrowed(text.as_str())))
     }
 }
 
@@ -148,9 +146,7 @@ impl Filter {
 
     /// The value that a field must equal, so that a list can be narrowed before it is read.
     pub fn required(&self, field: &str, key: Option<&str>) -> Option<&str> {
-        let wanted = |c: &&Comparison| {
-            c.operator == Operator::Equals && c.field == field && c.key.as_deref() == key
-        };
+        let wanted = |c: &&Comparison| c.operator == Operator::Equals && c.field == field && c.key.as_deref() == key;
         self.0.iter().find(wanted).map(|c| c.value.as_str())
     }
 }
@@ -259,25 +255,13 @@ mod tests {
     #[test]
     fn faults_are_told_with_their_place() {
         for (text, message) in [
-            (
-                "state",
-                "filter is not valid at byte 5: expected =, != or :",
-            ),
+            ("state", "filter is not valid at byte 5: expected =, != or :"),
             ("state=", "filter is not valid at byte 6: expected a value"),
             ("state=a b=c", "filter is not valid at byte 8: expected AND"),
-            (
-                "state=a AND",
-                "filter is not valid at byte 11: expected a field",
-            ),
-            (
-                "state=\"a",
-                "filter is not valid at byte 8: expected a closing quote",
-            ),
+            ("state=a AND", "filter is not valid at byte 11: expected a field"),
+            ("state=\"a", "filter is not valid at byte 8: expected a closing quote"),
             ("=a", "filter is not valid at byte 0: expected a field"),
-            (
-                "state>a",
-                "filter is not valid at byte 5: expected =, != or :",
-            ),
+            ("state>a", "filter is not valid at byte 5: expected =, != or :"),
             (
                 "colour=red",
                 "cannot filter by \"colour\"; known fields are state, zones, machine, labels.*",
@@ -297,10 +281,7 @@ mod tests {
                 "{text}"
             );
         }
-        assert_eq!(
-            Filter::parse(&"a".repeat(3000), KNOWN),
-            Err(FilterError::TooLong)
-        );
+        assert_eq!(Filter::parse(&"a".repeat(3000), KNOWN), Err(FilterError::TooLong));
         assert_eq!(
             Filter::parse(&["state=a"; 17].join(" AND "), KNOWN),
             Err(FilterError::TooMany)
@@ -309,8 +290,7 @@ mod tests {
 
     #[test]
     fn required_values_can_be_pushed_down() {
-        let filter =
-            Filter::parse("state=A AND labels.env=prod AND machine!=m", KNOWN).expect("parses");
+        let filter = Filter::parse("state=A AND labels.env=prod AND machine!=m", KNOWN).expect("parses");
         assert_eq!(filter.required("labels", Some("env")), Some("prod"));
         assert_eq!(filter.required("machine", None), None);
     }

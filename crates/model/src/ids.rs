@@ -65,21 +65,16 @@ fn is_catalogue_id(text: &str) -> bool {
 }
 
 fn is_subdomain(text: &str) -> bool {
-    text.split('.')
-        .all(|label| label.len() <= MAX_LABEL && is_label(label))
+    text.split('.').all(|label| label.len() <= MAX_LABEL && is_label(label))
 }
 
 fn is_service(text: &str) -> bool {
     let labels = |label: &str| label.len() <= MAX_LABEL && is_label(label);
-    text.split_once('.').is_some_and(|(namespace, service)| labels(namespace) && labels(service))
+    text.split_once('.')
+        .is_some_and(|(namespace, service)| labels(namespace) && labels(service))
 }
 
-fn check(
-    text: &str,
-    max: usize,
-    form: &'static str,
-    fits: fn(&str) -> bool,
-) -> Result<(), IdError> {
+fn check(text: &str, max: usize, form: &'static str, fits: fn(&str) -> bool) -> Result<(), IdError> {
     if text.is_empty() {
         return Err(IdError::Empty);
     }
@@ -235,18 +230,7 @@ mod tests {
         for good in ["a", "a1", "web-1", &"a".repeat(28)] {
             assert!(Id::parse(good).is_ok(), "{good}");
         }
-        for bad in [
-            "",
-            "1a",
-            "A",
-            "a-",
-            "-a",
-            "a--b",
-            "a_b",
-            "a.b",
-            "ä",
-            &"a".repeat(29),
-        ] {
+        for bad in ["", "1a", "A", "a-", "-a", "a--b", "a_b", "a.b", "ä", &"a".repeat(29)] {
             assert!(Id::parse(bad).is_err(), "{bad}");
         }
     }

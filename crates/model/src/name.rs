@@ -22,12 +22,9 @@ mod macros;
 mod top;
 
 pub use catalogue::{
-    CatalogueKind, ImageName, InstanceTypeName, MachineTemplateName, PlacementPolicyName,
-    PreferenceName, Scope,
+    CatalogueKind, ImageName, InstanceTypeName, MachineTemplateName, PlacementPolicyName, PreferenceName, Scope,
 };
-pub use cluster::{
-    ClusterName, LoadBalancerName, MachineName, MachinePoolName, SnapshotName, VolumeName,
-};
+pub use cluster::{ClusterName, LoadBalancerName, MachineName, MachinePoolName, SnapshotName, VolumeName};
 pub use top::{InfraNodeName, MaintenanceName, ProjectName, StorageClassName};
 
 /// What parts a project from what is its own in an object's name.
@@ -74,9 +71,7 @@ fn split_object_name(name: &str) -> Option<(Id, &str)> {
 }
 
 /// What all resource names can do; for code that is generic over kinds.
-pub trait ResourceName:
-    fmt::Display + std::str::FromStr<Err = NameError> + Clone + Eq + std::hash::Hash
-{
+pub trait ResourceName: fmt::Display + std::str::FromStr<Err = NameError> + Clone + Eq + std::hash::Hash {
     /// The kind as clients read it in `ResourceInfo`, such as `MachinePool`.
     const KIND: &'static str;
     /// The pattern, such as `projects/{project}`.
@@ -129,10 +124,7 @@ mod tests {
         assert_eq!(own.object_name(), "acme--big");
         assert_eq!(own.to_string(), "projects/acme/instanceTypes/big");
         assert_eq!(InstanceTypeName::from_object_name("acme--big"), Some(own));
-        assert_eq!(
-            InstanceTypeName::from_object_name("u1.medium"),
-            Some(shared)
-        );
+        assert_eq!(InstanceTypeName::from_object_name("u1.medium"), Some(shared));
         assert!("images/u1.medium".parse::<InstanceTypeName>().is_err());
         Ok(())
     }

@@ -59,11 +59,7 @@ impl PageRequest {
         } else {
             Some(read_token(page_token, digest)?)
         };
-        Ok(Self {
-            size,
-            cursor,
-            digest,
-        })
+        Ok(Self { size, cursor, digest })
     }
 
     /// The first page of that size, for callers inside a service.
@@ -104,15 +100,10 @@ impl PageRequest {
 
     /// Cuts this page out of a list that is in memory and sorted by `key`, each key once; the cursor is the last key
     /// of the page. Returns the items and the next page's token, empty at the end.
-    pub fn cut<T>(
-        &self,
-        sorted: impl IntoIterator<Item = T>,
-        key: impl Fn(&T) -> String,
-    ) -> (Vec<T>, String) {
-        let mut rest = sorted.into_iter().filter(|item| {
-            self.cursor()
-                .is_none_or(|cursor| key(item).as_str() > cursor)
-        });
+    pub fn cut<T>(&self, sorted: impl IntoIterator<Item = T>, key: impl Fn(&T) -> String) -> (Vec<T>, String) {
+        let mut rest = sorted
+            .into_iter()
+            .filter(|item| self.cursor().is_none_or(|cursor| key(item).as_str() > cursor));
         let page: Vec<T> = rest.by_ref().take(self.size).collect();
         let token = match (rest.next(), page.last()) {
             (Some(_), Some(last)) => self.next_token(&key(last)),
@@ -126,9 +117,7 @@ fn read_token(token: &str, expected: [u8; DIGEST]) -> Result<String, PageError> 
     if token.len() > MAX_TOKEN {
         return Err(PageError::Malformed);
     }
-    let bytes = URL_SAFE_NO_PAD
-        .decode(token)
-        .map_err(|_| PageError::Malformed)?;
+    let bytes = URL_SAFE_NO_PAD.decode(token).map_err(|_| PageError::Malformed)?;
     let Some((&VERSION, rest)) = bytes.split_first() else {
         return Err(PageError::Malformed);
     };
@@ -164,15 +153,9 @@ mod tests {
     #[test]
     fn sizes_are_clamped_and_negative_ones_refused() {
         for (asked, given) in [(0, 50), (1, 1), (500, 500), (501, 500), (i32::MAX, 500)] {
-            assert_eq!(
-                PageRequest::parse(asked, "", &[]).map(|p| p.size()),
-                Ok(given)
-            );
+            assert_eq!(PageRequest::parse(asked, "", &[]).map(|p| p.size()), Ok(given));
         }
-        assert_eq!(
-            PageRequest::parse(-1, "", &[]),
-            Err(PageError::NegativeSize(-1))
-        );
+        assert_eq!(PageRequest::parse(-1, "", &[]), Err(PageError::NegativeSize(-1)));
     }
 
     #[test]
@@ -185,11 +168,7 @@ mod tests {
             Err(PageError::OtherRequest)
         );
         for bad in ["!", "AA", "AQ", "Ag"] {
-            assert_eq!(
-                PageRequest::parse(1, bad, &[]),
-                Err(PageError::Malformed),
-                "{bad}"
-            );
+            assert_eq!(PageRequest::parse(1, bad, &[]), Err(PageError::Malformed), "{bad}");
         }
         Ok(())
     }

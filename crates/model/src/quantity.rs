@@ -40,14 +40,7 @@ pub struct Quantity {
     notation: Notation,
 }
 
-const BINARY: [(&str, u32); 6] = [
-    ("Ei", 60),
-    ("Pi", 50),
-    ("Ti", 40),
-    ("Gi", 30),
-    ("Mi", 20),
-    ("Ki", 10),
-];
+const BINARY: [(&str, u32); 6] = [("Ei", 60), ("Pi", 50), ("Ti", 40), ("Gi", 30), ("Mi", 20), ("Ki", 10)];
 const DECIMAL: [(&str, i32); 10] = [
     ("E", 18),
     ("P", 15),
@@ -200,11 +193,7 @@ impl Scale {
         let fraction = fraction.trim_end_matches('0');
         let digits = format!("{whole}{fraction}");
         let digits = digits.trim_start_matches('0');
-        let mantissa: i128 = if digits.is_empty() {
-            0
-        } else {
-            digits.parse().ok()?
-        };
+        let mantissa: i128 = if digits.is_empty() { 0 } else { digits.parse().ok()? };
         let places = i32::try_from(fraction.len()).ok()?;
         match self {
             Self::Ten(power) => shift(mantissa, power + 9 - places),
@@ -325,11 +314,7 @@ mod tests {
             ("3E", 3_000_000_000_000_000_000, u64::MAX),
         ] {
             let quantity = parsed(text);
-            assert_eq!(
-                (quantity.bytes(), quantity.millis()),
-                (bytes, millis),
-                "{text}"
-            );
+            assert_eq!((quantity.bytes(), quantity.millis()), (bytes, millis), "{text}");
         }
     }
 
@@ -375,10 +360,7 @@ mod tests {
     fn amounts_compare_across_notations() {
         assert_eq!(parsed("1000m"), parsed("1"));
         assert!(parsed("1Gi") > parsed("1G"));
-        assert_eq!(
-            parsed("1Gi").saturating_sub(parsed("512Mi")).to_string(),
-            "512Mi"
-        );
+        assert_eq!(parsed("1Gi").saturating_sub(parsed("512Mi")).to_string(), "512Mi");
         assert!(parsed("1").saturating_sub(parsed("2")).is_negative());
     }
 

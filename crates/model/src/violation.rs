@@ -45,11 +45,7 @@ impl Violations {
     }
 
     /// Takes the value, or notes the error as the violation of `path`.
-    pub fn take<T, E: std::error::Error>(
-        &mut self,
-        path: impl Into<String>,
-        result: Result<T, E>,
-    ) -> Option<T> {
+    pub fn take<T, E: std::error::Error>(&mut self, path: impl Into<String>, result: Result<T, E>) -> Option<T> {
         match result {
             Ok(value) => Some(value),
             Err(error) => {
@@ -67,10 +63,7 @@ impl Violations {
             } else {
                 "."
             };
-            self.add(
-                format!("{prefix}{glue}{}", violation.path),
-                violation.description,
-            );
+            self.add(format!("{prefix}{glue}{}", violation.path), violation.description);
         }
     }
 

@@ -15,12 +15,8 @@ struct Args {
 }
 
 fn main() -> ExitCode {
-    process::run(
-        "steading-bare",
-        Args::parse().common,
-        |process| async move {
-            let server = GrpcServer::builder("steading-bare").config(process.server);
-            Ok(server.run(process.listener, process.cancel).await?)
-        },
-    )
+    process::run("steading-bare", Args::parse().common, |process| async move {
+        let server = GrpcServer::builder("steading-bare").config(process.server);
+        Ok(server.run(process.listener, process.cancel).await?)
+    })
 }

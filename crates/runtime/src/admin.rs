@@ -100,11 +100,7 @@ impl Admin {
     ///
     /// # Errors
     /// If the listener fails.
-    pub async fn run(
-        self,
-        listener: TcpListener,
-        cancel: CancellationToken,
-    ) -> std::io::Result<()> {
+    pub async fn run(self, listener: TcpListener, cancel: CancellationToken) -> std::io::Result<()> {
         let routes = Router::new()
             .route("/livez", get(|| async { "ok\n" }))
             .route("/readyz", get(readyz))
@@ -112,8 +108,7 @@ impl Admin {
             .route("/log-level", put(log_level))
             .layer(DefaultBodyLimit::max(MAX_FILTER))
             .with_state(self);
-        let serve =
-            axum::serve(listener, routes).with_graceful_shutdown(cancel.clone().cancelled_owned());
+        let serve = axum::serve(listener, routes).with_graceful_shutdown(cancel.clone().cancelled_owned());
         tokio::select! {
             result = async { serve.await } => result,
             () = async { cancel.cancelled().await; tokio::time::sleep(DRAIN).await } => Ok(()),
@@ -144,11 +139,7 @@ async fn metrics(State(admin): State<Admin>) -> Response {
 
 async fn log_level(State(admin): State<Admin>, filter: String) -> Response {
     let Some(log_filter) = admin.log_filter else {
-        return (
-            StatusCode::NOT_IMPLEMENTED,
-            "this process does not own its logging\n",
-        )
-            .into_response();
+        return (StatusCode::NOT_IMPLEMENTED, "this process does not own its logging\n").into_response();
     };
     match log_filter.set(filter.trim()) {
         Ok(()) => {
@@ -192,9 +183,7 @@ mod tests {
     #[tokio::test]
     async fn metrics_are_shown_as_text() {
         let response = metrics(State(mk_admin())).await;
-        let text = to_bytes(response.into_body(), 1 << 20)
-            .await
-            .expect("a body");
+        let text = to_bytes(response.into_body(), 1 << 20).await.expect("a body");
         assert!(text.ends_with(b"# EOF\n"));
     }
 

@@ -49,9 +49,7 @@ pub struct CommonArgs {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ArgsError {
     /// There is no way yet to authenticate other than not to.
-    #[error(
-        "no authentication is configured: give --insecure-dev-mode for a development setup on loopback addresses"
-    )]
+    #[error("no authentication is configured: give --insecure-dev-mode for a development setup on loopback addresses")]
     NoAuth,
 }
 
@@ -99,9 +97,7 @@ mod tests {
     fn without_authentication_nothing_is_served() {
         let bare = Process::parse_from(["test"]).common;
         assert_eq!(bare.auth().err(), Some(ArgsError::NoAuth));
-        let dev =
-            Process::parse_from(["test", "--insecure-dev-mode", "--listen", "127.0.0.1:7443"])
-                .common;
+        let dev = Process::parse_from(["test", "--insecure-dev-mode", "--listen", "127.0.0.1:7443"]).common;
         assert!(dev.auth().is_ok());
         assert_eq!(dev.listen.port(), 7443);
     }

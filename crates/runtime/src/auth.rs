@@ -105,11 +105,7 @@ pub struct Credentials<'a> {
 impl<'a> Credentials<'a> {
     /// The bearer token, if there is one.
     pub fn bearer(&self) -> Option<&'a str> {
-        let text = self
-            .headers
-            .get(http::header::AUTHORIZATION)?
-            .to_str()
-            .ok()?;
+        let text = self.headers.get(http::header::AUTHORIZATION)?.to_str().ok()?;
         let (scheme, token) = text.split_once(' ')?;
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
     }
@@ -118,20 +114,13 @@ impl<'a> Credentials<'a> {
 /// Turns credentials into a principal.
 pub trait Authenticator: Send + Sync {
     /// Who calls; an `Unauthenticated` error if the credentials do not say.
-    fn authenticate<'a>(
-        &'a self,
-        credentials: Credentials<'a>,
-    ) -> BoxFuture<'a, Result<Principal, RpcError>>;
+    fn authenticate<'a>(&'a self, credentials: Credentials<'a>) -> BoxFuture<'a, Result<Principal, RpcError>>;
 }
 
 /// Decides what a principal may do.
 pub trait Authorizer: Send + Sync {
     /// Nothing if the caller may do it, else `PermissionDenied`.
-    fn authorize<'a>(
-        &'a self,
-        call: &'a CallContext,
-        action: &'a Action,
-    ) -> BoxFuture<'a, Result<(), RpcError>>;
+    fn authorize<'a>(&'a self, call: &'a CallContext, action: &'a Action) -> BoxFuture<'a, Result<(), RpcError>>;
 }
 
 /// Where a server with this [`Auth`] may listen.
@@ -197,24 +186,14 @@ impl fmt::Debug for Auth {
 struct DenyAll;
 
 impl Authenticator for DenyAll {
-    fn authenticate<'a>(
-        &'a self,
-        _: Credentials<'a>,
-    ) -> BoxFuture<'a, Result<Principal, RpcError>> {
-        let error = RpcError::new(
-            ErrorReason::Unauthenticated,
-            "no way to authenticate is configured",
-        );
+    fn authenticate<'a>(&'a self, _: Credentials<'a>) -> BoxFuture<'a, Result<Principal, RpcError>> {
+        let error = RpcError::new(ErrorReason::Unauthenticated, "no way to authenticate is configured");
         Box::pin(async { Err(error) })
     }
 }
 
 impl Authorizer for DenyAll {
-    fn authorize<'a>(
-        &'a self,
-        call: &'a CallContext,
-        action: &'a Action,
-    ) -> BoxFuture<'a, Result<(), RpcError>> {
+    fn authorize<'a>(&'a self, call: &'a CallContext, action: &'a Action) -> BoxFuture<'a, Result<(), RpcError>> {
         Box::pin(async { Err(permission_denied(call.principal(), action)) })
     }
 }
@@ -222,20 +201,13 @@ impl Authorizer for DenyAll {
 struct DevMode;
 
 impl Authenticator for DevMode {
-    fn authenticate<'a>(
-        &'a self,
-        _: Credentials<'a>,
-    ) -> BoxFuture<'a, Result<Principal, RpcError>> {
+    fn authenticate<'a>(&'a self, _: Credentials<'a>) -> BoxFuture<'a, Result<Principal, RpcError>> {
         Box::pin(async { Ok(Principal::new("dev")) })
     }
 }
 
 impl Authorizer for DevMode {
-    fn authorize<'a>(
-        &'a self,
-        _: &'a CallContext,
-        _: &'a Action,
-    ) -> BoxFuture<'a, Result<(), RpcError>> {
+    fn authorize<'a>(&'a self, _: &'a CallContext, _: &'a Action) -> BoxFuture<'a, Result<(), RpcError>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -291,10 +263,7 @@ mod tests {
             headers: &headers,
             peer: None,
         });
-        assert_eq!(
-            who.await.map_err(|e| e.reason()),
-            Err(ErrorReason::Unauthenticated)
-        );
+        assert_eq!(who.await.map_err(|e| e.reason()), Err(ErrorReason::Unauthenticated));
     }
 
     #[tokio::test]

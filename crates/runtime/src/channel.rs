@@ -28,9 +28,7 @@ use tonic::{
 };
 use tower::Service;
 
-use crate::{
-    context::CallContext, deadline, server::layers::request_id::REQUEST_ID, tasks::Chain, trace,
-};
+use crate::{context::CallContext, deadline, server::layers::request_id::REQUEST_ID, tasks::Chain, trace};
 
 use self::body::TimedBody;
 
@@ -119,8 +117,7 @@ pub fn connect_lazy(uri: &str, config: &ChannelConfig) -> Result<PeerChannel, Ad
 }
 
 fn peer_name(uri: &Uri) -> String {
-    uri.authority()
-        .map_or_else(|| uri.to_string(), ToString::to_string)
+    uri.authority().map_or_else(|| uri.to_string(), ToString::to_string)
 }
 
 /// When a call must have been answered.
@@ -173,13 +170,7 @@ impl PeerChannel {
             .or_else(CallContext::current);
         let own = deadline::parse(request.headers());
         let incoming = call.as_ref().and_then(CallContext::deadline);
-        let deadlines = Deadlines::of(
-            request.uri().path(),
-            own,
-            incoming,
-            self.deadline,
-            Instant::now(),
-        );
+        let deadlines = Deadlines::of(request.uri().path(), own, incoming, self.deadline, Instant::now());
         let headers = request.headers_mut();
         if let Some(end) = deadlines.end {
             headers.insert(
@@ -207,8 +198,7 @@ impl PeerChannel {
         });
         match sent.await {
             Ok(Ok(response)) => match deadlines.end {
-                Some(end) => response
-                    .map(|body| Body::new(TimedBody::new(body, sleep_until(end), self.exceeded()))),
+                Some(end) => response.map(|body| Body::new(TimedBody::new(body, sleep_until(end), self.exceeded()))),
                 None => response,
             },
             Ok(Err(error)) => {

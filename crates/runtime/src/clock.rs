@@ -36,10 +36,7 @@ impl Clock {
     }
 
     /// The time now.
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the clock is the home of the wall clock"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the clock is the home of the wall clock")]
     pub fn now(&self) -> Timestamp {
         match &self.0 {
             Source::System => Timestamp::now(),

@@ -39,7 +39,10 @@ impl Keys {
     /// The user's part of labels or annotations.
     pub fn of_user(&self, map: Option<&BTreeMap<String, String>>) -> std::collections::HashMap<String, String> {
         let pairs = map.into_iter().flatten();
-        pairs.filter(|(key, _)| !self.is_reserved(key)).map(|(k, v)| (k.clone(), v.clone())).collect()
+        pairs
+            .filter(|(key, _)| !self.is_reserved(key))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect()
     }
 
     /// `map` with the user's part replaced by `user`.
@@ -152,7 +155,11 @@ pub fn time(time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>)
 
 /// When somebody last wrote the wanted side of an object.
 pub fn update_time(meta: &ObjectMeta) -> Option<prost_types::Timestamp> {
-    let writes = meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let writes = meta
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| entry.subresource.is_none());
     let latest = writes.filter_map(|entry| entry.time.as_ref()).max_by_key(|t| t.0);
     time(latest.or(meta.creation_timestamp.as_ref()))
 }

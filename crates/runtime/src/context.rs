@@ -95,9 +95,7 @@ impl CallContext {
 
     /// The time that is left; `None` if there is no deadline.
     pub fn remaining(&self) -> Option<Duration> {
-        self.0
-            .deadline
-            .map(|at| at.saturating_duration_since(Instant::now()))
+        self.0.deadline.map(|at| at.saturating_duration_since(Instant::now()))
     }
 
     /// Cancelled when the server begins to drain: streams should come to their end.
@@ -134,11 +132,7 @@ impl CallContext {
         }))
     }
 
-    pub(crate) fn with_incoming(
-        &self,
-        credential: Option<HeaderValue>,
-        trace: TraceHeaders,
-    ) -> Self {
+    pub(crate) fn with_incoming(&self, credential: Option<HeaderValue>, trace: TraceHeaders) -> Self {
         Self(Arc::new(Inner {
             credential,
             trace,

@@ -14,10 +14,7 @@ const MAX_DIGITS: u32 = 8;
 pub fn parse(headers: &HeaderMap) -> Option<Duration> {
     let text = headers.get(GRPC_TIMEOUT)?.to_str().ok()?;
     let (digits, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    if digits.is_empty()
-        || digits.len() > MAX_DIGITS as usize
-        || !digits.bytes().all(|b| b.is_ascii_digit())
-    {
+    if digits.is_empty() || digits.len() > MAX_DIGITS as usize || !digits.bytes().all(|b| b.is_ascii_digit()) {
         return None;
     }
     let value: u64 = digits.parse().ok()?;
@@ -42,13 +39,8 @@ pub fn format(left: Duration) -> HeaderValue {
         (u128::from(left.as_secs() / 60), "M"),
         (u128::from(left.as_secs() / 3600), "H"),
     ];
-    let fits = units
-        .iter()
-        .find(|(value, _)| *value < 10_u128.pow(MAX_DIGITS));
-    let text = fits.map_or_else(
-        || "99999999H".to_owned(),
-        |(value, unit)| format!("{value}{unit}"),
-    );
+    let fits = units.iter().find(|(value, _)| *value < 10_u128.pow(MAX_DIGITS));
+    let text = fits.map_or_else(|| "99999999H".to_owned(), |(value, unit)| format!("{value}{unit}"));
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("0n"))
 }
 

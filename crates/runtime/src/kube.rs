@@ -40,9 +40,7 @@ pub enum KubeError {
 /// If the configuration cannot be read or used. Nothing is connected yet.
 pub async fn client(kubeconfig: Option<&Path>, user_agent: &str) -> Result<Client, KubeError> {
     let config = match kubeconfig {
-        Some(path) => {
-            from_kubeconfig(Kubeconfig::read_from(path).map_err(KubeError::Kubeconfig)?).await?
-        }
+        Some(path) => from_kubeconfig(Kubeconfig::read_from(path).map_err(KubeError::Kubeconfig)?).await?,
         None => Config::infer().await.map_err(KubeError::Infer)?,
     };
     build(config, user_agent)
@@ -88,9 +86,7 @@ fn build(mut config: Config, user_agent: &str) -> Result<Client, KubeError> {
         config.headers.push((http::header::USER_AGENT, value));
     }
     let builder = ClientBuilder::try_from(config).map_err(KubeError::Build)?;
-    Ok(builder
-        .with_layer(&ConcurrencyLimitLayer::new(MAX_CONCURRENT))
-        .build())
+    Ok(builder.with_layer(&ConcurrencyLimitLayer::new(MAX_CONCURRENT)).build())
 }
 
 #[cfg(test)]

@@ -122,11 +122,7 @@ impl LeaderElection {
     ///
     /// # Errors
     /// What `work` returned.
-    pub async fn run_while_leading<F, Fut, E>(
-        &self,
-        cancel: CancellationToken,
-        mut work: F,
-    ) -> Result<(), E>
+    pub async fn run_while_leading<F, Fut, E>(&self, cancel: CancellationToken, mut work: F) -> Result<(), E>
     where
         F: FnMut(CancellationToken) -> Fut,
         Fut: Future<Output = Result<(), E>>,
@@ -136,14 +132,10 @@ impl LeaderElection {
             let lost = cancel.child_token();
             tracing::info!(lease = %self.config.name, identity = %self.config.identity, "leading");
             self.leading.send_replace(true);
-            let result = self
-                .lead(&mut observed, since, &lost, work(lost.clone()))
-                .await;
+            let result = self.lead(&mut observed, since, &lost, work(lost.clone())).await;
             self.leading.send_replace(false);
             match result {
-                Some(result)
-                    if !lost.is_cancelled() || cancel.is_cancelled() || result.is_err() =>
-                {
+                Some(result) if !lost.is_cancelled() || cancel.is_cancelled() || result.is_err() => {
                     self.release(&mut observed).await;
                     return result;
                 }
@@ -154,11 +146,7 @@ impl LeaderElection {
     }
 
     /// Waits for the lease; `None` if cancelled before.
-    async fn acquire(
-        &self,
-        observed: &mut Observed,
-        cancel: &CancellationToken,
-    ) -> Option<Instant> {
+    async fn acquire(&self, observed: &mut Observed, cancel: &CancellationToken) -> Option<Instant> {
         loop {
             let attempt = tokio::select! {
                 () = cancel.cancelled() => return None,
@@ -225,19 +213,10 @@ impl LeaderElection {
             Err(error) => return self.unknown(&error),
         };
         observed.see(lease.as_ref(), before);
-        let step = decide::step(
-            observed,
-            &self.config.identity,
-            self.config.duration,
-            before,
-        );
+        let step = decide::step(observed, &self.config.identity, self.config.duration, before);
         let written = match (step, lease) {
             (Step::Wait, _) => return Held::Theirs,
-            (_, None) => {
-                self.leases
-                    .create(&PostParams::default(), &self.wanted(None))
-                    .await
-            }
+            (_, None) => self.leases.create(&PostParams::default(), &self.wanted(None)).await,
             (_, Some(lease)) => self.replace(&self.wanted(Some(lease))).await,
         };
         match written {
@@ -276,12 +255,10 @@ impl LeaderElection {
         let spec = lease.spec.get_or_insert_with(LeaseSpec::default);
         if spec.holder_identity.as_deref() != Some(&self.config.identity) {
             spec.acquire_time = Some(now.clone());
-            spec.lease_transitions =
-                Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
+            spec.lease_transitions = Some(spec.lease_transitions.unwrap_or_default().saturating_add(1));
         }
         spec.holder_identity = Some(self.config.identity.clone());
-        spec.lease_duration_seconds =
-            Some(i32::try_from(self.config.duration.as_secs().max(1)).unwrap_or(i32::MAX));
+        spec.lease_duration_seconds = Some(i32::try_from(self.config.duration.as_secs().max(1)).unwrap_or(i32::MAX));
         spec.renew_time = Some(now);
         lease
     }

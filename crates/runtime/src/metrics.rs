@@ -13,9 +13,7 @@ use prometheus_client::{
 };
 
 /// Bounds of the duration histograms in seconds: from a cached read to the longest deadline.
-const DURATIONS: [f64; 12] = [
-    0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0,
-];
+const DURATIONS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
 
 /// A handle to the registry. Cheap to clone.
 #[derive(Clone)]
@@ -45,19 +43,14 @@ impl Metrics {
     /// An empty registry with what every server has.
     pub fn new() -> Self {
         let mut registry = Registry::with_prefix("steading");
-        let calls: Family<CallLabels, Histogram, fn() -> Histogram> =
-            Family::new_with_constructor(durations);
+        let calls: Family<CallLabels, Histogram, fn() -> Histogram> = Family::new_with_constructor(durations);
         let open = Family::default();
         registry.register(
             "rpc_server_call_duration_seconds",
             "Duration of served calls",
             calls.clone(),
         );
-        registry.register(
-            "rpc_server_open_calls",
-            "Calls and streams being served",
-            open.clone(),
-        );
+        registry.register("rpc_server_open_calls", "Calls and streams being served", open.clone());
         Self {
             registry: Arc::new(Mutex::new(registry)),
             calls,
@@ -106,9 +99,7 @@ impl Metrics {
             rpc_method: method.to_owned(),
             rpc_response_status_code: code_text(code),
         };
-        self.calls
-            .get_or_create(&labels)
-            .observe(took.as_secs_f64());
+        self.calls.get_or_create(&labels).observe(took.as_secs_f64());
     }
 }
 
@@ -156,12 +147,7 @@ mod tests {
     fn calls_are_told_by_method_and_code() {
         let metrics = Metrics::new();
         metrics.call_began("lifecycle");
-        metrics.call_ended(
-            "lifecycle",
-            "a.B/C",
-            tonic::Code::NotFound,
-            Duration::from_millis(3),
-        );
+        metrics.call_ended("lifecycle", "a.B/C", tonic::Code::NotFound, Duration::from_millis(3));
         let text = metrics.encode();
         let count = "steading_rpc_server_call_duration_seconds_count{server=\"lifecycle\",rpc_method=\"a.B/C\",rpc_response_status_code=\"NOT_FOUND\"} 1";
         assert!(text.contains(count), "{text}");

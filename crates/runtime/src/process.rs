@@ -69,10 +69,7 @@ where
     F: FnOnce(Process) -> Fut + Send + 'static,
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return complain(name, &error),
     };
@@ -159,15 +156,10 @@ where
 /// If the address cannot be bound; says which.
 pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
     let listener = TcpListener::bind(address).await;
-    listener.map_err(|error| {
-        std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}"))
-    })
+    listener.map_err(|error| std::io::Error::new(error.kind(), format!("cannot listen on {address}: {error}")))
 }
 
-#[allow(
-    clippy::print_stderr,
-    reason = "there is no logging yet, or it could not be set up"
-)]
+#[allow(clippy::print_stderr, reason = "there is no logging yet, or it could not be set up")]
 fn complain(name: &str, error: &dyn Error) -> ExitCode {
     eprintln!("{name}: {}", Chain(error));
     ExitCode::FAILURE

@@ -105,9 +105,7 @@ impl ServerConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
     /// Dev mode on an address that others can reach.
-    #[error(
-        "dev mode lets everybody do everything, so it serves on loopback addresses only, not on {0}"
-    )]
+    #[error("dev mode lets everybody do everything, so it serves on loopback addresses only, not on {0}")]
     NotLoopback(std::net::SocketAddr),
     /// The listener does not tell its address.
     #[error("listener is not usable")]
@@ -162,12 +160,7 @@ impl GrpcServer {
     #[must_use]
     pub fn add_service<S>(mut self, service: S) -> Self
     where
-        S: Service<Request<Body>, Error = Infallible>
-            + NamedService
-            + Clone
-            + Send
-            + Sync
-            + 'static,
+        S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
         S::Response: axum::response::IntoResponse,
         S::Future: Send + 'static,
     {
@@ -180,11 +173,7 @@ impl GrpcServer {
     ///
     /// # Errors
     /// If serving cannot begin; nothing that happens to a single connection ends the server.
-    pub async fn run(
-        mut self,
-        listener: TcpListener,
-        cancel: CancellationToken,
-    ) -> Result<(), ServerError> {
+    pub async fn run(mut self, listener: TcpListener, cancel: CancellationToken) -> Result<(), ServerError> {
         let address = listener.local_addr().map_err(ServerError::Listener)?;
         if self.config.auth.reach() == Reach::Loopback && !address.ip().is_loopback() {
             return Err(ServerError::NotLoopback(address));
@@ -203,9 +192,7 @@ impl GrpcServer {
         tracing::info!(server = %self.name, %address, "serving");
 
         let connections = connections::Connections::new(self.config.limits.clone());
-        connections
-            .accept(listener, service, cancel.cancelled())
-            .await;
+        connections.accept(listener, service, cancel.cancelled()).await;
 
         gate.not_ready("draining");
         self.set_health(ServingStatus::NotServing).await;
@@ -236,9 +223,7 @@ impl GrpcServer {
             }
             builder
         };
-        let v1 = builder()
-            .build_v1()
-            .map_err(|e| ServerError::Descriptors(e.into()))?;
+        let v1 = builder().build_v1().map_err(|e| ServerError::Descriptors(e.into()))?;
         let v1alpha = builder()
             .build_v1alpha()
             .map_err(|e| ServerError::Descriptors(e.into()))?;
@@ -254,12 +239,7 @@ impl GrpcServer {
         for file in &set.file {
             for service in &file.service {
                 let full = format!("{}.{}", file.package(), service.name());
-                methods.extend(
-                    service
-                        .method
-                        .iter()
-                        .map(|method| format!("{full}/{}", method.name())),
-                );
+                methods.extend(service.method.iter().map(|method| format!("{full}/{}", method.name())));
             }
         }
         Ok(methods)

@@ -9,8 +9,7 @@ use tokio_util::sync::CancellationToken;
 pub async fn signal() -> std::io::Result<&'static str> {
     #[cfg(unix)]
     {
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
         tokio::select! {
             _ = terminate.recv() => Ok("SIGTERM"),
             result = tokio::signal::ctrl_c() => result.map(|()| "SIGINT"),

@@ -147,12 +147,7 @@ mod tests {
     async fn a_slow_reader_gets_what_is_queued_and_then_the_overrun() {
         let (mut sender, mut stream) = bounded(2, CancellationToken::new());
         assert_eq!(
-            (
-                sender.send(1),
-                sender.send(2),
-                sender.send(3),
-                sender.send(4)
-            ),
+            (sender.send(1), sender.send(2), sender.send(3), sender.send(4)),
             (Ok(()), Ok(()), Err(Closed), Err(Closed))
         );
         assert_eq!(stream.next().await.and_then(Result::ok), Some(1));

@@ -4,9 +4,7 @@
 //! whole group and is the error that [`TaskGroup::join`] reports: no part of a process dies unseen. Dropping the
 //! group aborts what still runs.
 
-use std::{
-    any::Any, error::Error, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration,
-};
+use std::{any::Any, error::Error, future::Future, panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use parking_lot::Mutex;
@@ -143,10 +141,7 @@ impl TaskGroup {
     /// The first task that died, or [`TaskError::Stuck`] if tasks outlive `deadline` after the cancellation.
     pub async fn join(self, deadline: Duration) -> Result<(), TaskError> {
         let Spawner {
-            cancel,
-            tracker,
-            state,
-            ..
+            cancel, tracker, state, ..
         } = &self.spawner;
         cancel.cancelled().await;
         tracker.close();
@@ -194,10 +189,7 @@ impl Spawner {
         &self.cancel
     }
 
-    #[allow(
-        clippy::disallowed_methods,
-        reason = "the task group is the home of spawning"
-    )]
+    #[allow(clippy::disallowed_methods, reason = "the task group is the home of spawning")]
     fn start<F>(&self, name: &str, span: Span, task: F)
     where
         F: Future + Send + 'static,
@@ -214,12 +206,7 @@ impl Spawner {
         state.handles.push(handle);
     }
 
-    fn ended(
-        &self,
-        name: String,
-        span: Span,
-        result: Result<Option<BoxError>, Box<dyn Any + Send>>,
-    ) {
+    fn ended(&self, name: String, span: Span, result: Result<Option<BoxError>, Box<dyn Any + Send>>) {
         let error = match result {
             Err(panic) => TaskError::Panicked {
                 name,
@@ -290,9 +277,7 @@ mod tests {
     #[tokio::test]
     async fn a_failed_task_is_reported_with_its_cause() {
         let group = mk_group();
-        group.spawn_finite("fails", async {
-            Err::<(), _>(std::io::Error::other("disk full"))
-        });
+        group.spawn_finite("fails", async { Err::<(), _>(std::io::Error::other("disk full")) });
         let error = group.join(SOON).await.expect_err("the group died");
         assert_eq!(Chain(&error).to_string(), "task fails failed: disk full");
     }
@@ -317,10 +302,7 @@ mod tests {
             std::future::pending::<()>().await;
         });
         group.token().cancel();
-        assert!(matches!(
-            group.join(SOON).await,
-            Err(TaskError::Stuck { count: 1, .. })
-        ));
+        assert!(matches!(group.join(SOON).await, Err(TaskError::Stuck { count: 1, .. })));
         assert!(
             tokio::time::timeout(SOON, &mut dropped).await.is_ok(),
             "the task was aborted"

@@ -115,10 +115,7 @@ impl Drop for Telemetry {
 pub fn init(service: &str, config: &TelemetryConfig) -> Result<Telemetry, TelemetryError> {
     let (filter, handle) = reload::Layer::new(EnvFilter::builder().parse(&config.filter)?);
     let log_filter = LogFilter(Arc::new(move |filter| handle.reload(filter)));
-    let endpoint = config
-        .otlp_endpoint
-        .as_deref()
-        .filter(|endpoint| !endpoint.is_empty());
+    let endpoint = config.otlp_endpoint.as_deref().filter(|endpoint| !endpoint.is_empty());
     let (traces, metrics) = match endpoint {
         Some(endpoint) => {
             let (traces, metrics) = exporters(service, endpoint)?;
@@ -159,13 +156,8 @@ fn lines(format: LogFormat) -> Box<dyn Layer<Spans> + Send + Sync> {
     }
 }
 
-fn exporters(
-    service: &str,
-    endpoint: &str,
-) -> Result<(SdkTracerProvider, SdkMeterProvider), ExporterBuildError> {
-    let resource = Resource::builder()
-        .with_service_name(service.to_owned())
-        .build();
+fn exporters(service: &str, endpoint: &str) -> Result<(SdkTracerProvider, SdkMeterProvider), ExporterBuildError> {
+    let resource = Resource::builder().with_service_name(service.to_owned()).build();
     let spans = opentelemetry_otlp::SpanExporter::builder()
         .with_tonic()
         .with_endpoint(endpoint)

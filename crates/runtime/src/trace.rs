@@ -34,8 +34,7 @@ impl TraceHeaders {
 
 /// Makes the caller's span the parent of `span`.
 pub fn adopt(span: &Span, headers: &HeaderMap) {
-    let context =
-        TraceContextPropagator::new().extract_with_context(&Context::new(), &Reader(headers));
+    let context = TraceContextPropagator::new().extract_with_context(&Context::new(), &Reader(headers));
     if context.span().span_context().is_valid() {
         // Fails only where no OpenTelemetry layer is installed, and then there is nothing to link.
         let _ = span.set_parent(context);
@@ -83,8 +82,7 @@ mod tests {
     #[test]
     fn without_spans_of_ours_the_callers_trace_travels_on() {
         let mut incoming = HeaderMap::new();
-        let parent =
-            HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
+        let parent = HeaderValue::from_static("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
         incoming.insert("traceparent", parent.clone());
         let mut outgoing = HeaderMap::new();
         inject(&mut outgoing, Some(&TraceHeaders::of(&incoming)));
@@ -109,10 +107,7 @@ mod tests {
                 .get("traceparent")
                 .and_then(|v| v.to_str().ok())
                 .expect("a traceparent");
-            assert!(
-                sent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"),
-                "{sent}"
-            );
+            assert!(sent.starts_with("00-0af7651916cd43dd8448eb211c80319c-"), "{sent}");
             assert_ne!(sent, parent);
         });
     }

@@ -49,7 +49,10 @@ pub struct Context {
 
 impl std::fmt::Debug for Context {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").field("seed", &self.seed).field("pace", &self.pace).finish_non_exhaustive()
+        f.debug_struct("Context")
+            .field("seed", &self.seed)
+            .field("pace", &self.pace)
+            .finish_non_exhaustive()
     }
 }
 

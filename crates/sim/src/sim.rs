@@ -120,19 +120,34 @@ impl Sim {
             pace: config.pace.clone(),
         };
         let cancel = || self.cancel.clone();
-        let network = Network { tenants: self.tenants.clone(), server_url: self.url.clone() };
-        let shape = Shape { nodes: config.infra_nodes, zones: config.zones };
+        let network = Network {
+            tenants: self.tenants.clone(),
+            server_url: self.url.clone(),
+        };
+        let shape = Shape {
+            nodes: config.infra_nodes,
+            zones: config.zones,
+        };
         let tasks = &mut self.tasks;
         virt::install(&self.server, &context("virt-api"));
         tasks.spawn(nodes::run(context("kubelet"), shape, self.power.clone(), cancel()));
         tasks.spawn(kubelet::run(context("kubelet"), POD_NETWORK, cancel()));
         tasks.spawn(scheduler::run(context("kube-scheduler"), cancel()));
-        tasks.spawn(gc::run(context("kube-controller-manager"), self.server.clone(), cancel()));
+        tasks.spawn(gc::run(
+            context("kube-controller-manager"),
+            self.server.clone(),
+            cancel(),
+        ));
         tasks.spawn(cdi::run(context("cdi"), cancel()));
         tasks.spawn(snapshots::run(context("snapshot-controller"), cancel()));
         tasks.spawn(load_balancers::run(context("load-balancer"), cancel()));
         tasks.spawn(virt::run(context("virt-controller"), cancel()));
-        tasks.spawn(tenants::run(context("tenants"), self.tenants.clone(), self.url.clone(), cancel()));
+        tasks.spawn(tenants::run(
+            context("tenants"),
+            self.tenants.clone(),
+            self.url.clone(),
+            cancel(),
+        ));
         tasks.spawn(guests::run(context("guests"), self.guests.clone(), network, cancel()));
     }
 

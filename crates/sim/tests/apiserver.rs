@@ -1,4 +1,10 @@
 //! The simulated API server seen through `kube::Client`, as the services see it.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

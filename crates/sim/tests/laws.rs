@@ -1,4 +1,10 @@
 //! Laws of the simulated API server, on random histories.
+#![allow(
+    clippy::expect_used,
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "a test fails by panicking, also in its helpers"
+)]
 
 use std::collections::BTreeMap;
 

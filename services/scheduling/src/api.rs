@@ -13,5 +13,9 @@ use steading_runtime::collection::Keys;
 pub const KEYS: Keys = Keys {
     request_id: steading_infra::labels::REQUEST_ID,
     request_hash: steading_infra::labels::REQUEST_HASH,
-    reserved: &["steading.dev/", "app.kubernetes.io/managed-by", "kubectl.kubernetes.io/"],
+    reserved: &[
+        "steading.dev/",
+        "app.kubernetes.io/managed-by",
+        "kubectl.kubernetes.io/",
+    ],
 };

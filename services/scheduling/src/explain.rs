@@ -38,7 +38,10 @@ pub fn explain(snapshot: &Snapshot, workload: &Workload, replicas: usize) -> Exp
                 message: verdict.err().unwrap_or_default(),
             }
         });
-        let score = feasible.iter().position(|f| *f == ord).and_then(|index| scores.get(index));
+        let score = feasible
+            .iter()
+            .position(|f| *f == ord)
+            .and_then(|index| scores.get(index));
         proto::NodeVerdict {
             infra_node: format!("infraNodes/{}", node.name),
             zone: node.zone().to_owned(),
@@ -48,7 +51,10 @@ pub fn explain(snapshot: &Snapshot, workload: &Workload, replicas: usize) -> Exp
             score_terms: score
                 .into_iter()
                 .flat_map(|s| &s.terms)
-                .map(|(name, score)| proto::ScoreTerm { name: (*name).to_owned(), score: *score })
+                .map(|(name, score)| proto::ScoreTerm {
+                    name: (*name).to_owned(),
+                    score: *score,
+                })
                 .collect(),
             placed_count: count(placed_on(ord)),
         }
@@ -56,7 +62,12 @@ pub fn explain(snapshot: &Snapshot, workload: &Workload, replicas: usize) -> Exp
     let placed = solution.assignments.iter().filter(|a| a.node().is_some()).count();
     let response = proto::ExplainPlacementResponse {
         placement: None,
-        replicas: solution.assignments.iter().enumerate().map(|(i, a)| replica(snapshot, i, a)).collect(),
+        replicas: solution
+            .assignments
+            .iter()
+            .enumerate()
+            .map(|(i, a)| replica(snapshot, i, a))
+            .collect(),
         placed_count: count(placed),
         unplaced_count: count(replicas - placed),
         nodes: nodes.collect(),
@@ -72,11 +83,14 @@ fn replica(snapshot: &Snapshot, ordinal: usize, assignment: &Assignment) -> prot
             let name = node.map(|n| format!("infraNodes/{}", n.name)).unwrap_or_default();
             (name, node.map_or("", |n| n.zone()).to_owned(), String::new())
         }
-        Assignment::Unplaced(refusals) => {
-            (String::new(), String::new(), summarize(snapshot.node_count(), refusals))
-        }
+        Assignment::Unplaced(refusals) => (String::new(), String::new(), summarize(snapshot.node_count(), refusals)),
     };
-    proto::ReplicaVerdict { ordinal: count(ordinal), infra_node, zone, reason }
+    proto::ReplicaVerdict {
+        ordinal: count(ordinal),
+        infra_node,
+        zone,
+        reason,
+    }
 }
 
 fn skews(before: &SpreadState, after: &SpreadState) -> Vec<proto::SkewTable> {
@@ -107,7 +121,12 @@ pub fn drain(
     migratable: impl Fn(&str, &str) -> bool,
 ) -> proto::SimulateDrainResponse {
     let before = &solution.before;
-    let name_of = |ord: NodeOrd| before.node(ord).map(|n| format!("infraNodes/{}", n.name)).unwrap_or_default();
+    let name_of = |ord: NodeOrd| {
+        before
+            .node(ord)
+            .map(|n| format!("infraNodes/{}", n.name))
+            .unwrap_or_default()
+    };
     let mut moves = Vec::new();
     for step in &solution.moves {
         let Some(machine) = &step.pod.machine else { continue };
@@ -134,8 +153,17 @@ pub fn drain(
         });
     }
     let placeable = moves.iter().filter(|m| !m.target.is_empty()).count();
-    let loads = before.nodes().zip(solution.after.nodes()).filter(|((ord, _), _)| !drained.contains(ord));
-    let placed = |ord: NodeOrd| solution.moves.iter().filter(|m| m.assignment.node() == Some(ord)).count();
+    let loads = before
+        .nodes()
+        .zip(solution.after.nodes())
+        .filter(|((ord, _), _)| !drained.contains(ord));
+    let placed = |ord: NodeOrd| {
+        solution
+            .moves
+            .iter()
+            .filter(|m| m.assignment.node() == Some(ord))
+            .count()
+    };
     proto::SimulateDrainResponse {
         infra_node: format!("infraNodes/{node}"),
         placeable_count: count(placeable),

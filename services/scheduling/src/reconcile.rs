@@ -55,9 +55,11 @@ async fn follow(api: Api<PlacementPolicy>, clock: Clock) {
 
 async fn ensure_default(api: &Api<PlacementPolicy>) {
     let mut policy = PlacementPolicy::new(DEFAULT_POLICY, default_policy());
-    policy.metadata.labels =
-        Some([(labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_STEADING.to_owned())].into());
-    let params = PostParams { field_manager: Some(FieldManager::Scheduling.as_str().into()), ..PostParams::default() };
+    policy.metadata.labels = Some([(labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_STEADING.to_owned())].into());
+    let params = PostParams {
+        field_manager: Some(FieldManager::Scheduling.as_str().into()),
+        ..PostParams::default()
+    };
     loop {
         match api.create(&params, &policy).await {
             Ok(_) => {
@@ -75,7 +77,9 @@ async fn ensure_default(api: &Api<PlacementPolicy>) {
 }
 
 async fn judge(api: &Api<PlacementPolicy>, policy: &PlacementPolicy, clock: &Clock) {
-    let Some(status) = plan_status(policy, clock.now()) else { return };
+    let Some(status) = plan_status(policy, clock.now()) else {
+        return;
+    };
     if let Err(error) = apply_status(api, FieldManager::Scheduling, &policy.name_any(), &status).await {
         tracing::warn!(%error, policy = policy.name_any(), "cannot write the status");
     }
@@ -94,7 +98,9 @@ fn plan_status(policy: &PlacementPolicy, now: jiff::Timestamp) -> Option<Placeme
     if before.as_ref().is_some_and(same) {
         return None;
     }
-    let since = before.filter(|c| c.status == status).map_or(Time(now), |c| c.last_transition_time.clone());
+    let since = before
+        .filter(|c| c.status == status)
+        .map_or(Time(now), |c| c.last_transition_time.clone());
     Some(PlacementPolicyStatus {
         observed_generation: generation,
         conditions: vec![Condition {
@@ -119,7 +125,10 @@ mod tests {
         let now = jiff::Timestamp::UNIX_EPOCH;
         let mut policy = PlacementPolicy::new(
             "x",
-            PlacementPolicySpec { node_selector: [("bad key".to_owned(), String::new())].into(), ..PlacementPolicySpec::default() },
+            PlacementPolicySpec {
+                node_selector: [("bad key".to_owned(), String::new())].into(),
+                ..PlacementPolicySpec::default()
+            },
         );
         let status = plan_status(&policy, now).expect("a status");
         assert_eq!(status.conditions[0].status, "False");
@@ -127,6 +136,9 @@ mod tests {
         policy.status = Some(status);
         assert_eq!(plan_status(&policy, now), None);
         policy.spec = default_policy();
-        assert_eq!(plan_status(&policy, now).expect("a status").conditions[0].status, "True");
+        assert_eq!(
+            plan_status(&policy, now).expect("a status").conditions[0].status,
+            "True"
+        );
     }
 }

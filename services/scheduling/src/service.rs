@@ -5,13 +5,7 @@ use steading_api::scheduling::v1::{
     capacity_service_server::CapacityServiceServer, placement_service_server::PlacementServiceServer,
 };
 use steading_infra::{apply::FieldManager, install::ensure_system_namespace};
-use steading_runtime::{
-    CancellationToken,
-    clock::Clock,
-    lease::LeaderElection,
-    server::GrpcServer,
-    tasks::TaskGroup,
-};
+use steading_runtime::{CancellationToken, clock::Clock, lease::LeaderElection, server::GrpcServer, tasks::TaskGroup};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -44,12 +38,17 @@ impl Service {
 
     /// `PlacementService`, for callers in the same process and for tests.
     pub fn placement(&self) -> PlacementApi {
-        PlacementApi { kube: self.deps.kube.clone(), clock: self.deps.clock.clone() }
+        PlacementApi {
+            kube: self.deps.kube.clone(),
+            clock: self.deps.clock.clone(),
+        }
     }
 
     /// `CapacityService`, for callers in the same process and for tests.
     pub fn capacity(&self) -> CapacityApi {
-        CapacityApi { kube: self.deps.kube.clone() }
+        CapacityApi {
+            kube: self.deps.kube.clone(),
+        }
     }
 
     /// Serves on the listener until cancelled, and reconciles while it holds the lease. Returns after the drain.
@@ -73,7 +72,9 @@ impl Service {
             }
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
             election
-                .run_while_leading(cancel, move |leading| reconcile::run(kube.clone(), clock.clone(), leading))
+                .run_while_leading(cancel, move |leading| {
+                    reconcile::run(kube.clone(), clock.clone(), leading)
+                })
                 .await
         });
         Ok(group.join(drain + std::time::Duration::from_secs(1)).await?)

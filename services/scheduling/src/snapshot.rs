@@ -12,10 +12,7 @@ use steading_model::{
     name::{ClusterName, MachineName},
 };
 
-use crate::domain::{
-    Amounts, Placement,
-    placement::Constraints,
-};
+use crate::domain::{Amounts, Placement, placement::Constraints};
 
 /// Ordinal of a node in a snapshot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -113,9 +110,17 @@ pub struct Snapshot {
 impl Snapshot {
     /// Makes a snapshot of what the API server listed. Finished pods and pods of unknown nodes use nothing.
     pub fn build(nodes: &[Node], pods: &[Pod]) -> Self {
-        let mut snapshot = Self { nodes: nodes.iter().map(node).collect(), ..Self::default() };
+        let mut snapshot = Self {
+            nodes: nodes.iter().map(node).collect(),
+            ..Self::default()
+        };
         snapshot.nodes.sort_by(|a, b| a.name.cmp(&b.name));
-        snapshot.by_name = snapshot.nodes.iter().enumerate().map(|(i, n)| (n.name.clone(), NodeOrd(i))).collect();
+        snapshot.by_name = snapshot
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(i, n)| (n.name.clone(), NodeOrd(i)))
+            .collect();
         for pod in pods {
             if let Some(pod) = snapshot.read_pod(pod) {
                 snapshot.insert(pod);
@@ -126,7 +131,10 @@ impl Snapshot {
 
     /// The nodes in order of their name, with their ordinals.
     pub fn nodes(&self) -> impl Iterator<Item = (NodeOrd, &SnapshotNode)> {
-        self.nodes.iter().enumerate().map(|(index, node)| (NodeOrd(index), node))
+        self.nodes
+            .iter()
+            .enumerate()
+            .map(|(index, node)| (NodeOrd(index), node))
     }
 
     /// Number of nodes.
@@ -151,7 +159,9 @@ impl Snapshot {
 
     /// Pods that run machines on a node.
     pub fn machines_on(&self, ord: NodeOrd) -> impl Iterator<Item = &SnapshotPod> {
-        self.pods.iter().filter(move |pod| pod.node == Some(ord) && pod.machine.is_some())
+        self.pods
+            .iter()
+            .filter(move |pod| pod.node == Some(ord) && pod.machine.is_some())
     }
 
     /// Adds a pod and what it requests.
@@ -164,7 +174,13 @@ impl Snapshot {
 
     /// Places a workload as if it were running.
     pub fn place(&mut self, workload: Workload, node: NodeOrd) {
-        self.insert(SnapshotPod { name: String::new(), workload, node: Some(node), terminating: false, machine: None });
+        self.insert(SnapshotPod {
+            name: String::new(),
+            workload,
+            node: Some(node),
+            terminating: false,
+            machine: None,
+        });
     }
 
     /// Takes away pods and returns them, in order.
@@ -189,7 +205,10 @@ impl Snapshot {
 
     fn read_pod(&self, pod: &Pod) -> Option<SnapshotPod> {
         let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
-        let spec = pod.spec.as_ref().filter(|_| !matches!(phase, Some("Succeeded" | "Failed")))?;
+        let spec = pod
+            .spec
+            .as_ref()
+            .filter(|_| !matches!(phase, Some("Succeeded" | "Failed")))?;
         let pod_labels = pod.metadata.labels.clone().unwrap_or_default();
         let node = match spec.node_name.as_deref() {
             None | Some("") => None,
@@ -220,7 +239,11 @@ pub fn machine_of(pod_labels: &BTreeMap<String, String>) -> Option<MachineRef> {
     }
     let project = Id::parse(pod_labels.get(labels::PROJECT)?.as_str()).ok()?;
     let cluster = Id::parse(pod_labels.get(labels::CLUSTER)?.as_str()).ok()?;
-    let name = format!("{}/machines/{}", ClusterName::new(project, cluster), pod_labels.get(labels::MACHINE)?);
+    let name = format!(
+        "{}/machines/{}",
+        ClusterName::new(project, cluster),
+        pod_labels.get(labels::MACHINE)?
+    );
     Some(MachineRef {
         name: name.parse().ok()?,
         pool: pod_labels.get(labels::POOL).cloned().unwrap_or_default(),
@@ -232,7 +255,9 @@ fn node(node: &Node) -> SnapshotNode {
     let node_labels = node.metadata.labels.clone().unwrap_or_default();
     SnapshotNode {
         name: node.metadata.name.clone().unwrap_or_default(),
-        virtualization: node_labels.get(labels::KUBEVIRT_SCHEDULABLE).is_some_and(|v| v == "true"),
+        virtualization: node_labels
+            .get(labels::KUBEVIRT_SCHEDULABLE)
+            .is_some_and(|v| v == "true"),
         labels: node_labels,
         // A cordoned node has a taint that says the same; saying it twice would hide the real reason.
         taints: spec
@@ -251,7 +276,11 @@ fn node(node: &Node) -> SnapshotNode {
 /// What the kubelet of a node says.
 pub fn readiness(node: &Node) -> Readiness {
     let conditions = node.status.iter().flat_map(|s| s.conditions.iter().flatten());
-    match conditions.filter(|c| c.type_ == "Ready").map(|c| c.status.as_str()).next() {
+    match conditions
+        .filter(|c| c.type_ == "Ready")
+        .map(|c| c.status.as_str())
+        .next()
+    {
         Some("True") => Readiness::Ready,
         Some("False") => Readiness::NotReady,
         _ => Readiness::Unknown,
@@ -292,8 +321,14 @@ pub(crate) mod tests {
     }
 
     pub(crate) fn mk_snapshot(nodes: Vec<Value>, pods: Vec<Value>) -> Snapshot {
-        let nodes: Vec<Node> = nodes.into_iter().map(|v| serde_json::from_value(v).expect("a node")).collect();
-        let pods: Vec<Pod> = pods.into_iter().map(|v| serde_json::from_value(v).expect("a pod")).collect();
+        let nodes: Vec<Node> = nodes
+            .into_iter()
+            .map(|v| serde_json::from_value(v).expect("a node"))
+            .collect();
+        let pods: Vec<Pod> = pods
+            .into_iter()
+            .map(|v| serde_json::from_value(v).expect("a pod"))
+            .collect();
         Snapshot::build(&nodes, &pods)
     }
 
@@ -301,14 +336,21 @@ pub(crate) mod tests {
     fn pods_use_what_they_request_until_they_are_removed() {
         let mut snapshot = mk_snapshot(
             vec![mk_node("b", "z2", "8"), mk_node("a", "z1", "8")],
-            vec![mk_machine("m1", "a", "2"), mk_machine("m2", "a", "3"), mk_machine("m3", "gone", "3")],
+            vec![
+                mk_machine("m1", "a", "2"),
+                mk_machine("m2", "a", "3"),
+                mk_machine("m3", "gone", "3"),
+            ],
         );
         let a = snapshot.find("a").expect("node a");
         assert_eq!(a, NodeOrd(0));
         assert_eq!(snapshot.node(a).expect("node a").allocated.cpu_millis, 5000);
         assert_eq!(snapshot.machines_on(a).count(), 2);
         let gone = snapshot.remove_where(|pod| pod.name.ends_with("m1"));
-        assert_eq!(gone[0].machine.as_ref().expect("a machine").name.to_string(), "projects/acme/clusters/web/machines/m1");
+        assert_eq!(
+            gone[0].machine.as_ref().expect("a machine").name.to_string(),
+            "projects/acme/clusters/web/machines/m1"
+        );
         assert_eq!(snapshot.node(a).expect("node a").allocated.cpu_millis, 3000);
     }
 

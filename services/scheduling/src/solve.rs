@@ -82,7 +82,10 @@ fn solve_one(snapshot: &Snapshot, workload: &Workload, state: &SpreadState, kept
         }
     }
     let scores = score::score(snapshot, workload, state, &feasible);
-    let best = feasible.iter().zip(&scores).max_by_key(|(ord, score)| (score.total(), std::cmp::Reverse(**ord)));
+    let best = feasible
+        .iter()
+        .zip(&scores)
+        .max_by_key(|(ord, score)| (score.total(), std::cmp::Reverse(**ord)));
     match best {
         Some((node, _)) => Assignment::Placed(*node),
         None => Assignment::Unplaced(refusals),
@@ -99,7 +102,10 @@ pub fn summarize(node_count: usize, refusals: &[(NodeOrd, Refusal)]) -> String {
         }
     }
     counts.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
-    let parts: Vec<String> = counts.iter().map(|(predicate, count)| format!("{count} {}", predicate.phrase())).collect();
+    let parts: Vec<String> = counts
+        .iter()
+        .map(|(predicate, count)| format!("{count} {}", predicate.phrase()))
+        .collect();
     format!("0 of {node_count} infra nodes fit: {}", parts.join(", "))
 }
 

@@ -1,6 +1,11 @@
 //! The service on the simulated infra cluster: the same calls that clients make, without sockets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{future::Future, time::Duration};
 
@@ -12,7 +17,10 @@ use steading_api::{
     },
     types::v1::ErrorReason,
 };
-use steading_infra::{apply::FieldManager, install::{ensure_system_namespace, install_crds}};
+use steading_infra::{
+    apply::FieldManager,
+    install::{ensure_system_namespace, install_crds},
+};
 use steading_runtime::{CallContext, CancellationToken, clock::Clock};
 use steading_scheduling::{
     Config, Deps, Service,
@@ -34,10 +42,24 @@ struct Stack {
 async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
     let sim = Sim::start(SimConfig::default()).await.expect("the simulation starts");
     let kube = sim.client();
-    install_crds(&kube, FieldManager::Scheduling, DEADLINE).await.expect("the kinds are installed");
-    ensure_system_namespace(&kube, FieldManager::Scheduling).await.expect("the namespace is there");
-    let service = Service::new(Config::default(), Deps { kube: kube.clone(), clock: Clock::system() });
-    let stack = Stack { placement: service.placement(), capacity: service.capacity(), kube: kube.clone() };
+    install_crds(&kube, FieldManager::Scheduling, DEADLINE)
+        .await
+        .expect("the kinds are installed");
+    ensure_system_namespace(&kube, FieldManager::Scheduling)
+        .await
+        .expect("the namespace is there");
+    let service = Service::new(
+        Config::default(),
+        Deps {
+            kube: kube.clone(),
+            clock: Clock::system(),
+        },
+    );
+    let stack = Stack {
+        placement: service.placement(),
+        capacity: service.capacity(),
+        kube: kube.clone(),
+    };
     let reconciler = reconcile::run(kube, Clock::system(), CancellationToken::new());
     tokio::select! {
         () = test(stack) => {}
@@ -69,7 +91,12 @@ fn reason<T: std::fmt::Debug>(result: Result<T, Status>) -> ErrorReason {
 
 async fn nodes(stack: &Stack) -> Vec<proto::InfraNode> {
     eventually("ready infra nodes", || async {
-        let listed = stack.capacity.list_infra_nodes(call(proto::ListInfraNodesRequest::default())).await.ok()?.into_inner();
+        let listed = stack
+            .capacity
+            .list_infra_nodes(call(proto::ListInfraNodesRequest::default()))
+            .await
+            .ok()?
+            .into_inner();
         let ready = listed.infra_nodes.len() == 3 && listed.infra_nodes.iter().all(|n| n.schedulable);
         ready.then_some(listed.infra_nodes)
     })
@@ -79,14 +106,31 @@ async fn nodes(stack: &Stack) -> Vec<proto::InfraNode> {
 #[tokio::test]
 async fn the_default_policy_is_installed_accepted_and_cannot_be_deleted() {
     with_stack(|stack| async move {
-        let get = || proto::GetPlacementPolicyRequest { name: "placementPolicies/default".into() };
+        let get = || proto::GetPlacementPolicyRequest {
+            name: "placementPolicies/default".into(),
+        };
         eventually("the accepted default policy", || async {
-            let policy = stack.placement.get_placement_policy(call(get())).await.ok()?.into_inner();
-            policy.conditions.iter().any(|c| c.r#type == "Accepted" && c.status == 1).then_some(())
+            let policy = stack
+                .placement
+                .get_placement_policy(call(get()))
+                .await
+                .ok()?
+                .into_inner();
+            policy
+                .conditions
+                .iter()
+                .any(|c| c.r#type == "Accepted" && c.status == 1)
+                .then_some(())
         })
         .await;
-        let delete = proto::DeletePlacementPolicyRequest { name: get().name, ..Default::default() };
-        assert_eq!(reason(stack.placement.delete_placement_policy(call(delete)).await), ErrorReason::InvalidState);
+        let delete = proto::DeletePlacementPolicyRequest {
+            name: get().name,
+            ..Default::default()
+        };
+        assert_eq!(
+            reason(stack.placement.delete_placement_policy(call(delete)).await),
+            ErrorReason::InvalidState
+        );
     })
     .await;
 }
@@ -99,13 +143,29 @@ async fn placements_resolve_with_the_pools_labels() {
             pool: "workers".into(),
             ..Default::default()
         };
-        let resolved = stack.placement.resolve_placement(call(resolve.clone())).await.expect("resolved").into_inner();
+        let resolved = stack
+            .placement
+            .resolve_placement(call(resolve.clone()))
+            .await
+            .expect("resolved")
+            .into_inner();
         let placement = resolved.placement.expect("a placement");
-        let [constraint] = placement.topology_spread_constraints.as_slice() else { panic!("one constraint") };
+        let [constraint] = placement.topology_spread_constraints.as_slice() else {
+            panic!("one constraint")
+        };
         assert_eq!(constraint.when_unsatisfiable(), WhenUnsatisfiable::ScheduleAnyway);
-        assert_eq!(constraint.label_selector.as_ref().expect("bound").match_labels["steading.dev/pool"], "workers");
-        let theirs = proto::ResolvePlacementRequest { policy: "projects/other/placementPolicies/x".into(), ..resolve };
-        assert_eq!(reason(stack.placement.resolve_placement(call(theirs)).await), ErrorReason::ReferenceNotFound);
+        assert_eq!(
+            constraint.label_selector.as_ref().expect("bound").match_labels["steading.dev/pool"],
+            "workers"
+        );
+        let theirs = proto::ResolvePlacementRequest {
+            policy: "projects/other/placementPolicies/x".into(),
+            ..resolve
+        };
+        assert_eq!(
+            reason(stack.placement.resolve_placement(call(theirs)).await),
+            ErrorReason::ReferenceNotFound
+        );
     })
     .await;
 }
@@ -119,7 +179,12 @@ async fn an_explanation_spreads_replicas_and_says_why_not() {
             replicas: 6,
             ..Default::default()
         };
-        let answer = stack.placement.explain_placement(call(explain.clone())).await.expect("explained").into_inner();
+        let answer = stack
+            .placement
+            .explain_placement(call(explain.clone()))
+            .await
+            .expect("explained")
+            .into_inner();
         assert_eq!((answer.placed_count, answer.unplaced_count), (6, 0));
         assert!(answer.nodes.iter().all(|n| n.feasible && n.placed_count == 2));
         assert_eq!((answer.skews[0].skew_before, answer.skews[0].skew_after), (0, 0));
@@ -129,13 +194,25 @@ async fn an_explanation_spreads_replicas_and_says_why_not() {
             node_selector: [("topology.kubernetes.io/zone".to_owned(), zone.clone())].into(),
             ..Default::default()
         };
-        let explain = proto::ExplainPlacementRequest { policy: Some(only_there), ..explain };
-        let answer = stack.placement.explain_placement(call(explain)).await.expect("explained").into_inner();
+        let explain = proto::ExplainPlacementRequest {
+            policy: Some(only_there),
+            ..explain
+        };
+        let answer = stack
+            .placement
+            .explain_placement(call(explain))
+            .await
+            .expect("explained")
+            .into_inner();
         assert!(answer.replicas.iter().all(|r| r.zone == zone));
         let refused = answer.nodes.iter().find(|n| n.zone != zone).expect("another zone");
         let verdict = refused.predicates.iter().find(|p| !p.holds).expect("a refusal");
         assert_eq!(verdict.predicate(), proto::predicate_verdict::Predicate::NodeSelector);
-        assert!(verdict.message.contains("topology.kubernetes.io/zone"), "{}", verdict.message);
+        assert!(
+            verdict.message.contains("topology.kubernetes.io/zone"),
+            "{}",
+            verdict.message
+        );
     })
     .await;
 }
@@ -148,18 +225,41 @@ async fn a_cordoned_node_is_told_and_never_used() {
         let id = nodes[0].name.trim_start_matches("infraNodes/").to_owned();
         let api: kube::Api<Node> = kube::Api::all(stack.kube.clone());
         api.cordon(&id).await.expect("cordoned");
-        let get = proto::GetInfraNodeRequest { name: nodes[0].name.clone() };
-        let node = stack.capacity.get_infra_node(call(get)).await.expect("there").into_inner();
-        assert_eq!((node.state(), node.schedulable), (proto::infra_node::State::Cordoned, false));
+        let get = proto::GetInfraNodeRequest {
+            name: nodes[0].name.clone(),
+        };
+        let node = stack
+            .capacity
+            .get_infra_node(call(get))
+            .await
+            .expect("there")
+            .into_inner();
+        assert_eq!(
+            (node.state(), node.schedulable),
+            (proto::infra_node::State::Cordoned, false)
+        );
         let explain = proto::ExplainPlacementRequest {
             name: "placementPolicies/default".into(),
             replicas: 4,
             ..Default::default()
         };
-        let answer = stack.placement.explain_placement(call(explain)).await.expect("explained").into_inner();
+        let answer = stack
+            .placement
+            .explain_placement(call(explain))
+            .await
+            .expect("explained")
+            .into_inner();
         assert!(answer.replicas.iter().all(|r| r.infra_node != nodes[0].name));
-        let filter = proto::ListInfraNodesRequest { filter: "state=CORDONED".into(), ..Default::default() };
-        let listed = stack.capacity.list_infra_nodes(call(filter)).await.expect("listed").into_inner();
+        let filter = proto::ListInfraNodesRequest {
+            filter: "state=CORDONED".into(),
+            ..Default::default()
+        };
+        let listed = stack
+            .capacity
+            .list_infra_nodes(call(filter))
+            .await
+            .expect("listed")
+            .into_inner();
         assert_eq!(listed.infra_nodes.len(), 1);
     })
     .await;
@@ -169,15 +269,35 @@ async fn a_cordoned_node_is_told_and_never_used() {
 async fn capacity_is_told_by_zone_and_drains_of_empty_nodes_move_nothing() {
     with_stack(|stack| async move {
         let nodes = nodes(&stack).await;
-        let capacity = stack.capacity.get_capacity(call(proto::GetCapacityRequest::default())).await;
+        let capacity = stack
+            .capacity
+            .get_capacity(call(proto::GetCapacityRequest::default()))
+            .await;
         let capacity = capacity.expect("counted").into_inner();
         assert_eq!(capacity.zones.len(), 3);
-        let drain = proto::SimulateDrainRequest { name: nodes[0].name.clone(), ..Default::default() };
-        let drain = stack.capacity.simulate_drain(call(drain)).await.expect("simulated").into_inner();
+        let drain = proto::SimulateDrainRequest {
+            name: nodes[0].name.clone(),
+            ..Default::default()
+        };
+        let drain = stack
+            .capacity
+            .simulate_drain(call(drain))
+            .await
+            .expect("simulated")
+            .into_inner();
         assert_eq!((drain.moves.len(), drain.nodes.len()), (0, 2));
-        let unknown = proto::SimulateDrainRequest { name: "infraNodes/none".into(), ..Default::default() };
-        assert_eq!(reason(stack.capacity.simulate_drain(call(unknown)).await), ErrorReason::ResourceNotFound);
-        let rebalance = stack.capacity.plan_rebalance(call(proto::PlanRebalanceRequest::default())).await;
+        let unknown = proto::SimulateDrainRequest {
+            name: "infraNodes/none".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            reason(stack.capacity.simulate_drain(call(unknown)).await),
+            ErrorReason::ResourceNotFound
+        );
+        let rebalance = stack
+            .capacity
+            .plan_rebalance(call(proto::PlanRebalanceRequest::default()))
+            .await;
         assert_eq!(reason(rebalance), ErrorReason::NotImplemented);
     })
     .await;
@@ -200,24 +320,51 @@ async fn policies_are_checked_paged_and_replayed() {
             }),
             ..Default::default()
         };
-        let refused = stack.placement.create_placement_policy(call(create("bad", 0))).await.expect_err("refused");
-        assert!(refused.message().contains("placement_policy.topology_spread_constraints[0].max_skew"), "{}", refused.message());
+        let refused = stack
+            .placement
+            .create_placement_policy(call(create("bad", 0)))
+            .await
+            .expect_err("refused");
+        assert!(
+            refused
+                .message()
+                .contains("placement_policy.topology_spread_constraints[0].max_skew"),
+            "{}",
+            refused.message()
+        );
         for id in ["a", "b", "c"] {
-            stack.placement.create_placement_policy(call(create(id, 1))).await.expect("created");
+            stack
+                .placement
+                .create_placement_policy(call(create(id, 1)))
+                .await
+                .expect("created");
         }
         let mut list = proto::ListPlacementPoliciesRequest {
             parent: "projects/acme".into(),
             page_size: 2,
             ..Default::default()
         };
-        let first = stack.placement.list_placement_policies(call(list.clone())).await.expect("listed").into_inner();
+        let first = stack
+            .placement
+            .list_placement_policies(call(list.clone()))
+            .await
+            .expect("listed")
+            .into_inner();
         assert_eq!(first.placement_policies.len(), 2);
         list.page_token = first.next_page_token;
-        let second = stack.placement.list_placement_policies(call(list.clone())).await.expect("listed").into_inner();
+        let second = stack
+            .placement
+            .list_placement_policies(call(list.clone()))
+            .await
+            .expect("listed")
+            .into_inner();
         assert_eq!(second.placement_policies[0].name, "projects/acme/placementPolicies/c");
         assert_eq!(second.next_page_token, "");
         list.parent = "projects/other".into();
-        assert_eq!(reason(stack.placement.list_placement_policies(call(list)).await), ErrorReason::InvalidPageToken);
+        assert_eq!(
+            reason(stack.placement.list_placement_policies(call(list)).await),
+            ErrorReason::InvalidPageToken
+        );
     })
     .await;
 }

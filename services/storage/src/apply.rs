@@ -35,7 +35,12 @@ pub(crate) struct Applied {
 
 /// Puts the wanted volumes on a machine and takes the unwanted off, in one patch. The plan is made again over a fresh
 /// read, and each time that somebody else was faster.
-pub(crate) async fn apply_machine(client: &Client, index: &SharedIndex, namespace: &str, machine: &str) -> Result<Applied> {
+pub(crate) async fn apply_machine(
+    client: &Client,
+    index: &SharedIndex,
+    namespace: &str,
+    machine: &str,
+) -> Result<Applied> {
     let resource = ApiResource::erase::<VirtualMachine>(&());
     // Untyped, so that the patch tests the lists exactly as they are stored.
     let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), namespace, &resource);
@@ -53,7 +58,10 @@ pub(crate) async fn apply_machine(client: &Client, index: &SharedIndex, namespac
             if let Some(seen) = serde_json::to_value(&object).ok().as_ref().and_then(observe) {
                 index.update(|index| index.set_machine(namespace, machine, Some(seen)));
             }
-            Ok(Applied { attached: last.attach.len(), detached: last.detach.len() })
+            Ok(Applied {
+                attached: last.attach.len(),
+                detached: last.detach.len(),
+            })
         }
         Err(InfraError::NotFound(_)) => Ok(Applied::default()),
         Err(error) => Err(error),
@@ -65,7 +73,13 @@ fn observe(vm: &Value) -> Option<ObservedMachine> {
     Some(parse::machine(&vm))
 }
 
-fn replan(index: &SharedIndex, namespace: &str, machine: &str, fresh: &ObservedMachine, kept: &[String]) -> MachinePlan {
+fn replan(
+    index: &SharedIndex,
+    namespace: &str,
+    machine: &str,
+    fresh: &ObservedMachine,
+    kept: &[String],
+) -> MachinePlan {
     let index = index.read();
     let migrating = index.instance(namespace, machine).is_some_and(|i| i.migrating);
     let mut plan = plan(fresh, migrating, &wishes(&index, namespace, machine));
@@ -79,7 +93,9 @@ async fn wanted_anew(client: &Client, index: &SharedIndex, namespace: &str, mach
     let detaches = {
         let index = index.read();
         let wishes = wishes(&index, namespace, machine);
-        index.machine(namespace, machine).is_none_or(|seen| !plan(seen, false, &wishes).detach.is_empty())
+        index
+            .machine(namespace, machine)
+            .is_none_or(|seen| !plan(seen, false, &wishes).detach.is_empty())
     };
     if !detaches {
         return Ok(Vec::new());
@@ -96,7 +112,9 @@ pub(crate) async fn apply_volume(client: &Client, volume: &Volume, action: &Volu
     let (namespace, id) = (volume.name.namespace(), volume.id());
     let volumes: Api<DataVolume> = Api::namespaced(client.clone(), &namespace);
     let outcome = match action {
-        VolumeAction::Hold => add_finalizer(&volumes, FieldManager::Storage, id, labels::VOLUME_FINALIZER).await.map(drop),
+        VolumeAction::Hold => add_finalizer(&volumes, FieldManager::Storage, id, labels::VOLUME_FINALIZER)
+            .await
+            .map(drop),
         VolumeAction::Release => remove_finalizer(&volumes, FieldManager::Storage, id, labels::VOLUME_FINALIZER).await,
         VolumeAction::Expand(size) => {
             let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
@@ -106,7 +124,9 @@ pub(crate) async fn apply_volume(client: &Client, volume: &Volume, action: &Volu
         VolumeAction::Retain(name) => {
             let persistent: Api<PersistentVolume> = Api::all(client.clone());
             let patch = json!({"spec": {"persistentVolumeReclaimPolicy": "Retain"}});
-            patch_merge(&persistent, FieldManager::Storage, name, &patch).await.map(drop)
+            patch_merge(&persistent, FieldManager::Storage, name, &patch)
+                .await
+                .map(drop)
         }
     };
     match outcome {

@@ -16,8 +16,14 @@ struct Args {
 
 fn main() -> ExitCode {
     process::run("steading-storage", Args::parse().common, |process| async move {
-        let deps = Deps { kube: process.kube().await?, clock: process.clock() };
-        let config = Config { server: process.server, ..Config::default() };
+        let deps = Deps {
+            kube: process.kube().await?,
+            clock: process.clock(),
+        };
+        let config = Config {
+            server: process.server,
+            ..Config::default()
+        };
         Ok(Service::new(config, deps).run(process.listener, process.cancel).await?)
     })
 }

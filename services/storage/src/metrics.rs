@@ -34,13 +34,37 @@ impl StorageMetrics {
             queued: Gauge::default(),
             seconds: Metrics::duration_histogram(),
         };
-        metrics.register("storage_reconcile_runs", "Looks at one machine or volume", this.runs.clone());
-        metrics.register("storage_reconcile_failures", "Looks that failed and are repeated", this.failures.clone());
-        metrics.register("storage_attach_batches", "Patches of virtual machines", this.batches.clone());
+        metrics.register(
+            "storage_reconcile_runs",
+            "Looks at one machine or volume",
+            this.runs.clone(),
+        );
+        metrics.register(
+            "storage_reconcile_failures",
+            "Looks that failed and are repeated",
+            this.failures.clone(),
+        );
+        metrics.register(
+            "storage_attach_batches",
+            "Patches of virtual machines",
+            this.batches.clone(),
+        );
         metrics.register("storage_disks_attached", "Disks put on machines", this.attached.clone());
-        metrics.register("storage_disks_detached", "Disks taken off machines", this.detached.clone());
-        metrics.register("storage_reconcile_queue", "Machines and volumes that wait", this.queued.clone());
-        metrics.register("storage_reconcile_seconds", "Seconds of one write", this.seconds.clone());
+        metrics.register(
+            "storage_disks_detached",
+            "Disks taken off machines",
+            this.detached.clone(),
+        );
+        metrics.register(
+            "storage_reconcile_queue",
+            "Machines and volumes that wait",
+            this.queued.clone(),
+        );
+        metrics.register(
+            "storage_reconcile_seconds",
+            "Seconds of one write",
+            this.seconds.clone(),
+        );
         this
     }
 }

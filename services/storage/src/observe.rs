@@ -138,7 +138,11 @@ impl Index {
 
     /// Notes that a watch is broken, or works again.
     pub fn mark_broken(&mut self, kind: Kind, broken: bool) {
-        let changed = if broken { self.broken.insert(kind) } else { self.broken.remove(&kind) };
+        let changed = if broken {
+            self.broken.insert(kind)
+        } else {
+            self.broken.remove(&kind)
+        };
         if changed {
             self.note_all();
         }
@@ -161,7 +165,9 @@ impl Index {
 
     /// Takes out a volume.
     pub fn remove_volume(&mut self, namespace: &str, id: &str) {
-        let Some(entry) = self.namespaces.get_mut(namespace) else { return };
+        let Some(entry) = self.namespaces.get_mut(namespace) else {
+            return;
+        };
         let Some(old) = entry.volumes.remove(id) else { return };
         let mut machines = entry.sites.get(&disk_name(id)).cloned().unwrap_or_default();
         machines.extend(old.attach_to.clone());
@@ -215,7 +221,10 @@ impl Index {
         }
         let after = entry.disks_at(id);
         for disk in disks.difference(&after) {
-            let left = entry.sites.get_mut(disk).is_some_and(|machines| machines.remove(id) && machines.is_empty());
+            let left = entry
+                .sites
+                .get_mut(disk)
+                .is_some_and(|machines| machines.remove(id) && machines.is_empty());
             if left {
                 entry.sites.remove(disk);
             }
@@ -224,10 +233,14 @@ impl Index {
             entry.sites.entry(disk.clone()).or_default().insert(id.to_owned());
         }
         disks.extend(after);
-        let concerned = |volume: &&Arc<Volume>| {
-            volume.attach_to.as_deref() == Some(id) || disks.contains(&disk_name(volume.id()))
-        };
-        let volumes: Vec<String> = entry.volumes.values().filter(concerned).map(|v| v.id().to_owned()).collect();
+        let concerned =
+            |volume: &&Arc<Volume>| volume.attach_to.as_deref() == Some(id) || disks.contains(&disk_name(volume.id()));
+        let volumes: Vec<String> = entry
+            .volumes
+            .values()
+            .filter(concerned)
+            .map(|v| v.id().to_owned())
+            .collect();
         self.note(Change::Machine(namespace.to_owned(), id.to_owned()));
         for volume in volumes {
             self.note(Change::Volume(namespace.to_owned(), volume));
@@ -237,7 +250,10 @@ impl Index {
 
     fn prune(&mut self, namespace: &str) {
         let empty = |entry: &Namespace| {
-            entry.volumes.is_empty() && entry.claims.is_empty() && entry.machines.is_empty() && entry.instances.is_empty()
+            entry.volumes.is_empty()
+                && entry.claims.is_empty()
+                && entry.machines.is_empty()
+                && entry.instances.is_empty()
         };
         if self.namespaces.get(namespace).is_some_and(empty) {
             self.namespaces.remove(namespace);
@@ -286,9 +302,18 @@ impl Index {
     pub fn everything(&self) -> Vec<Change> {
         let mut all = Vec::new();
         for (namespace, entry) in &self.namespaces {
-            all.extend(entry.volumes.keys().map(|id| Change::Volume(namespace.clone(), id.clone())));
+            all.extend(
+                entry
+                    .volumes
+                    .keys()
+                    .map(|id| Change::Volume(namespace.clone(), id.clone())),
+            );
             let machines: BTreeSet<&String> = entry.machines.keys().chain(entry.instances.keys()).collect();
-            all.extend(machines.into_iter().map(|id| Change::Machine(namespace.clone(), id.clone())));
+            all.extend(
+                machines
+                    .into_iter()
+                    .map(|id| Change::Machine(namespace.clone(), id.clone())),
+            );
         }
         all
     }
@@ -300,7 +325,10 @@ impl Index {
 
     /// The volumes of a cluster, by id.
     pub fn volumes(&self, namespace: &str) -> Vec<Arc<Volume>> {
-        self.namespaces.get(namespace).map(|entry| entry.volumes.values().cloned().collect()).unwrap_or_default()
+        self.namespaces
+            .get(namespace)
+            .map(|entry| entry.volumes.values().cloned().collect())
+            .unwrap_or_default()
     }
 
     /// The claim of a volume.
@@ -320,12 +348,16 @@ impl Index {
 
     /// Objects that are watched, for the metrics: volumes and machines.
     pub fn sizes(&self) -> (usize, usize) {
-        self.namespaces.values().fold((0, 0), |(v, m), entry| (v + entry.volumes.len(), m + entry.machines.len()))
+        self.namespaces.values().fold((0, 0), |(v, m), entry| {
+            (v + entry.volumes.len(), m + entry.machines.len())
+        })
     }
 
     /// Where a volume is wanted or seen.
     pub fn sites(&self, volume: &Volume) -> Vec<Site> {
-        let Some(entry) = self.namespaces.get(&volume.name.namespace()) else { return Vec::new() };
+        let Some(entry) = self.namespaces.get(&volume.name.namespace()) else {
+            return Vec::new();
+        };
         let disk = disk_name(volume.id());
         let mut machines: BTreeSet<&str> = BTreeSet::new();
         machines.extend(volume.attach_to.as_deref());
@@ -341,7 +373,10 @@ impl Index {
         }
         // Where it was seen last: whoever asks what is on a machine must not be told "nothing".
         let last = sites.into_iter().find(Site::holds).map(|site| site.machine);
-        Attachment { machine: last, ..Attachment::unknown("the infra cluster cannot be watched at present") }
+        Attachment {
+            machine: last,
+            ..Attachment::unknown("the infra cluster cannot be watched at present")
+        }
     }
 }
 
@@ -364,6 +399,10 @@ impl Namespace {
             unreachable: i.unreachable,
             migrating: i.migrating,
         });
-        Site { machine: machine.to_owned(), vm, instance }
+        Site {
+            machine: machine.to_owned(),
+            vm,
+            instance,
+        }
     }
 }

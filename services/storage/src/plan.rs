@@ -2,7 +2,7 @@
 
 pub mod machine;
 pub mod patch;
-pub mod volume;
-pub mod window;
 #[cfg(test)]
 mod tests;
+pub mod volume;
+pub mod window;

@@ -13,8 +13,8 @@ use steading_runtime::{CancellationToken, tasks::Chain};
 use tokio::time::Instant;
 
 use crate::{
-    domain::attachment::DiskStatus,
     apply::{apply_machine, apply_volume},
+    domain::attachment::DiskStatus,
     metrics::StorageMetrics,
     observe::{Change, SharedIndex, Since},
     plan::{
@@ -143,7 +143,8 @@ impl Reconciler {
                 let instance = index.instance(namespace, id);
                 let migrating = instance.is_some_and(|i| i.migrating);
                 let plan = machine::plan(seen, migrating, &machine::wishes(&index, namespace, id));
-                let arriving = |disk: &String| instance.is_some_and(|i| !i.disks.get(disk).is_some_and(DiskStatus::is_ready));
+                let arriving =
+                    |disk: &String| instance.is_some_and(|i| !i.disks.get(disk).is_some_and(DiskStatus::is_ready));
                 let in_flight = seen.ours.keys().any(arriving);
                 memory.timing(key, plan, in_flight)
             }
@@ -164,7 +165,13 @@ impl Reconciler {
         let applied = apply_machine(&self.client, &self.index, namespace, id).await?;
         let (attached, detached) = (applied.attached, applied.detached);
         if attached + detached > 0 {
-            tracing::info!(namespace, machine = id, attached, detached, "changed the volumes of a machine");
+            tracing::info!(
+                namespace,
+                machine = id,
+                attached,
+                detached,
+                "changed the volumes of a machine"
+            );
             self.metrics.batches.inc();
             self.metrics.attached.inc_by(attached as u64);
             self.metrics.detached.inc_by(detached as u64);
@@ -180,7 +187,9 @@ impl Reconciler {
                 (v, actions)
             })
         };
-        let Some((volume, actions)) = planned else { return Ok(()) };
+        let Some((volume, actions)) = planned else {
+            return Ok(());
+        };
         for action in &actions {
             tracing::info!(namespace, volume = id, ?action, "step at a volume");
             apply_volume(&self.client, &volume, action).await?;
@@ -204,12 +213,19 @@ impl Memory {
             self.marks.remove(key);
             return Step::Idle;
         }
-        let mark = self.marks.entry(key.clone()).or_insert_with(|| Mark { since: now, changed: now, plan: plan.clone() });
+        let mark = self.marks.entry(key.clone()).or_insert_with(|| Mark {
+            since: now,
+            changed: now,
+            plan: plan.clone(),
+        });
         if mark.plan != plan {
             mark.changed = now;
             mark.plan = plan;
         }
-        let waiting = Waiting { oldest: now - mark.since, quiet: now - mark.changed };
+        let waiting = Waiting {
+            oldest: now - mark.since,
+            quiet: now - mark.changed,
+        };
         match decide(&mark.plan, in_flight, waiting) {
             Timing::Idle => Step::Idle,
             Timing::After(pause) => Step::Wait(pause),

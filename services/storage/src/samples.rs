@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use steading_model::{name::{ClusterName, VolumeName}, quantity::Quantity};
+use steading_model::{
+    name::{ClusterName, VolumeName},
+    quantity::Quantity,
+};
 
 use crate::domain::volume::{AccessMode, Bus, ReclaimPolicy, Source, Stage, Volume, VolumeMode};
 
@@ -15,7 +18,10 @@ pub(crate) fn mk_cluster() -> ClusterName {
 pub(crate) fn mk_volume(id: &str) -> Volume {
     Volume {
         name: VolumeName::new(mk_cluster(), id.parse().expect("an id")),
-        uid: format!("{:0>8}-0000-4000-8000-000000000000", format!("{:x}", id.len() * 7919 + usize::from(id.as_bytes()[0]))),
+        uid: format!(
+            "{:0>8}-0000-4000-8000-000000000000",
+            format!("{:x}", id.len() * 7919 + usize::from(id.as_bytes()[0]))
+        ),
         version: "1".into(),
         created: None,
         updated: None,

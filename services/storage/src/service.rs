@@ -6,13 +6,7 @@ use kube::Client;
 use steading_api::storage::v1::{
     storage_class_service_server::StorageClassServiceServer, volume_service_server::VolumeServiceServer,
 };
-use steading_runtime::{
-    CancellationToken,
-    clock::Clock,
-    lease::LeaderElection,
-    server::GrpcServer,
-    tasks::TaskGroup,
-};
+use steading_runtime::{CancellationToken, clock::Clock, lease::LeaderElection, server::GrpcServer, tasks::TaskGroup};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -46,7 +40,11 @@ pub struct Service {
 impl Service {
     /// Binds and starts nothing.
     pub fn new(config: Config, deps: Deps) -> Self {
-        Self { config, deps, index: SharedIndex::default() }
+        Self {
+            config,
+            deps,
+            index: SharedIndex::default(),
+        }
     }
 
     /// `StorageClassService`, for callers in the same process and for tests.
@@ -91,8 +89,14 @@ impl Service {
         let (index, cancel) = (self.index, group.token());
         group.spawn("volumes", watches::volumes(kube.clone(), index.clone(), cancel.clone()));
         group.spawn("claims", watches::claims(kube.clone(), index.clone(), cancel.clone()));
-        group.spawn("machines", watches::machines(kube.clone(), index.clone(), cancel.clone()));
-        group.spawn("instances", watches::instances(kube.clone(), index.clone(), cancel.clone()));
+        group.spawn(
+            "machines",
+            watches::machines(kube.clone(), index.clone(), cancel.clone()),
+        );
+        group.spawn(
+            "instances",
+            watches::instances(kube.clone(), index.clone(), cancel.clone()),
+        );
 
         let gate = self.config.server.readiness.gate("storage-index");
         group.spawn_finite("readiness", {

@@ -24,7 +24,10 @@ pub const KEYS: Keys = Keys {
     request_id: labels::REQUEST_ID,
     request_hash: labels::REQUEST_HASH,
     reserved: &[
-        "steading.dev/", "app.kubernetes.io/managed-by", "kubectl.kubernetes.io/", "cdi.kubevirt.io/",
+        "steading.dev/",
+        "app.kubernetes.io/managed-by",
+        "kubectl.kubernetes.io/",
+        "cdi.kubevirt.io/",
         "instancetype.kubevirt.io/",
     ],
 };
@@ -79,7 +82,11 @@ pub(crate) fn stamp(
 
 /// Text of an annotation; empty if it is not there.
 pub(crate) fn annotation(meta: &ObjectMeta, key: &str) -> String {
-    meta.annotations.as_ref().and_then(|a| a.get(key)).cloned().unwrap_or_default()
+    meta.annotations
+        .as_ref()
+        .and_then(|a| a.get(key))
+        .cloned()
+        .unwrap_or_default()
 }
 
 /// Access to the infra cluster that the collections share.

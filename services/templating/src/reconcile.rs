@@ -21,7 +21,10 @@ pub(crate) const RESYNC: Duration = Duration::from_secs(300);
 pub async fn run(kube: Client, clock: Clock, cancel: CancellationToken) -> Result<(), Infallible> {
     let work = async {
         catalogue::install(&kube).await;
-        tokio::join!(images::run(kube.clone(), clock.clone()), templates::run(kube.clone(), clock.clone()));
+        tokio::join!(
+            images::run(kube.clone(), clock.clone()),
+            templates::run(kube.clone(), clock.clone())
+        );
     };
     tokio::select! {
         () = cancel.cancelled() => {}

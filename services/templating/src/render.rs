@@ -14,10 +14,10 @@ use crate::domain::{Machine, Resolved};
 mod disks;
 mod guest;
 
+pub use disks::{http_source, registry_source};
 pub use disks::{local_storage, root_size};
 pub(crate) use guest::numbered;
 pub use guest::{size, user_data};
-pub use disks::{http_source, registry_source};
 
 /// Seconds that a guest may take to shut down if the template does not say.
 const GRACE_PERIOD: i64 = 30;
@@ -37,12 +37,21 @@ pub fn render(spec: &MachineTemplateSpec, resolved: &Resolved, machine: &Machine
     // Always: the guest comes back after a crash, with its disks; it is gone only when the machine is deleted.
     vm.insert("runStrategy".into(), json!("Always"));
     if let Some((name, _)) = &resolved.instance_type {
-        vm.insert("instancetype".into(), json!({"kind": "VirtualMachineClusterInstancetype", "name": name}));
+        vm.insert(
+            "instancetype".into(),
+            json!({"kind": "VirtualMachineClusterInstancetype", "name": name}),
+        );
     }
     if let Some((name, _)) = &resolved.preference {
-        vm.insert("preference".into(), json!({"kind": "VirtualMachineClusterPreference", "name": name}));
+        vm.insert(
+            "preference".into(),
+            json!({"kind": "VirtualMachineClusterPreference", "name": name}),
+        );
     }
-    vm.insert("dataVolumeTemplates".into(), Value::Array(disks::data_volume_templates(spec, resolved, machine, &all_labels)));
+    vm.insert(
+        "dataVolumeTemplates".into(),
+        Value::Array(disks::data_volume_templates(spec, resolved, machine, &all_labels)),
+    );
     vm.insert(
         "template".into(),
         json!({
@@ -98,16 +107,25 @@ pub fn name_paths(spec: &MachineTemplateSpec, resolved: &Resolved, machine: &Mac
     // Two names that no template contains and that differ everywhere.
     let renamed = |name: &str| render(spec, resolved, &rename(machine, name));
     let mut paths = Vec::new();
-    differences("", &renamed("name-of-the-machine-a"), &renamed("name-of-the-machine-b"), &mut |path, _, _| {
-        paths.push(path.to_owned());
-    });
+    differences(
+        "",
+        &renamed("name-of-the-machine-a"),
+        &renamed("name-of-the-machine-b"),
+        &mut |path, _, _| {
+            paths.push(path.to_owned());
+        },
+    );
     paths
 }
 
 /// The same machine under another name.
 pub fn rename(machine: &Machine, name: &str) -> Machine {
     let replace = |text: &String| {
-        if *text == machine.name { name.to_owned() } else { text.clone() }
+        if *text == machine.name {
+            name.to_owned()
+        } else {
+            text.clone()
+        }
     };
     let secret = match machine.user_data_secret.strip_prefix(&machine.name) {
         Some(suffix) if !machine.name.is_empty() => format!("{name}{suffix}"),
@@ -116,7 +134,11 @@ pub fn rename(machine: &Machine, name: &str) -> Machine {
     Machine {
         name: name.to_owned(),
         labels: machine.labels.iter().map(|(k, v)| (k.clone(), replace(v))).collect(),
-        annotations: machine.annotations.iter().map(|(k, v)| (k.clone(), replace(v))).collect(),
+        annotations: machine
+            .annotations
+            .iter()
+            .map(|(k, v)| (k.clone(), replace(v)))
+            .collect(),
         user_data_secret: secret,
         ..machine.clone()
     }

@@ -5,13 +5,7 @@ use steading_api::templating::v1::{
     catalog_service_server::CatalogServiceServer, template_service_server::TemplateServiceServer,
 };
 use steading_infra::{apply::FieldManager, install::ensure_system_namespace};
-use steading_runtime::{
-    CancellationToken,
-    clock::Clock,
-    lease::LeaderElection,
-    server::GrpcServer,
-    tasks::TaskGroup,
-};
+use steading_runtime::{CancellationToken, clock::Clock, lease::LeaderElection, server::GrpcServer, tasks::TaskGroup};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -44,12 +38,22 @@ impl Service {
 
     /// `CatalogService`, for callers in the same process and for tests.
     pub fn catalog(&self) -> CatalogApi {
-        CatalogApi { infra: Infra { kube: self.deps.kube.clone() }, clock: self.deps.clock.clone() }
+        CatalogApi {
+            infra: Infra {
+                kube: self.deps.kube.clone(),
+            },
+            clock: self.deps.clock.clone(),
+        }
     }
 
     /// `TemplateService`, for callers in the same process and for tests.
     pub fn template(&self) -> TemplateApi {
-        TemplateApi { infra: Infra { kube: self.deps.kube.clone() }, clock: self.deps.clock.clone() }
+        TemplateApi {
+            infra: Infra {
+                kube: self.deps.kube.clone(),
+            },
+            clock: self.deps.clock.clone(),
+        }
     }
 
     /// Serves on the listener until cancelled, and reconciles while it holds the lease. Returns after the drain.
@@ -73,7 +77,9 @@ impl Service {
             }
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
             election
-                .run_while_leading(cancel, move |leading| reconcile::run(kube.clone(), clock.clone(), leading))
+                .run_while_leading(cancel, move |leading| {
+                    reconcile::run(kube.clone(), clock.clone(), leading)
+                })
                 .await
         });
         Ok(group.join(drain + std::time::Duration::from_secs(1)).await?)

@@ -29,30 +29,64 @@ pub fn validate(spec: &MachineTemplateSpec) -> Result<(), Violations> {
     size(&mut all, spec);
     root_disk(&mut all, &spec.root_disk);
     let mut names = BTreeSet::from(["root", "cloudinit"]);
-    all.require(spec.disks.len() <= MAX_ENTRIES, "disks", format!("must have at most {MAX_ENTRIES} entries"));
+    all.require(
+        spec.disks.len() <= MAX_ENTRIES,
+        "disks",
+        format!("must have at most {MAX_ENTRIES} entries"),
+    );
     for (index, disk) in spec.disks.iter().enumerate() {
         let path = format!("disks[{index}]");
-        all.require(names.insert(&disk.name), format!("{path}.name"), "is taken by another disk");
+        all.require(
+            names.insert(&disk.name),
+            format!("{path}.name"),
+            "is taken by another disk",
+        );
         additional_disk(&mut all, &path, disk);
     }
     interfaces(&mut all, &spec.interfaces);
     user_data(&mut all, spec);
-    for (field, map) in [("machine_labels", &spec.machine_labels), ("machine_annotations", &spec.machine_annotations)] {
-        for key in map.keys().filter(|k| k.starts_with("steading.dev/") || k.starts_with("kubevirt.io/")) {
+    for (field, map) in [
+        ("machine_labels", &spec.machine_labels),
+        ("machine_annotations", &spec.machine_annotations),
+    ] {
+        for key in map
+            .keys()
+            .filter(|k| k.starts_with("steading.dev/") || k.starts_with("kubevirt.io/"))
+        {
             all.add(field, format!("{key:?} does not belong to users"));
         }
     }
     if let Some(limit) = spec.revision_history_limit {
-        all.require((0..=MAX_HISTORY).contains(&limit), "revision_history_limit", format!("must be 0 to {MAX_HISTORY}"));
+        all.require(
+            (0..=MAX_HISTORY).contains(&limit),
+            "revision_history_limit",
+            format!("must be 0 to {MAX_HISTORY}"),
+        );
     }
     if let Some(policy) = spec.dns_policy.as_deref() {
-        all.require(matches!(policy, "ClusterFirst" | "Default" | "None"), "dns_policy", "is not known");
-        let servers = spec.dns_config.as_ref().and_then(|c| c.nameservers.as_ref()).map_or(0, Vec::len);
-        all.require(policy != "None" || servers > 0, "dns_config.nameservers", "must not be empty with DNS policy NONE");
+        all.require(
+            matches!(policy, "ClusterFirst" | "Default" | "None"),
+            "dns_policy",
+            "is not known",
+        );
+        let servers = spec
+            .dns_config
+            .as_ref()
+            .and_then(|c| c.nameservers.as_ref())
+            .map_or(0, Vec::len);
+        all.require(
+            policy != "None" || servers > 0,
+            "dns_config.nameservers",
+            "must not be empty with DNS policy NONE",
+        );
         all.require(servers <= 3, "dns_config.nameservers", "must have at most 3 entries");
     }
     if let Some(period) = spec.termination_grace_period_seconds {
-        all.require((0..=3600).contains(&period), "termination_grace_period", "must be 0 to 3600 seconds");
+        all.require(
+            (0..=3600).contains(&period),
+            "termination_grace_period",
+            "must be 0 to 3600 seconds",
+        );
     }
     all.finish()
 }
@@ -60,8 +94,13 @@ pub fn validate(spec: &MachineTemplateSpec) -> Result<(), Violations> {
 fn size(all: &mut Violations, spec: &MachineTemplateSpec) {
     if let Some(name) = &spec.instance_type {
         all.take("instance_type", name.parse::<InstanceTypeName>());
-        let inline = [("cpu", spec.cpu.is_some()), ("memory", spec.memory.is_some()), ("gpus", !spec.gpus.is_empty()),
-            ("host_devices", !spec.host_devices.is_empty()), ("io_threads_policy", spec.io_threads_policy.is_some())];
+        let inline = [
+            ("cpu", spec.cpu.is_some()),
+            ("memory", spec.memory.is_some()),
+            ("gpus", !spec.gpus.is_empty()),
+            ("host_devices", !spec.host_devices.is_empty()),
+            ("io_threads_policy", spec.io_threads_policy.is_some()),
+        ];
         for (field, set) in inline {
             all.require(!set, field, "must not be set together with instance_type");
         }
@@ -69,15 +108,27 @@ fn size(all: &mut Violations, spec: &MachineTemplateSpec) {
     if let Some(name) = &spec.preference {
         all.take("preference", name.parse::<PreferenceName>());
     }
-    all.require(spec.cpu.is_none() || spec.memory.is_some(), "memory", "must be set together with cpu");
+    all.require(
+        spec.cpu.is_none() || spec.memory.is_some(),
+        "memory",
+        "must be set together with cpu",
+    );
     if let Some(memory) = &spec.memory {
         quantity(all, "memory", memory);
     }
     if let Some(cpu) = &spec.cpu {
         let vcpus = u64::from(cpu.cores) * u64::from(cpu.sockets) * u64::from(cpu.threads);
-        all.require((1..=u64::from(MAX_VCPUS)).contains(&vcpus), "cpu", format!("must have 1 to {MAX_VCPUS} vCPUs, has {vcpus}"));
+        all.require(
+            (1..=u64::from(MAX_VCPUS)).contains(&vcpus),
+            "cpu",
+            format!("must have 1 to {MAX_VCPUS} vCPUs, has {vcpus}"),
+        );
         let pinned = cpu.dedicated_cpu_placement;
-        all.require(!cpu.isolate_emulator_thread || pinned, "cpu.isolate_emulator_thread", "needs dedicated_cpu_placement");
+        all.require(
+            !cpu.isolate_emulator_thread || pinned,
+            "cpu.isolate_emulator_thread",
+            "needs dedicated_cpu_placement",
+        );
         all.require(
             !cpu.numa_guest_mapping_passthrough || (pinned && cpu.hugepages_page_size.is_some()),
             "cpu.numa_guest_mapping_passthrough",
@@ -87,7 +138,12 @@ fn size(all: &mut Violations, spec: &MachineTemplateSpec) {
 }
 
 fn root_disk(all: &mut Violations, disk: &RootDiskSpec) {
-    let sources = [disk.image.is_some(), disk.http.is_some(), disk.registry.is_some(), disk.pvc.is_some()];
+    let sources = [
+        disk.image.is_some(),
+        disk.http.is_some(),
+        disk.registry.is_some(),
+        disk.pvc.is_some(),
+    ];
     all.require(
         sources.into_iter().filter(|set| *set).count() == 1,
         "root_disk.source",
@@ -104,11 +160,25 @@ fn root_disk(all: &mut Violations, disk: &RootDiskSpec) {
     }
     match &disk.size {
         Some(size) => quantity(all, "root_disk.size", size),
-        None => all.require(disk.image.is_some(), "root_disk.size", "must be set unless the source is an image"),
+        None => all.require(
+            disk.image.is_some(),
+            "root_disk.size",
+            "must be set unless the source is an image",
+        ),
     }
-    modes(all, "root_disk", disk.access_mode.as_deref(), disk.volume_mode.as_deref(), disk.bus.as_deref());
+    modes(
+        all,
+        "root_disk",
+        disk.access_mode.as_deref(),
+        disk.volume_mode.as_deref(),
+        disk.bus.as_deref(),
+    );
     if let Some(cache) = disk.cache.as_deref() {
-        all.require(matches!(cache, "none" | "writethrough" | "writeback"), "root_disk.cache", "is not known");
+        all.require(
+            matches!(cache, "none" | "writethrough" | "writeback"),
+            "root_disk.cache",
+            "is not known",
+        );
     }
 }
 
@@ -118,66 +188,133 @@ fn additional_disk(all: &mut Violations, path: &str, disk: &AdditionalDiskSpec) 
         && name.len() <= 20
         && name.starts_with(|c: char| c.is_ascii_lowercase())
         && !name.ends_with('-')
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    all.require(good, format!("{path}.name"), "must match [a-z]([a-z0-9-]*[a-z0-9])? with at most 20 characters");
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    all.require(
+        good,
+        format!("{path}.name"),
+        "must match [a-z]([a-z0-9-]*[a-z0-9])? with at most 20 characters",
+    );
     quantity(all, &format!("{path}.size"), &disk.size);
     if let Some(image) = &disk.image {
         all.take(format!("{path}.image"), image.parse::<ImageName>());
     }
     if let Some(serial) = &disk.serial {
         let longest = if disk.bus.as_deref() == Some("scsi") { 128 } else { 20 };
-        all.require(serial.len() <= longest, format!("{path}.serial"), format!("must have at most {longest} characters: a guest sees no more on this bus"));
+        all.require(
+            serial.len() <= longest,
+            format!("{path}.serial"),
+            format!("must have at most {longest} characters: a guest sees no more on this bus"),
+        );
     }
-    modes(all, path, disk.access_mode.as_deref(), disk.volume_mode.as_deref(), disk.bus.as_deref());
+    modes(
+        all,
+        path,
+        disk.access_mode.as_deref(),
+        disk.volume_mode.as_deref(),
+        disk.bus.as_deref(),
+    );
 }
 
 fn modes(all: &mut Violations, path: &str, access: Option<&str>, volume: Option<&str>, bus: Option<&str>) {
     let known = |value: Option<&str>, values: &[&str]| value.is_none_or(|v| values.contains(&v));
     all.require(
-        known(access, &["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod", "ReadOnlyMany"]),
+        known(
+            access,
+            &["ReadWriteOnce", "ReadWriteMany", "ReadWriteOncePod", "ReadOnlyMany"],
+        ),
         format!("{path}.access_mode"),
         "is not known",
     );
-    all.require(known(volume, &["Block", "Filesystem"]), format!("{path}.volume_mode"), "is not known");
-    all.require(known(bus, &["virtio", "scsi", "sata"]), format!("{path}.bus"), "is not known");
+    all.require(
+        known(volume, &["Block", "Filesystem"]),
+        format!("{path}.volume_mode"),
+        "is not known",
+    );
+    all.require(
+        known(bus, &["virtio", "scsi", "sata"]),
+        format!("{path}.bus"),
+        "is not known",
+    );
 }
 
 /// Checks a source by HTTP.
 pub fn http_source(all: &mut Violations, path: &str, source: &HttpSource) {
-    let good = ["http://", "https://"].iter().any(|scheme| source.url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
+    let good = ["http://", "https://"]
+        .iter()
+        .any(|scheme| source.url.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty()));
     all.require(good, format!("{path}.url"), "must begin with http:// or https://");
     if let Some(checksum) = &source.checksum {
         let hex = |text: &str, length: usize| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
         let good = checksum.strip_prefix("sha256:").is_some_and(|h| hex(h, 64))
             || checksum.strip_prefix("sha512:").is_some_and(|h| hex(h, 128));
-        all.require(good, format!("{path}.checksum"), "must be sha256:<64 hex digits> or sha512:<128 hex digits>");
+        all.require(
+            good,
+            format!("{path}.checksum"),
+            "must be sha256:<64 hex digits> or sha512:<128 hex digits>",
+        );
     }
     for header in &source.extra_headers {
-        all.require(header.contains(':'), format!("{path}.extra_headers"), "must have the form `Name: value`");
+        all.require(
+            header.contains(':'),
+            format!("{path}.extra_headers"),
+            "must have the form `Name: value`",
+        );
     }
 }
 
 /// Checks a source in a registry.
 pub fn registry_source(all: &mut Violations, path: &str, source: &RegistrySource) {
-    let good = ["docker://", "oci-archive://"].iter().any(|s| source.url.strip_prefix(s).is_some_and(|rest| !rest.is_empty()));
-    all.require(good, format!("{path}.url"), "must begin with docker:// or oci-archive://");
+    let good = ["docker://", "oci-archive://"]
+        .iter()
+        .any(|s| source.url.strip_prefix(s).is_some_and(|rest| !rest.is_empty()));
+    all.require(
+        good,
+        format!("{path}.url"),
+        "must begin with docker:// or oci-archive://",
+    );
     let node = source.pull_method.as_deref() == Some("node");
-    all.require(!node || source.secret.is_none(), format!("{path}.secret"), "cannot be used when the infra node pulls");
-    all.require(!node || source.cert_config_map.is_none(), format!("{path}.cert_config_map"), "cannot be used when the infra node pulls");
+    all.require(
+        !node || source.secret.is_none(),
+        format!("{path}.secret"),
+        "cannot be used when the infra node pulls",
+    );
+    all.require(
+        !node || source.cert_config_map.is_none(),
+        format!("{path}.cert_config_map"),
+        "cannot be used when the infra node pulls",
+    );
 }
 
 fn interfaces(all: &mut Violations, interfaces: &[InterfaceSpec]) {
-    all.require(interfaces.len() <= MAX_ENTRIES, "interfaces", format!("must have at most {MAX_ENTRIES} entries"));
+    all.require(
+        interfaces.len() <= MAX_ENTRIES,
+        "interfaces",
+        format!("must have at most {MAX_ENTRIES} entries"),
+    );
     let pod = interfaces.iter().filter(|i| i.multus.is_none()).count();
     all.require(pod <= 1, "interfaces", "only one can be on the pod network");
     let mut names = BTreeSet::new();
     for (index, interface) in interfaces.iter().enumerate() {
         let path = format!("interfaces[{index}]");
         all.require(!interface.name.is_empty(), format!("{path}.name"), "must be set");
-        all.require(names.insert(&interface.name), format!("{path}.name"), "is taken by another interface");
+        all.require(
+            names.insert(&interface.name),
+            format!("{path}.name"),
+            "is taken by another interface",
+        );
         match interface.binding {
-            Binding::Masquerade => all.require(interface.multus.is_none(), format!("{path}.binding"), "MASQUERADE is for the pod network only"),
-            Binding::Sriov => all.require(interface.multus.is_some(), format!("{path}.binding"), "SRIOV is for multus networks only"),
+            Binding::Masquerade => all.require(
+                interface.multus.is_none(),
+                format!("{path}.binding"),
+                "MASQUERADE is for the pod network only",
+            ),
+            Binding::Sriov => all.require(
+                interface.multus.is_some(),
+                format!("{path}.binding"),
+                "SRIOV is for multus networks only",
+            ),
             Binding::Bridge => {}
         }
         all.require(
@@ -186,20 +323,41 @@ fn interfaces(all: &mut Violations, interfaces: &[InterfaceSpec]) {
             "can only be set with MASQUERADE",
         );
         if let Some(multus) = &interface.multus {
-            all.require(!multus.network_name.is_empty(), format!("{path}.multus.network_name"), "must be set");
+            all.require(
+                !multus.network_name.is_empty(),
+                format!("{path}.multus.network_name"),
+                "must be set",
+            );
         }
     }
 }
 
 fn user_data(all: &mut Violations, spec: &MachineTemplateSpec) {
     let text = &spec.user_data;
-    all.require(text.len() <= MAX_USER_DATA, "user_data", format!("must have at most {MAX_USER_DATA} bytes"));
-    all.require(text.is_empty() || text.starts_with("#cloud-config"), "user_data", "must begin with #cloud-config");
-    let twice = !spec.ssh_authorized_keys.is_empty() && text.lines().any(|line| line.starts_with("ssh_authorized_keys:"));
-    all.require(!twice, "ssh_authorized_keys", "is also in user_data; set it in one place");
+    all.require(
+        text.len() <= MAX_USER_DATA,
+        "user_data",
+        format!("must have at most {MAX_USER_DATA} bytes"),
+    );
+    all.require(
+        text.is_empty() || text.starts_with("#cloud-config"),
+        "user_data",
+        "must begin with #cloud-config",
+    );
+    let twice =
+        !spec.ssh_authorized_keys.is_empty() && text.lines().any(|line| line.starts_with("ssh_authorized_keys:"));
+    all.require(
+        !twice,
+        "ssh_authorized_keys",
+        "is also in user_data; set it in one place",
+    );
     for (index, key) in spec.ssh_authorized_keys.iter().enumerate() {
         let good = key.split_whitespace().count() >= 2 && !key.contains(['\n', '"', '\\']);
-        all.require(good, format!("ssh_authorized_keys[{index}]"), "must be a public key in the form `type base64 comment`");
+        all.require(
+            good,
+            format!("ssh_authorized_keys[{index}]"),
+            "must be a public key in the form `type base64 comment`",
+        );
     }
 }
 
@@ -221,21 +379,36 @@ pub fn validate_resolved(spec: &MachineTemplateSpec, resolved: &Resolved) -> Res
         "must be set, or cpu and memory, unless the image has a default",
     );
     let wanted = spec.root_disk.size.as_deref().and_then(|s| s.parse::<Quantity>().ok());
-    let least = spec.root_disk.image.as_ref().and_then(|i| resolved.images.get(i)).and_then(|i| i.spec.size.parse::<Quantity>().ok());
+    let least = spec
+        .root_disk
+        .image
+        .as_ref()
+        .and_then(|i| resolved.images.get(i))
+        .and_then(|i| i.spec.size.parse::<Quantity>().ok());
     if let (Some(wanted), Some(least)) = (wanted, least) {
-        all.require(wanted >= least, "root_disk.size", format!("must be at least the image's {least}"));
+        all.require(
+            wanted >= least,
+            "root_disk.size",
+            format!("must be at least the image's {least}"),
+        );
     }
     if let (Some((_, size)), Some((_, preference))) = (&resolved.instance_type, &resolved.preference) {
-        let vcpus = preference.pointer("/requirements/cpu/guest").and_then(serde_json::Value::as_u64);
+        let vcpus = preference
+            .pointer("/requirements/cpu/guest")
+            .and_then(serde_json::Value::as_u64);
         all.require(
             vcpus.is_none_or(|least| u64::from(size.vcpus) >= least),
             "instance_type",
             "has fewer vCPUs than the preference demands",
         );
-        let least = preference.pointer("/requirements/memory/guest").and_then(serde_json::Value::as_str);
+        let least = preference
+            .pointer("/requirements/memory/guest")
+            .and_then(serde_json::Value::as_str);
         let least = least.and_then(|m| m.parse::<Quantity>().ok());
         all.require(
-            least.zip(size.memory.parse::<Quantity>().ok()).is_none_or(|(least, has)| has >= least),
+            least
+                .zip(size.memory.parse::<Quantity>().ok())
+                .is_none_or(|(least, has)| has >= least),
             "instance_type",
             "has less memory than the preference demands",
         );
@@ -249,11 +422,16 @@ pub fn warnings(spec: &MachineTemplateSpec) -> Vec<String> {
     if spec.interfaces.iter().any(|i| i.mac_address.is_some()) {
         warnings.push("a fixed MAC address is only of use in pools of one machine".to_owned());
     }
-    if spec.interfaces.iter().any(|i| i.binding == Binding::Bridge && i.multus.is_none()) {
+    if spec
+        .interfaces
+        .iter()
+        .any(|i| i.binding == Binding::Bridge && i.multus.is_none())
+    {
         warnings.push("a bridge on the pod network cannot be migrated live unless the CNI supports it".to_owned());
     }
     if !spec.disks.is_empty() && spec.disks.iter().all(|d| d.image.is_none()) {
-        warnings.push("additional disks are deleted with their machine; data that must stay belongs on volumes".to_owned());
+        warnings
+            .push("additional disks are deleted with their machine; data that must stay belongs on volumes".to_owned());
     }
     warnings
 }
@@ -267,7 +445,10 @@ mod tests {
     fn mk_spec() -> MachineTemplateSpec {
         MachineTemplateSpec {
             instance_type: Some("instanceTypes/standard-2".into()),
-            root_disk: RootDiskSpec { image: Some("images/ubuntu".into()), ..RootDiskSpec::default() },
+            root_disk: RootDiskSpec {
+                image: Some("images/ubuntu".into()),
+                ..RootDiskSpec::default()
+            },
             ..MachineTemplateSpec::default()
         }
     }
@@ -284,21 +465,48 @@ mod tests {
     #[test]
     fn every_fault_is_told_with_its_path() {
         let mut spec = mk_spec();
-        spec.cpu = Some(CpuSpec { cores: 0, sockets: 1, threads: 1, isolate_emulator_thread: true, ..CpuSpec::default() });
+        spec.cpu = Some(CpuSpec {
+            cores: 0,
+            sockets: 1,
+            threads: 1,
+            isolate_emulator_thread: true,
+            ..CpuSpec::default()
+        });
         spec.root_disk.pvc = Some(PvcSource::default());
         spec.root_disk.size = Some("x".into());
         spec.disks = vec![
-            AdditionalDiskSpec { name: "root".into(), size: "1Gi".into(), ..AdditionalDiskSpec::default() },
-            AdditionalDiskSpec { name: "Data".into(), size: "0".into(), serial: Some("a".repeat(21)), ..AdditionalDiskSpec::default() },
+            AdditionalDiskSpec {
+                name: "root".into(),
+                size: "1Gi".into(),
+                ..AdditionalDiskSpec::default()
+            },
+            AdditionalDiskSpec {
+                name: "Data".into(),
+                size: "0".into(),
+                serial: Some("a".repeat(21)),
+                ..AdditionalDiskSpec::default()
+            },
         ];
         spec.user_data = "echo".into();
-        spec.machine_labels.insert("steading.dev/project".into(), "other".into());
+        spec.machine_labels
+            .insert("steading.dev/project".into(), "other".into());
         spec.ssh_authorized_keys = vec!["nonsense".into()];
         assert_eq!(
             paths(&spec),
             [
-                "cpu", "memory", "cpu", "cpu.isolate_emulator_thread", "root_disk.source", "root_disk.size", "disks[0].name",
-                "disks[1].name", "disks[1].size", "disks[1].serial", "user_data", "ssh_authorized_keys[0]", "machine_labels"
+                "cpu",
+                "memory",
+                "cpu",
+                "cpu.isolate_emulator_thread",
+                "root_disk.source",
+                "root_disk.size",
+                "disks[0].name",
+                "disks[1].name",
+                "disks[1].size",
+                "disks[1].serial",
+                "user_data",
+                "ssh_authorized_keys[0]",
+                "machine_labels"
             ]
         );
     }

@@ -1,6 +1,11 @@
 //! The service on the simulated infra cluster: the same calls that clients make, without sockets.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
 
 use std::{future::Future, time::Duration};
 
@@ -13,7 +18,10 @@ use steading_api::{
     },
     types::v1::{ErrorReason, WatchEventType},
 };
-use steading_infra::{apply::FieldManager, install::{ensure_system_namespace, install_crds}};
+use steading_infra::{
+    apply::FieldManager,
+    install::{ensure_system_namespace, install_crds},
+};
 use steading_runtime::{CallContext, CancellationToken, clock::Clock};
 use steading_sim::{Sim, SimConfig};
 use steading_templating::{
@@ -35,10 +43,24 @@ struct Stack {
 async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
     let sim = Sim::start(SimConfig::default()).await.expect("the simulation starts");
     let kube = sim.client();
-    install_crds(&kube, FieldManager::Templating, DEADLINE).await.expect("the kinds are installed");
-    ensure_system_namespace(&kube, FieldManager::Templating).await.expect("the namespace is there");
-    let service = Service::new(Config::default(), Deps { kube: kube.clone(), clock: Clock::system() });
-    let stack = Stack { catalog: service.catalog(), template: service.template(), kube: kube.clone() };
+    install_crds(&kube, FieldManager::Templating, DEADLINE)
+        .await
+        .expect("the kinds are installed");
+    ensure_system_namespace(&kube, FieldManager::Templating)
+        .await
+        .expect("the namespace is there");
+    let service = Service::new(
+        Config::default(),
+        Deps {
+            kube: kube.clone(),
+            clock: Clock::system(),
+        },
+    );
+    let stack = Stack {
+        catalog: service.catalog(),
+        template: service.template(),
+        kube: kube.clone(),
+    };
     let reconcilers = reconcile::run(kube, Clock::system(), CancellationToken::new());
     tokio::select! {
         () = test(stack) => {}
@@ -96,13 +118,22 @@ async fn create_image(stack: &Stack) -> proto::Image {
         image: Some(mk_image()),
         ..proto::CreateImageRequest::default()
     };
-    stack.catalog.create_image(call(request)).await.expect("created").into_inner()
+    stack
+        .catalog
+        .create_image(call(request))
+        .await
+        .expect("created")
+        .into_inner()
 }
 
 async fn standard_type(stack: &Stack) -> proto::InstanceType {
     eventually("the standard catalogue", || async {
-        let request = proto::GetInstanceTypeRequest { name: "instanceTypes/standard-2".into() };
-        let preference = proto::GetPreferenceRequest { name: "preferences/sockets-advantage".into() };
+        let request = proto::GetInstanceTypeRequest {
+            name: "instanceTypes/standard-2".into(),
+        };
+        let preference = proto::GetPreferenceRequest {
+            name: "preferences/sockets-advantage".into(),
+        };
         stack.catalog.get_preference(call(preference)).await.ok()?;
         Some(stack.catalog.get_instance_type(call(request)).await.ok()?.into_inner())
     })
@@ -128,8 +159,14 @@ async fn the_standard_catalogue_is_installed_and_read_only() {
         let found = standard_type(&stack).await;
         assert_eq!((found.vcpus, found.memory.as_str()), (2, "8Gi"));
         assert_eq!(found.origin(), proto::CatalogueOrigin::Steading);
-        let delete = proto::DeleteInstanceTypeRequest { name: found.name, ..Default::default() };
-        assert_eq!(reason(stack.catalog.delete_instance_type(call(delete)).await), ErrorReason::InvalidState);
+        let delete = proto::DeleteInstanceTypeRequest {
+            name: found.name,
+            ..Default::default()
+        };
+        assert_eq!(
+            reason(stack.catalog.delete_instance_type(call(delete)).await),
+            ErrorReason::InvalidState
+        );
     })
     .await;
 }
@@ -140,7 +177,11 @@ async fn a_projects_own_type_lives_through_create_update_and_delete() {
         let wanted = proto::InstanceType {
             vcpus: 4,
             memory: "8Gi".into(),
-            gpus: vec![proto::Gpu { name: "gpu".into(), device_name: "nvidia.com/A30".into(), ..Default::default() }],
+            gpus: vec![proto::Gpu {
+                name: "gpu".into(),
+                device_name: "nvidia.com/A30".into(),
+                ..Default::default()
+            }],
             labels: [("team".to_owned(), "a".to_owned())].into(),
             ..Default::default()
         };
@@ -151,35 +192,94 @@ async fn a_projects_own_type_lives_through_create_update_and_delete() {
             request_id: "5a0ddc53-36c4-4c4f-9b0c-0a4f2d1c7d10".into(),
             validate_only: false,
         };
-        let made = stack.catalog.create_instance_type(call(create.clone())).await.expect("created").into_inner();
+        let made = stack
+            .catalog
+            .create_instance_type(call(create.clone()))
+            .await
+            .expect("created")
+            .into_inner();
         assert_eq!(made.name, "projects/acme/instanceTypes/big");
         assert_eq!(made.origin(), proto::CatalogueOrigin::Project);
-        let again = stack.catalog.create_instance_type(call(create.clone())).await.expect("replayed").into_inner();
+        let again = stack
+            .catalog
+            .create_instance_type(call(create.clone()))
+            .await
+            .expect("replayed")
+            .into_inner();
         assert_eq!(again, made);
         let mut other = create.clone();
         other.instance_type.as_mut().expect("a type").vcpus = 8;
-        assert_eq!(reason(stack.catalog.create_instance_type(call(other)).await), ErrorReason::RequestIdReused);
-        let unnamed = proto::CreateInstanceTypeRequest { request_id: String::new(), ..create };
-        assert_eq!(reason(stack.catalog.create_instance_type(call(unnamed)).await), ErrorReason::ResourceAlreadyExists);
+        assert_eq!(
+            reason(stack.catalog.create_instance_type(call(other)).await),
+            ErrorReason::RequestIdReused
+        );
+        let unnamed = proto::CreateInstanceTypeRequest {
+            request_id: String::new(),
+            ..create
+        };
+        assert_eq!(
+            reason(stack.catalog.create_instance_type(call(unnamed)).await),
+            ErrorReason::ResourceAlreadyExists
+        );
 
-        let listed = proto::ListInstanceTypesRequest { filter: "vcpus=4 AND labels.team=a".into(), parent: "projects/acme".into(), ..Default::default() };
-        let listed = stack.catalog.list_instance_types(call(listed)).await.expect("listed").into_inner();
+        let listed = proto::ListInstanceTypesRequest {
+            filter: "vcpus=4 AND labels.team=a".into(),
+            parent: "projects/acme".into(),
+            ..Default::default()
+        };
+        let listed = stack
+            .catalog
+            .list_instance_types(call(listed))
+            .await
+            .expect("listed")
+            .into_inner();
         assert_eq!(listed.instance_types, std::slice::from_ref(&made));
 
         let update = proto::UpdateInstanceTypeRequest {
-            instance_type: Some(proto::InstanceType { memory: "16Gi".into(), ..made.clone() }),
-            update_mask: Some(prost_types::FieldMask { paths: vec!["memory".into()] }),
+            instance_type: Some(proto::InstanceType {
+                memory: "16Gi".into(),
+                ..made.clone()
+            }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["memory".into()],
+            }),
             ..Default::default()
         };
-        let changed = stack.catalog.update_instance_type(call(update.clone())).await.expect("updated").into_inner();
-        assert_eq!((changed.memory.as_str(), changed.vcpus, changed.gpus.len()), ("16Gi", 4, 1));
-        assert_eq!(reason(stack.catalog.update_instance_type(call(update)).await), ErrorReason::EtagMismatch);
+        let changed = stack
+            .catalog
+            .update_instance_type(call(update.clone()))
+            .await
+            .expect("updated")
+            .into_inner();
+        assert_eq!(
+            (changed.memory.as_str(), changed.vcpus, changed.gpus.len()),
+            ("16Gi", 4, 1)
+        );
+        assert_eq!(
+            reason(stack.catalog.update_instance_type(call(update)).await),
+            ErrorReason::EtagMismatch
+        );
 
-        let delete = proto::DeleteInstanceTypeRequest { name: made.name, etag: changed.etag, ..Default::default() };
-        let gone = stack.catalog.delete_instance_type(call(delete.clone())).await.expect("deleted").into_inner();
+        let delete = proto::DeleteInstanceTypeRequest {
+            name: made.name,
+            etag: changed.etag,
+            ..Default::default()
+        };
+        let gone = stack
+            .catalog
+            .delete_instance_type(call(delete.clone()))
+            .await
+            .expect("deleted")
+            .into_inner();
         assert!(gone.delete_time.is_some());
-        let missing = proto::DeleteInstanceTypeRequest { etag: String::new(), ..delete };
-        assert_eq!(reason(stack.catalog.delete_instance_type(call(missing)).await), ErrorReason::ResourceNotFound);
+        let missing = proto::DeleteInstanceTypeRequest {
+            etag: String::new(),
+            ..delete
+        };
+        assert_eq!(
+            reason(stack.catalog.delete_instance_type(call(missing)).await),
+            ErrorReason::ResourceNotFound
+        );
     })
     .await;
 }
@@ -189,14 +289,30 @@ async fn bad_fields_are_told_with_their_paths_and_change_nothing() {
     with_stack(|stack| async move {
         let create = proto::CreateInstanceTypeRequest {
             instance_type_id: "x".into(),
-            instance_type: Some(proto::InstanceType { vcpus: 0, memory: "lots".into(), ..Default::default() }),
+            instance_type: Some(proto::InstanceType {
+                vcpus: 0,
+                memory: "lots".into(),
+                ..Default::default()
+            }),
             ..Default::default()
         };
-        let refused = stack.catalog.create_instance_type(call(create)).await.expect_err("refused");
+        let refused = stack
+            .catalog
+            .create_instance_type(call(create))
+            .await
+            .expect_err("refused");
         let text = refused.message().to_owned();
-        assert!(text.contains("instance_type.vcpus") && text.contains("instance_type.memory"), "{text}");
-        let get = proto::GetInstanceTypeRequest { name: "instanceTypes/x".into() };
-        assert_eq!(reason(stack.catalog.get_instance_type(call(get)).await), ErrorReason::ResourceNotFound);
+        assert!(
+            text.contains("instance_type.vcpus") && text.contains("instance_type.memory"),
+            "{text}"
+        );
+        let get = proto::GetInstanceTypeRequest {
+            name: "instanceTypes/x".into(),
+        };
+        assert_eq!(
+            reason(stack.catalog.get_instance_type(call(get)).await),
+            ErrorReason::ResourceNotFound
+        );
     })
     .await;
 }
@@ -206,7 +322,9 @@ async fn an_image_is_imported_and_can_be_refreshed() {
     with_stack(|stack| async move {
         let made = create_image(&stack).await;
         assert_eq!(made.state(), State::Pending);
-        let get = || proto::GetImageRequest { name: "images/ubuntu".into() };
+        let get = || proto::GetImageRequest {
+            name: "images/ubuntu".into(),
+        };
         let ready = eventually("the import", || async {
             let image = stack.catalog.get_image(call(get())).await.expect("there").into_inner();
             (image.state() == State::Ready).then_some(image)
@@ -218,9 +336,22 @@ async fn an_image_is_imported_and_can_be_refreshed() {
             request_id: "5a0ddc53-36c4-4c4f-9b0c-0a4f2d1c7d11".into(),
             ..Default::default()
         };
-        let refreshed = stack.catalog.refresh_image(call(refresh.clone())).await.expect("refreshed").into_inner();
-        assert_eq!((refreshed.state(), &refreshed.content_id), (State::Refreshing, &ready.content_id));
-        let again = stack.catalog.refresh_image(call(refresh)).await.expect("replayed").into_inner();
+        let refreshed = stack
+            .catalog
+            .refresh_image(call(refresh.clone()))
+            .await
+            .expect("refreshed")
+            .into_inner();
+        assert_eq!(
+            (refreshed.state(), &refreshed.content_id),
+            (State::Refreshing, &ready.content_id)
+        );
+        let again = stack
+            .catalog
+            .refresh_image(call(refresh))
+            .await
+            .expect("replayed")
+            .into_inner();
         assert_eq!(again.wanted_content_id, refreshed.wanted_content_id);
         eventually("the second import", || async {
             let image = stack.catalog.get_image(call(get())).await.expect("there").into_inner();
@@ -236,40 +367,87 @@ async fn a_template_renders_diffs_and_rolls_back() {
     with_stack(|stack| async move {
         standard_type(&stack).await;
         create_image(&stack).await;
-        let made = stack.template.create_machine_template(call(create_request("small", mk_template()))).await;
+        let made = stack
+            .template
+            .create_machine_template(call(create_request("small", mk_template())))
+            .await;
         let made = made.expect("created").into_inner();
         assert_eq!(made.revision_number, 1);
         let name = made.name.clone();
 
-        let render = proto::RenderMachineTemplateRequest { name: name.clone(), ..Default::default() };
-        let rendered = stack.template.render_machine_template(call(render)).await.expect("rendered").into_inner();
-        assert_eq!(rendered.preference, "preferences/sockets-advantage", "the image's default");
+        let render = proto::RenderMachineTemplateRequest {
+            name: name.clone(),
+            ..Default::default()
+        };
+        let rendered = stack
+            .template
+            .render_machine_template(call(render))
+            .await
+            .expect("rendered")
+            .into_inner();
+        assert_eq!(
+            rendered.preference, "preferences/sockets-advantage",
+            "the image's default"
+        );
         let size = rendered.resources.expect("a size");
         assert_eq!((size.vcpus, size.memory_bytes), (2, 8 << 30));
         assert!(rendered.machine_name_paths.contains(&"/metadata/name".to_owned()));
         assert!(made.revision.ends_with(&format!("/revisions/{}", rendered.revision)));
 
-        let bigger = proto::MachineTemplate { instance_type: "instanceTypes/standard-4".into(), ..mk_template() };
+        let bigger = proto::MachineTemplate {
+            instance_type: "instanceTypes/standard-4".into(),
+            ..mk_template()
+        };
         let diff = proto::DiffMachineTemplateRequest {
             name: name.clone(),
             to: Some(proto::diff_machine_template_request::To::Proposed(bigger.clone())),
             ..Default::default()
         };
-        let diff = stack.template.diff_machine_template(call(diff)).await.expect("compared").into_inner();
+        let diff = stack
+            .template
+            .diff_machine_template(call(diff))
+            .await
+            .expect("compared")
+            .into_inner();
         assert!(diff.replaces_machines);
-        assert_eq!(diff.changes.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(), ["instanceType"]);
+        assert_eq!(
+            diff.changes.iter().map(|c| c.path.as_str()).collect::<Vec<_>>(),
+            ["instanceType"]
+        );
 
         let update = proto::UpdateMachineTemplateRequest {
-            machine_template: Some(proto::MachineTemplate { name: name.clone(), ..bigger }),
-            update_mask: Some(prost_types::FieldMask { paths: vec!["instance_type".into()] }),
+            machine_template: Some(proto::MachineTemplate {
+                name: name.clone(),
+                ..bigger
+            }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["instance_type".into()],
+            }),
             ..Default::default()
         };
-        let changed = stack.template.update_machine_template(call(update)).await.expect("updated").into_inner();
+        let changed = stack
+            .template
+            .update_machine_template(call(update))
+            .await
+            .expect("updated")
+            .into_inner();
         assert_ne!(changed.revision, made.revision);
 
-        let list = proto::ListMachineTemplateRevisionsRequest { parent: name.clone(), ..Default::default() };
-        let listed = stack.template.list_machine_template_revisions(call(list.clone())).await.expect("listed").into_inner();
-        let numbers: Vec<i64> = listed.machine_template_revisions.iter().map(|r| r.revision_number).collect();
+        let list = proto::ListMachineTemplateRevisionsRequest {
+            parent: name.clone(),
+            ..Default::default()
+        };
+        let listed = stack
+            .template
+            .list_machine_template_revisions(call(list.clone()))
+            .await
+            .expect("listed")
+            .into_inner();
+        let numbers: Vec<i64> = listed
+            .machine_template_revisions
+            .iter()
+            .map(|r| r.revision_number)
+            .collect();
         assert_eq!(numbers, [2, 1]);
         assert!(listed.machine_template_revisions[0].latest);
 
@@ -278,16 +456,42 @@ async fn a_template_renders_diffs_and_rolls_back() {
             revision: made.revision.clone(),
             ..Default::default()
         };
-        let back = stack.template.rollback_machine_template(call(rollback)).await.expect("rolled back").into_inner();
-        assert_eq!((back.instance_type.as_str(), &back.revision), ("instanceTypes/standard-2", &made.revision));
-        let listed = stack.template.list_machine_template_revisions(call(list)).await.expect("listed").into_inner();
+        let back = stack
+            .template
+            .rollback_machine_template(call(rollback))
+            .await
+            .expect("rolled back")
+            .into_inner();
+        assert_eq!(
+            (back.instance_type.as_str(), &back.revision),
+            ("instanceTypes/standard-2", &made.revision)
+        );
+        let listed = stack
+            .template
+            .list_machine_template_revisions(call(list))
+            .await
+            .expect("listed")
+            .into_inner();
         assert_eq!(listed.machine_template_revisions[0].name, made.revision);
         assert_eq!(listed.machine_template_revisions[0].revision_number, 3);
 
-        let delete = proto::DeleteImageRequest { name: "images/ubuntu".into(), ..Default::default() };
-        assert_eq!(reason(stack.catalog.delete_image(call(delete)).await), ErrorReason::ResourceInUse);
-        let delete = proto::DeleteMachineTemplateRequest { name, ..Default::default() };
-        stack.template.delete_machine_template(call(delete)).await.expect("nobody uses it");
+        let delete = proto::DeleteImageRequest {
+            name: "images/ubuntu".into(),
+            ..Default::default()
+        };
+        assert_eq!(
+            reason(stack.catalog.delete_image(call(delete)).await),
+            ErrorReason::ResourceInUse
+        );
+        let delete = proto::DeleteMachineTemplateRequest {
+            name,
+            ..Default::default()
+        };
+        stack
+            .template
+            .delete_machine_template(call(delete))
+            .await
+            .expect("nobody uses it");
     })
     .await;
 }
@@ -301,13 +505,21 @@ async fn references_of_other_projects_do_not_exist() {
             instance_type: "projects/other/instanceTypes/big".into(),
             ..mk_template()
         };
-        let refused = stack.template.create_machine_template(call(create_request("x", theirs))).await;
+        let refused = stack
+            .template
+            .create_machine_template(call(create_request("x", theirs)))
+            .await;
         assert_eq!(reason(refused), ErrorReason::ReferenceNotFound);
         let mut dry = create_request("dry", mk_template());
         dry.validate_only = true;
         stack.template.create_machine_template(call(dry)).await.expect("valid");
-        let get = proto::GetMachineTemplateRequest { name: "projects/acme/machineTemplates/dry".into() };
-        assert_eq!(reason(stack.template.get_machine_template(call(get)).await), ErrorReason::ResourceNotFound);
+        let get = proto::GetMachineTemplateRequest {
+            name: "projects/acme/machineTemplates/dry".into(),
+        };
+        assert_eq!(
+            reason(stack.template.get_machine_template(call(get)).await),
+            ErrorReason::ResourceNotFound
+        );
     })
     .await;
 }
@@ -318,13 +530,22 @@ async fn a_watch_tells_what_is_there_and_what_comes_and_resumes() {
         standard_type(&stack).await;
         create_image(&stack).await;
         let first = create_request("first", mk_template());
-        stack.template.create_machine_template(call(first)).await.expect("created");
+        stack
+            .template
+            .create_machine_template(call(first))
+            .await
+            .expect("created");
         let watch = |resume_token: &str| proto::WatchMachineTemplatesRequest {
             parent: "projects/acme".into(),
             resume_token: resume_token.to_owned(),
             ..Default::default()
         };
-        let mut events = stack.template.watch_machine_templates(call(watch(""))).await.expect("watched").into_inner();
+        let mut events = stack
+            .template
+            .watch_machine_templates(call(watch("")))
+            .await
+            .expect("watched")
+            .into_inner();
         let added = events.next().await.expect("an event").expect("no error");
         assert_eq!(added.r#type(), WatchEventType::Added);
         let synced = loop {
@@ -334,18 +555,32 @@ async fn a_watch_tells_what_is_there_and_what_comes_and_resumes() {
             }
         };
         let second = create_request("second", mk_template());
-        stack.template.create_machine_template(call(second)).await.expect("created");
-        let name = |e: &proto::WatchMachineTemplatesResponse| e.machine_template.as_ref().map(|t| t.name.clone()).unwrap_or_default();
+        stack
+            .template
+            .create_machine_template(call(second))
+            .await
+            .expect("created");
+        let name = |e: &proto::WatchMachineTemplatesResponse| {
+            e.machine_template.as_ref().map(|t| t.name.clone()).unwrap_or_default()
+        };
         let wait_for_second = |mut events: <TemplateApi as TemplateService>::WatchMachineTemplatesStream| async move {
             loop {
-                let event = tokio::time::timeout(DEADLINE, events.next()).await.expect("in time").expect("open").expect("no error");
+                let event = tokio::time::timeout(DEADLINE, events.next())
+                    .await
+                    .expect("in time")
+                    .expect("open")
+                    .expect("no error");
                 if name(&event).ends_with("/second") {
                     break;
                 }
             }
         };
         wait_for_second(events).await;
-        let resumed = stack.template.watch_machine_templates(call(watch(&synced.resume_token))).await.expect("resumed");
+        let resumed = stack
+            .template
+            .watch_machine_templates(call(watch(&synced.resume_token)))
+            .await
+            .expect("resumed");
         wait_for_second(resumed.into_inner()).await;
     })
     .await;
@@ -359,17 +594,30 @@ async fn a_template_that_kubectl_applied_gets_revision_and_verdict() {
         standard_type(&stack).await;
         let spec = MachineTemplateSpec {
             instance_type: Some("instanceTypes/standard-2".into()),
-            root_disk: RootDiskSpec { image: Some("images/ubuntu".into()), ..RootDiskSpec::default() },
+            root_disk: RootDiskSpec {
+                image: Some("images/ubuntu".into()),
+                ..RootDiskSpec::default()
+            },
             ..MachineTemplateSpec::default()
         };
         let api: Api<MachineTemplate> = Api::all(stack.kube.clone());
-        api.create(&PostParams::default(), &MachineTemplate::new("acme--applied", spec)).await.expect("created");
+        api.create(&PostParams::default(), &MachineTemplate::new("acme--applied", spec))
+            .await
+            .expect("created");
         let refused = eventually("the verdict", || async {
-            api.get("acme--applied").await.expect("there").status.filter(|s| !s.conditions.is_empty())
+            api.get("acme--applied")
+                .await
+                .expect("there")
+                .status
+                .filter(|s| !s.conditions.is_empty())
         })
         .await;
         assert_eq!(refused.conditions[0].status, "False");
-        assert!(refused.conditions[0].message.contains("images/ubuntu"), "{}", refused.conditions[0].message);
+        assert!(
+            refused.conditions[0].message.contains("images/ubuntu"),
+            "{}",
+            refused.conditions[0].message
+        );
         assert!(refused.latest_revision.is_some());
     })
     .await;

@@ -31,7 +31,11 @@ pub use disk::{AdditionalDiskSpec, HttpSource, PvcSource, RegistrySource, RootDi
     doc = "What the machines of a pool are made of. Named <project>--<template>.",
     printcolumn(json_path = ".spec.instanceType", name = "Instance Type", type_ = "string"),
     printcolumn(json_path = ".status.latestRevision", name = "Revision", type_ = "string"),
-    printcolumn(json_path = ".status.conditions[?(@.type==\"Accepted\")].status", name = "Accepted", type_ = "string"),
+    printcolumn(
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
+        name = "Accepted",
+        type_ = "string"
+    ),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
 )]
 #[serde(rename_all = "camelCase")]

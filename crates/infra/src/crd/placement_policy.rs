@@ -32,7 +32,11 @@ use serde::{Deserialize, Serialize};
     derive = "PartialEq",
     doc = "Where the machines of a pool may run on the bare metal and how they spread over it.",
     printcolumn(json_path = ".spec.displayName", name = "Display Name", type_ = "string"),
-    printcolumn(json_path = ".status.conditions[?(@.type==\"Accepted\")].status", name = "Accepted", type_ = "string"),
+    printcolumn(
+        json_path = ".status.conditions[?(@.type==\"Accepted\")].status",
+        name = "Accepted",
+        type_ = "string"
+    ),
     printcolumn(json_path = ".metadata.creationTimestamp", name = "Age", type_ = "date")
 )]
 #[serde(rename_all = "camelCase")]

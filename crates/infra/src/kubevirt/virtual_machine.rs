@@ -326,13 +326,24 @@ impl Volume {
     /// Name of the claim behind it; a DataVolume's claim has the DataVolume's name.
     pub fn claim_name(&self) -> Option<&str> {
         let data_volume = self.data_volume.as_ref().map(|source| source.name.as_str());
-        data_volume.or_else(|| self.persistent_volume_claim.as_ref().map(|source| source.claim_name.as_str()))
+        data_volume.or_else(|| {
+            self.persistent_volume_claim
+                .as_ref()
+                .map(|source| source.claim_name.as_str())
+        })
     }
 
     /// Whether it may be added to and taken from a running VM.
     pub fn is_hotpluggable(&self) -> bool {
-        self.data_volume.as_ref().and_then(|source| source.hotpluggable).unwrap_or(false)
-            || self.persistent_volume_claim.as_ref().and_then(|source| source.hotpluggable).unwrap_or(false)
+        self.data_volume
+            .as_ref()
+            .and_then(|source| source.hotpluggable)
+            .unwrap_or(false)
+            || self
+                .persistent_volume_claim
+                .as_ref()
+                .and_then(|source| source.hotpluggable)
+                .unwrap_or(false)
     }
 }
 

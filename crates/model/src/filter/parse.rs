@@ -61,10 +61,7 @@ impl<'a> Parser<'a> {
         value: String,
         quoted: bool,
     ) -> Result<Comparison, FilterError> {
-        let is_map = self
-            .known
-            .iter()
-            .any(|k| k.strip_suffix(".*") == Some(field.as_str()));
+        let is_map = self.known.iter().any(|k| k.strip_suffix(".*") == Some(field.as_str()));
         let is_plain = self.known.contains(&field.as_str());
         let star = operator == Operator::Has && value == "*" && !quoted;
         match key {
@@ -130,11 +127,7 @@ impl<'a> Parser<'a> {
     }
 
     fn operator(&mut self) -> Result<Operator, FilterError> {
-        for (text, operator) in [
-            ("!=", Operator::Differs),
-            ("=", Operator::Equals),
-            (":", Operator::Has),
-        ] {
+        for (text, operator) in [("!=", Operator::Differs), ("=", Operator::Equals), (":", Operator::Has)] {
             if self.rest().starts_with(text) {
                 self.at += text.len();
                 return Ok(operator);
@@ -191,9 +184,6 @@ impl<'a> Parser<'a> {
     }
 
     fn expected(&self, expected: &'static str) -> FilterError {
-        FilterError::Syntax {
-            at: self.at,
-            expected,
-        }
+        FilterError::Syntax { at: self.at, expected }
     }
 }

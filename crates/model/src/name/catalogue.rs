@@ -197,10 +197,6 @@ impl MachineTemplateName {
 
 impl fmt::Display for MachineTemplateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "projects/{}/machineTemplates/{}",
-            self.project, self.template
-        )
+        write!(f, "projects/{}/machineTemplates/{}", self.project, self.template)
     }
 }

@@ -19,11 +19,7 @@ pub struct ClusterName {
     pub cluster: Id,
 }
 
-text_conversions!(
-    ClusterName,
-    "Cluster",
-    "projects/{project}/clusters/{cluster}"
-);
+text_conversions!(ClusterName, "Cluster", "projects/{project}/clusters/{cluster}");
 
 impl ClusterName {
     /// The cluster `cluster` of `project`.

@@ -50,9 +50,7 @@ macro_rules! text_conversions {
                 }
             }
 
-            fn segment_error(
-                segment: &'static str,
-            ) -> impl Fn($crate::ids::IdError) -> $crate::name::NameError {
+            fn segment_error(segment: &'static str) -> impl Fn($crate::ids::IdError) -> $crate::name::NameError {
                 move |source| $crate::name::NameError::Segment {
                     segment,
                     pattern: $pattern,

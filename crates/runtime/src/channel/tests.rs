@@ -20,11 +20,7 @@ async fn the_earliest_deadline_holds() {
     for (own, incoming, end) in cases {
         let incoming = incoming.map(|s| now + seconds(s));
         let got = Deadlines::of("/a.B/GetC", own.map(seconds), incoming, seconds(15), now);
-        assert_eq!(
-            got.end,
-            end.map(|s| now + seconds(s)),
-            "{own:?} {incoming:?}"
-        );
+        assert_eq!(got.end, end.map(|s| now + seconds(s)), "{own:?} {incoming:?}");
         assert_eq!(Some(got.head), got.end);
     }
 }
@@ -32,13 +28,7 @@ async fn the_earliest_deadline_holds() {
 #[tokio::test(start_paused = true)]
 async fn streams_have_a_deadline_only_if_they_ask() {
     let now = Instant::now();
-    let open = Deadlines::of(
-        "/a.B/WatchCs",
-        None,
-        Some(now + seconds(3)),
-        seconds(15),
-        now,
-    );
+    let open = Deadlines::of("/a.B/WatchCs", None, Some(now + seconds(3)), seconds(15), now);
     assert_eq!((open.head, open.end), (now + seconds(15), None));
     let bounded = Deadlines::of("/a.B/WatchCs", Some(seconds(60)), None, seconds(15), now);
     assert_eq!(
@@ -55,8 +45,7 @@ async fn a_peer_that_is_away_is_told_with_a_reason() {
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
         .and_then(|l| l.local_addr())
         .expect("a port");
-    let channel =
-        connect_lazy(&format!("http://{gone}"), &ChannelConfig::new("test")).expect("an address");
+    let channel = connect_lazy(&format!("http://{gone}"), &ChannelConfig::new("test")).expect("an address");
     let error = HealthClient::new(channel)
         .check(HealthCheckRequest::default())
         .await

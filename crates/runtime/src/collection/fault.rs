@@ -13,22 +13,34 @@ pub fn kube_error(kind: &str, name: &str, error: &kube::Error) -> RpcError {
     match (status.code, status.reason.as_str()) {
         (404, _) => RpcError::not_found(kind, name),
         (409, "AlreadyExists") => RpcError::already_exists(kind, name),
-        (409, _) => RpcError::new(ErrorReason::Conflict, format!("{name} was changed by somebody else meanwhile"))
-            .with_resource(kind, name),
-        (410, _) => RpcError::new(ErrorReason::ResumeTokenExpired, "the resume token is too old; watch anew without one"),
+        (409, _) => RpcError::new(
+            ErrorReason::Conflict,
+            format!("{name} was changed by somebody else meanwhile"),
+        )
+        .with_resource(kind, name),
+        (410, _) => RpcError::new(
+            ErrorReason::ResumeTokenExpired,
+            "the resume token is too old; watch anew without one",
+        ),
         (429 | 500..=599, _) => {
             tracing::warn!(%error, kind, name, "infra api server refuses work");
             unavailable()
         }
-        _ => RpcError::new(ErrorReason::InfraRefused, format!("the infra cluster refused {name}: {}", status.message))
-            .with_resource(kind, name)
-            .with_precondition("INFRA", name, status.message.clone()),
+        _ => RpcError::new(
+            ErrorReason::InfraRefused,
+            format!("the infra cluster refused {name}: {}", status.message),
+        )
+        .with_resource(kind, name)
+        .with_precondition("INFRA", name, status.message.clone()),
     }
 }
 
 fn unavailable() -> RpcError {
-    RpcError::new(ErrorReason::InfraUnavailable, "the infra cluster's api server cannot be reached or refuses work")
-        .with_retry_after(Duration::from_secs(1))
+    RpcError::new(
+        ErrorReason::InfraUnavailable,
+        "the infra cluster's api server cannot be reached or refuses work",
+    )
+    .with_retry_after(Duration::from_secs(1))
 }
 
 #[cfg(test)]
@@ -50,7 +62,11 @@ mod tests {
             (403, "Forbidden", ErrorReason::InfraRefused),
         ] {
             let error = kube::Error::Api(Status::failure("no", reason).with_code(code).boxed());
-            assert_eq!(kube_error("Image", "images/x", &error).reason(), expected, "{code} {reason}");
+            assert_eq!(
+                kube_error("Image", "images/x", &error).reason(),
+                expected,
+                "{code} {reason}"
+            );
         }
     }
 }

@@ -38,11 +38,17 @@ pub async fn get<C: Collection>(collection: &C, context: &CallContext, name: &st
     let object_name = collection.object_name(name)?;
     context.authorize(Action::new(Verb::Get, C::KIND, name)).await?;
     let object = fetch(collection, name, &object_name).await?;
-    collection.message(&object).ok_or_else(|| RpcError::not_found(C::KIND, name))
+    collection
+        .message(&object)
+        .ok_or_else(|| RpcError::not_found(C::KIND, name))
 }
 
 pub(super) async fn fetch<C: Collection>(collection: &C, name: &str, object_name: &str) -> Result<C::Object, RpcError> {
-    let found = collection.api(name)?.get_opt(object_name).await.map_err(|e| kube_error(C::KIND, name, &e))?;
+    let found = collection
+        .api(name)?
+        .get_opt(object_name)
+        .await
+        .map_err(|e| kube_error(C::KIND, name, &e))?;
     found.ok_or_else(|| RpcError::not_found(C::KIND, name))
 }
 
@@ -57,16 +63,22 @@ pub async fn list<C: Collection>(
 ) -> Result<(Vec<C::Message>, String), RpcError> {
     let scope = collection.scope(&request.parent)?;
     if !matches!(request.order_by.as_str(), "" | "name") {
-        return Err(RpcError::new(ErrorReason::InvalidField, "order_by: only name is possible")
-            .with_field("order_by", "only name is possible"));
+        return Err(
+            RpcError::new(ErrorReason::InvalidField, "order_by: only name is possible")
+                .with_field("order_by", "only name is possible"),
+        );
     }
     let filter = parse_filter::<C>(&request.filter)?;
     let binding = [C::MESSAGE, &request.parent, &request.filter, &request.order_by];
     let page = PageRequest::parse(request.page_size, &request.page_token, &binding)?;
-    context.authorize(Action::new(Verb::List, C::KIND, &request.parent)).await?;
+    context
+        .authorize(Action::new(Verb::List, C::KIND, &request.parent))
+        .await?;
 
     let api = collection.api(&request.parent)?;
-    let (mut objects, _) = list_all(&api, &scope.selector).await.map_err(|e| kube_error(C::KIND, &request.parent, &e))?;
+    let (mut objects, _) = list_all(&api, &scope.selector)
+        .await
+        .map_err(|e| kube_error(C::KIND, &request.parent, &e))?;
     objects.sort_by_key(sort_key);
     let mut messages = Vec::new();
     for object in &objects {

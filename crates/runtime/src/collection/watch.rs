@@ -65,10 +65,14 @@ pub async fn watch<C: Collection>(
     let filter = parse_filter::<C>(&request.filter)?;
     let token = &request.resume_token;
     if !token.is_empty() && (token.len() > 40 || !token.bytes().all(|b| b.is_ascii_digit())) {
-        return Err(RpcError::new(ErrorReason::InvalidField, "resume_token: was not made by this service")
-            .with_field("resume_token", "was not made by this service"));
+        return Err(
+            RpcError::new(ErrorReason::InvalidField, "resume_token: was not made by this service")
+                .with_field("resume_token", "was not made by this service"),
+        );
     }
-    context.authorize(Action::new(Verb::Watch, C::KIND, &request.parent)).await?;
+    context
+        .authorize(Action::new(Verb::Watch, C::KIND, &request.parent))
+        .await?;
     let watcher = Watcher {
         api: collection.api(&request.parent)?,
         collection: collection.clone(),
@@ -166,19 +170,27 @@ impl<C: Collection> Watcher<C> {
     }
 
     fn changed(&mut self, object: &C::Object, version: &str) -> Result<Option<Event<C::Message>>, RpcError> {
-        let Some(message) = self.collection.message(object) else { return Ok(None) };
+        let Some(message) = self.collection.message(object) else {
+            return Ok(None);
+        };
         let key = self.collection.identity(&message).0.to_owned();
         if !passes::<C>(&self.filter, &message)? {
             let known = self.seen.remove(&key) || self.resumed;
             return Ok(known.then(|| event(WatchEventType::Deleted, message, version)));
         }
         let known = !self.seen.insert(key) || self.resumed;
-        let kind = if known { WatchEventType::Modified } else { WatchEventType::Added };
+        let kind = if known {
+            WatchEventType::Modified
+        } else {
+            WatchEventType::Added
+        };
         Ok(Some(event(kind, message, version)))
     }
 
     fn gone(&mut self, object: &C::Object, version: &str) -> Result<Option<Event<C::Message>>, RpcError> {
-        let Some(message) = self.collection.message(object) else { return Ok(None) };
+        let Some(message) = self.collection.message(object) else {
+            return Ok(None);
+        };
         let known = self.seen.remove(self.collection.identity(&message).0);
         let tell = known || (self.resumed && passes::<C>(&self.filter, &message)?);
         Ok(tell.then(|| event(WatchEventType::Deleted, message, version)))
@@ -186,7 +198,11 @@ impl<C: Collection> Watcher<C> {
 }
 
 fn event<M>(kind: WatchEventType, message: M, version: &str) -> Event<M> {
-    Event { kind, message: Some(message), resume_token: version.to_owned() }
+    Event {
+        kind,
+        message: Some(message),
+        resume_token: version.to_owned(),
+    }
 }
 
 fn fault<C: Collection>(error: &kube::Error) -> RpcError {

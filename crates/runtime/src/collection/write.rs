@@ -76,10 +76,15 @@ pub async fn create<C: Collection>(
     let object_name = collection.object_name(&name)?;
     check_request_id(&request.request_id)?;
     let message = request.message.as_ref().ok_or_else(|| missing(C::FIELD))?;
-    context.authorize(Action::new(Verb::Create, C::KIND, &request.parent)).await?;
+    context
+        .authorize(Action::new(Verb::Create, C::KIND, &request.parent))
+        .await?;
 
     let api = collection.api(&name)?;
-    let found = api.get_opt(&object_name).await.map_err(|e| kube_error(C::KIND, &name, &e))?;
+    let found = api
+        .get_opt(&object_name)
+        .await
+        .map_err(|e| kube_error(C::KIND, &name, &e))?;
     if let Some(existing) = found {
         return replay(collection, request, message, &name, &existing).await;
     }
@@ -142,7 +147,9 @@ async fn replay<C: Collection>(
         )
         .with_resource(C::KIND, name));
     }
-    collection.message(existing).ok_or_else(|| RpcError::already_exists(C::KIND, name))
+    collection
+        .message(existing)
+        .ok_or_else(|| RpcError::already_exists(C::KIND, name))
 }
 
 /// Changes fields of a resource.
@@ -156,18 +163,24 @@ pub async fn update<C: Collection>(
 ) -> Result<C::Message, RpcError> {
     let wanted = request.message.as_ref().ok_or_else(|| missing(C::FIELD))?;
     let (name, etag) = collection.identity(wanted);
-    let object_name = collection.object_name(name).map_err(|e| e.with_metadata("field", format!("{}.name", C::FIELD)))?;
+    let object_name = collection
+        .object_name(name)
+        .map_err(|e| e.with_metadata("field", format!("{}.name", C::FIELD)))?;
     check_request_id(&request.request_id)?;
     context.authorize(Action::new(Verb::Update, C::KIND, name)).await?;
     let api = collection.api(name)?;
 
     for attempt in 1..=MAX_ATTEMPTS {
         let current = fetch(collection, name, &object_name).await?;
-        let before = collection.message(&current).ok_or_else(|| RpcError::not_found(C::KIND, name))?;
+        let before = collection
+            .message(&current)
+            .ok_or_else(|| RpcError::not_found(C::KIND, name))?;
         check_etag::<C>(etag, name, &current)?;
         if current.meta().deletion_timestamp.is_some() {
-            return Err(RpcError::new(ErrorReason::ResourceDeleting, format!("{name} is being deleted"))
-                .with_resource(C::KIND, name));
+            return Err(
+                RpcError::new(ErrorReason::ResourceDeleting, format!("{name} is being deleted"))
+                    .with_resource(C::KIND, name),
+            );
         }
         collection.guard(&current)?;
         let after = reflect::update(C::MESSAGE, C::FIELD, &before, wanted, request.mask.as_ref())?;
@@ -194,7 +207,11 @@ pub async fn update<C: Collection>(
             Err(error) => return Err(kube_error(C::KIND, name, &error)),
         }
     }
-    Err(RpcError::new(ErrorReason::Conflict, format!("{name} is being changed by others all the time")).with_resource(C::KIND, name))
+    Err(RpcError::new(
+        ErrorReason::Conflict,
+        format!("{name} is being changed by others all the time"),
+    )
+    .with_resource(C::KIND, name))
 }
 
 /// Deletes a resource and returns it as it goes.
@@ -217,7 +234,9 @@ pub async fn delete<C: Collection>(
         }
         found => found?,
     };
-    let mut last = collection.message(&current).ok_or_else(|| RpcError::not_found(C::KIND, name))?;
+    let mut last = collection
+        .message(&current)
+        .ok_or_else(|| RpcError::not_found(C::KIND, name))?;
     check_etag::<C>(&request.etag, name, &current)?;
     collection.guard(&current)?;
     if current.meta().deletion_timestamp.is_some() {
@@ -233,12 +252,20 @@ pub async fn delete<C: Collection>(
         return Ok(last);
     }
     // What was looked at is what goes: not a namesake that was made since, nor a version that others now use.
-    let exact = Preconditions { uid: current.meta().uid.clone(), resource_version: current.meta().resource_version.clone() };
-    let params = DeleteParams { preconditions: Some(exact), ..DeleteParams::default() };
+    let exact = Preconditions {
+        uid: current.meta().uid.clone(),
+        resource_version: current.meta().resource_version.clone(),
+    };
+    let params = DeleteParams {
+        preconditions: Some(exact),
+        ..DeleteParams::default()
+    };
     match collection.api(name)?.delete(&object_name, &params).await {
         Ok(outcome) => {
             tracing::info!(kind = C::KIND, name, "deletion begun");
-            let going = outcome.left().filter(|object| object.meta().deletion_timestamp.is_some());
+            let going = outcome
+                .left()
+                .filter(|object| object.meta().deletion_timestamp.is_some());
             Ok(going.and_then(|object| collection.message(&object)).unwrap_or(last))
         }
         Err(kube::Error::Api(status)) if status.is_not_found() => Ok(last),
@@ -261,7 +288,8 @@ fn check_request_id(id: &str) -> Result<(), RpcError> {
     if id.is_empty() || uuid::Uuid::try_parse(id).is_ok() {
         return Ok(());
     }
-    Err(RpcError::new(ErrorReason::InvalidField, "request_id: must be a UUID").with_field("request_id", "must be a UUID"))
+    Err(RpcError::new(ErrorReason::InvalidField, "request_id: must be a UUID")
+        .with_field("request_id", "must be a UUID"))
 }
 
 fn missing(field: &str) -> RpcError {
@@ -273,12 +301,15 @@ fn content_hash<K: Serialize>(object: &K) -> Result<String, RpcError> {
     let value = serde_json::to_value(object).map_err(|_| RpcError::internal())?;
     let mut text = String::new();
     canonical(&value, &mut text);
-    Ok(Sha256::digest(text).iter().take(16).fold(String::new(), |mut text, byte| {
-        use std::fmt::Write;
-        // Writing to a String cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    }))
+    Ok(Sha256::digest(text)
+        .iter()
+        .take(16)
+        .fold(String::new(), |mut text, byte| {
+            use std::fmt::Write;
+            // Writing to a String cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        }))
 }
 
 /// JSON with sorted keys: maps of messages have no order of their own.
@@ -317,7 +348,10 @@ mod tests {
     #[test]
     fn the_order_of_keys_does_not_matter_and_everything_else_does() {
         let hash = |value: Value| content_hash(&value).expect("a hash");
-        assert_eq!(hash(json!({"a": 1, "b": {"c": 2, "d": 3}})), hash(json!({"b": {"d": 3, "c": 2}, "a": 1})));
+        assert_eq!(
+            hash(json!({"a": 1, "b": {"c": 2, "d": 3}})),
+            hash(json!({"b": {"d": 3, "c": 2}, "a": 1}))
+        );
         assert_ne!(hash(json!({"a": "12"})), hash(json!({"a": "21"})));
         assert_ne!(hash(json!({"a": [1, 2]})), hash(json!({"a": [2, 1]})));
         assert_ne!(hash(json!({"a": {"b": 1}})), hash(json!({"a": {}, "b": 1})));

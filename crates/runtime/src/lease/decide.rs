@@ -40,13 +40,9 @@ impl Observed {
             return;
         }
         let spec = lease.spec.as_ref();
-        let holder = spec
-            .and_then(|spec| spec.holder_identity.clone())
-            .unwrap_or_default();
+        let holder = spec.and_then(|spec| spec.holder_identity.clone()).unwrap_or_default();
         let seconds = spec.and_then(|spec| spec.lease_duration_seconds);
-        let held_for = seconds
-            .and_then(|s| u64::try_from(s).ok())
-            .map(Duration::from_secs);
+        let held_for = seconds.and_then(|s| u64::try_from(s).ok()).map(Duration::from_secs);
         self.0 = Some(Seen {
             holder,
             version,
@@ -61,11 +57,7 @@ pub(super) fn step(observed: &Observed, identity: &str, duration: Duration, now:
     match &observed.0 {
         None => Step::Take,
         Some(seen) if seen.holder.is_empty() || seen.holder == identity => Step::Take,
-        Some(seen)
-            if now.saturating_duration_since(seen.since) > seen.held_for.unwrap_or(duration) =>
-        {
-            Step::Take
-        }
+        Some(seen) if now.saturating_duration_since(seen.since) > seen.held_for.unwrap_or(duration) => Step::Take,
         Some(_) => Step::Wait,
     }
 }
@@ -110,37 +102,21 @@ mod tests {
         let long = || Some(mk_lease("other", "1", Some(60)));
         for (seen, step, why) in [
             (vec![(None, 0)], Step::Take, "there is none"),
-            (
-                vec![(Some(mk_lease("", "1", None)), 0)],
-                Step::Take,
-                "it was released",
-            ),
-            (
-                vec![(Some(mk_lease("me", "1", None)), 0)],
-                Step::Take,
-                "it is ours",
-            ),
+            (vec![(Some(mk_lease("", "1", None)), 0)], Step::Take, "it was released"),
+            (vec![(Some(mk_lease("me", "1", None)), 0)], Step::Take, "it is ours"),
             (
                 vec![(theirs(), 0)],
                 Step::Wait,
                 "seen for the first time, however old it says it is",
             ),
-            (
-                vec![(theirs(), 0), (theirs(), 15)],
-                Step::Wait,
-                "not yet expired",
-            ),
+            (vec![(theirs(), 0), (theirs(), 15)], Step::Wait, "not yet expired"),
             (vec![(theirs(), 0), (theirs(), 16)], Step::Take, "expired"),
             (
                 vec![(theirs(), 0), (renewed(), 14), (renewed(), 16)],
                 Step::Wait,
                 "renewed meanwhile",
             ),
-            (
-                vec![(long(), 0), (long(), 30)],
-                Step::Wait,
-                "its holder said 60 s",
-            ),
+            (vec![(long(), 0), (long(), 30)], Step::Wait, "its holder said 60 s"),
         ] {
             assert_eq!(decide(&seen), step, "{why}");
         }

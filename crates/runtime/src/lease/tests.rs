@@ -31,9 +31,7 @@ impl Server {
             (&Method::GET, None) => failure(StatusCode::NOT_FOUND),
             (&Method::GET, Some(_)) => (StatusCode::OK, self.lease.clone().unwrap_or_default()),
             (&Method::POST, Some(_)) => failure(StatusCode::CONFLICT),
-            (&Method::PUT, present)
-                if present != Some(sent["metadata"]["resourceVersion"].clone()) =>
-            {
+            (&Method::PUT, present) if present != Some(sent["metadata"]["resourceVersion"].clone()) => {
                 failure(StatusCode::CONFLICT)
             }
             _ => {
@@ -116,31 +114,17 @@ impl Candidate {
             };
             election.run_while_leading(token, work).await
         });
-        Self {
-            cancel,
-            group,
-            leading,
-        }
+        Self { cancel, group, leading }
     }
 
     async fn wait(&mut self, leads: bool) {
-        let waited = tokio::time::timeout(
-            Duration::from_secs(120),
-            self.leading.wait_for(|l| *l == leads),
-        )
-        .await;
-        assert!(
-            waited.is_ok_and(|w| w.is_ok()),
-            "leading never became {leads}"
-        );
+        let waited = tokio::time::timeout(Duration::from_secs(120), self.leading.wait_for(|l| *l == leads)).await;
+        assert!(waited.is_ok_and(|w| w.is_ok()), "leading never became {leads}");
     }
 
     async fn stop(self) {
         self.cancel.cancel();
-        self.group
-            .join(Duration::from_secs(60))
-            .await
-            .expect("ends in peace");
+        self.group.join(Duration::from_secs(60)).await.expect("ends in peace");
     }
 }
 
@@ -172,11 +156,7 @@ async fn a_released_lease_is_taken_over_at_once() {
     first.stop().await;
     let since = Instant::now();
     second.wait(true).await;
-    assert!(
-        since.elapsed() < Duration::from_secs(3),
-        "{:?}",
-        since.elapsed()
-    );
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
     second.stop().await;
     assert_eq!(api.holder(), "");
 }
@@ -190,11 +170,7 @@ async fn a_dead_leaders_lease_expires() {
     let mut second = Candidate::start(&api, "second", &leaders);
     let since = Instant::now();
     second.wait(true).await;
-    assert!(
-        since.elapsed() > Duration::from_secs(14),
-        "{:?}",
-        since.elapsed()
-    );
+    assert!(since.elapsed() > Duration::from_secs(14), "{:?}", since.elapsed());
     second.stop().await;
 }
 
@@ -265,9 +241,7 @@ async fn work_that_fails_ends_the_election_and_releases() {
     let api = LeaseApi::default();
     let config = LeaseConfig::new("steading-system", "test").identity("me");
     let election = LeaderElection::new(api.client(), Clock::manual(Timestamp::UNIX_EPOCH), config);
-    let run = election.run_while_leading(CancellationToken::new(), |_| async {
-        Err::<(), _>("broken")
-    });
+    let run = election.run_while_leading(CancellationToken::new(), |_| async { Err::<(), _>("broken") });
     let result = tokio::time::timeout(Duration::from_secs(60), run).await;
     assert_eq!(result, Ok(Err("broken")));
     assert_eq!(api.holder(), "");

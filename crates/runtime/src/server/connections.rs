@@ -3,9 +3,7 @@
 //! Everything that a connection starts is tied to one token and one tracker, so that a drain can wait for it and a
 //! dropped server leaves nothing behind.
 
-use std::{
-    convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration,
-};
+use std::{convert::Infallible, future::Future, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{body::Body, response::Response};
 use http::Request;
@@ -52,17 +50,9 @@ impl Connections {
     }
 
     /// Accepts until `until`, then closes the listener.
-    pub(super) async fn accept<S>(
-        &self,
-        listener: TcpListener,
-        service: S,
-        until: impl Future<Output = ()>,
-    ) where
-        S: Service<Request<Body>, Response = Response, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
+    pub(super) async fn accept<S>(&self, listener: TcpListener, service: S, until: impl Future<Output = ()>)
+    where
+        S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
         let slots = Arc::new(Semaphore::new(self.limits.connections));
@@ -96,10 +86,7 @@ impl Connections {
     pub(super) async fn drain(self, deadline: Duration) -> usize {
         self.go_away.cancel();
         self.tracker.close();
-        if tokio::time::timeout(deadline, self.tracker.wait())
-            .await
-            .is_ok()
-        {
+        if tokio::time::timeout(deadline, self.tracker.wait()).await.is_ok() {
             return 0;
         }
         let left = self.tracker.len();
@@ -115,18 +102,9 @@ impl Connections {
         }
     }
 
-    fn serve<S>(
-        &self,
-        stream: TcpStream,
-        peer: SocketAddr,
-        service: S,
-    ) -> impl Future<Output = ()> + Send + use<S>
+    fn serve<S>(&self, stream: TcpStream, peer: SocketAddr, service: S) -> impl Future<Output = ()> + Send + use<S>
     where
-        S: Service<Request<Body>, Response = Response, Error = Infallible>
-            + Clone
-            + Send
-            + Sync
-            + 'static,
+        S: Service<Request<Body>, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
         S::Future: Send,
     {
         // Small messages matter more than full packets.

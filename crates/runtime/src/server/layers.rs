@@ -37,12 +37,7 @@ pub struct Stack {
 }
 
 impl Stack {
-    pub(super) fn new(
-        name: String,
-        config: &ServerConfig,
-        methods: HashSet<String>,
-        drain: CancellationToken,
-    ) -> Self {
+    pub(super) fn new(name: String, config: &ServerConfig, methods: HashSet<String>, drain: CancellationToken) -> Self {
         Self {
             name,
             auth: config.auth.clone(),

@@ -43,9 +43,20 @@ struct Importer {
 /// Runs until `cancel`.
 pub async fn run(context: Context, cancel: CancellationToken) {
     claims::seed(&context).await;
-    let (volumes, seen_volumes) = follow(Api::<DataVolume>::all(context.client.clone()), watcher::Config::default());
-    let (claims, seen_claims) = follow(Api::<PersistentVolumeClaim>::all(context.client.clone()), watcher::Config::default());
-    let importer = Importer { timers: Timers::new(&context), context: context.clone(), volumes, claims };
+    let (volumes, seen_volumes) = follow(
+        Api::<DataVolume>::all(context.client.clone()),
+        watcher::Config::default(),
+    );
+    let (claims, seen_claims) = follow(
+        Api::<PersistentVolumeClaim>::all(context.client.clone()),
+        watcher::Config::default(),
+    );
+    let importer = Importer {
+        timers: Timers::new(&context),
+        context: context.clone(),
+        volumes,
+        claims,
+    };
     let of_claims = seen_claims
         .filter_map(|seen| {
             let owner = controller_of(seen.object.as_ref(), "DataVolume");
@@ -57,7 +68,11 @@ pub async fn run(context: Context, cancel: CancellationToken) {
         let importer = importer.clone();
         async move { importer.sync(&key).await }
     });
-    tokio::join!(fill, claims::run(context.clone(), cancel.clone()), sources(context.clone(), cancel.clone()));
+    tokio::join!(
+        fill,
+        claims::run(context.clone(), cancel.clone()),
+        sources(context.clone(), cancel.clone())
+    );
 }
 
 /// What fills a claim, and how much it needs at least.
@@ -78,7 +93,13 @@ impl Importer {
             return Ok(None);
         }
         let Some(source) = self.resolve(&volume, key).await? else {
-            self.tell(&volume, &DataVolumePhase::Pending, "N/A", Some("the source does not exist or is not ready")).await?;
+            self.tell(
+                &volume,
+                &DataVolumePhase::Pending,
+                "N/A",
+                Some("the source does not exist or is not ready"),
+            )
+            .await?;
             return Ok(Some(RETRY));
         };
         let Some(claim) = self.claims.get(key) else {
@@ -91,7 +112,13 @@ impl Importer {
         }
         if volume.annotations().contains_key(FAIL_IMPORT) {
             self.timers.reset(key, "fill");
-            self.tell(&volume, &source.phase, "N/A", Some("Unable to connect to the data source")).await?;
+            self.tell(
+                &volume,
+                &source.phase,
+                "N/A",
+                Some("Unable to connect to the data source"),
+            )
+            .await?;
             return Ok(Some(RETRY));
         }
         if let Some(left) = self.timers.left(key, "fill", source.takes) {
@@ -117,23 +144,35 @@ impl Importer {
         };
         let import = self.context.pace.import;
         if let Some(pvc) = &source.pvc {
-            return Ok(self.size_of_claim(&Key::new(&pvc.namespace, &pvc.name)).map(|size| Source {
-                phase: DataVolumePhase::CsiCloneInProgress,
-                size: Some(size),
-                takes: import / 4,
-            }));
+            return Ok(self
+                .size_of_claim(&Key::new(&pvc.namespace, &pvc.name))
+                .map(|size| Source {
+                    phase: DataVolumePhase::CsiCloneInProgress,
+                    size: Some(size),
+                    takes: import / 4,
+                }));
         }
         if let Some(snapshot) = &source.snapshot {
             let api: Api<VolumeSnapshot> = Api::namespaced(self.context.client.clone(), &snapshot.namespace);
             let status = api.get_opt(&snapshot.name).await?.and_then(|found| found.status);
-            return Ok(status.filter(|status| status.ready_to_use == Some(true)).map(|status| Source {
-                phase: DataVolumePhase::CloneFromSnapshotSourceInProgress,
-                size: status.restore_size.map(|size| size.0),
-                takes: import / 4,
-            }));
+            return Ok(status
+                .filter(|status| status.ready_to_use == Some(true))
+                .map(|status| Source {
+                    phase: DataVolumePhase::CloneFromSnapshotSourceInProgress,
+                    size: status.restore_size.map(|size| size.0),
+                    takes: import / 4,
+                }));
         }
-        let takes = if source.http.is_some() || source.registry.is_some() { import } else { Duration::ZERO };
-        Ok(Some(Source { phase: DataVolumePhase::ImportInProgress, size: None, takes }))
+        let takes = if source.http.is_some() || source.registry.is_some() {
+            import
+        } else {
+            Duration::ZERO
+        };
+        Ok(Some(Source {
+            phase: DataVolumePhase::ImportInProgress,
+            size: None,
+            takes,
+        }))
     }
 
     /// Size of a claim that is filled.
@@ -150,7 +189,8 @@ impl Importer {
             (Some(pvc), _) => json!(pvc),
             (None, storage) => json!(storage.clone().unwrap_or_default()),
         };
-        let defaults = json!({ "accessModes": ["ReadWriteMany"], "volumeMode": "Block", "storageClassName": DEFAULT_CLASS });
+        let defaults =
+            json!({ "accessModes": ["ReadWriteMany"], "volumeMode": "Block", "storageClassName": DEFAULT_CLASS });
         for (field, value) in defaults.as_object().into_iter().flatten() {
             if spec[field].is_null() {
                 spec[field] = value.clone();
@@ -176,7 +216,13 @@ impl Importer {
     }
 
     /// Writes the status if it says something new.
-    async fn tell(&self, volume: &DataVolume, phase: &DataVolumePhase, progress: &str, trouble: Option<&str>) -> kube::Result<Again> {
+    async fn tell(
+        &self,
+        volume: &DataVolume,
+        phase: &DataVolumePhase,
+        progress: &str,
+        trouble: Option<&str>,
+    ) -> kube::Result<Again> {
         let done = *phase == DataVolumePhase::Succeeded;
         let started = done || *phase != DataVolumePhase::Pending;
         let status = |yes: bool| if yes { "True" } else { "False" };
@@ -187,14 +233,35 @@ impl Importer {
                 "lastTransitionTime": now, "lastHeartbeatTime": now,
             })
         };
-        let running = if done { "Completed" } else if trouble.is_some() { "Error" } else { "Running" };
+        let running = if done {
+            "Completed"
+        } else if trouble.is_some() {
+            "Error"
+        } else {
+            "Running"
+        };
         let conditions = json!([
             condition("Bound", started, if started { "Bound" } else { "Pending" }, ""),
-            condition("Ready", done, if trouble.is_some() { "Error" } else { "" }, trouble.unwrap_or_default()),
-            condition("Running", started && !done && trouble.is_none(), running, trouble.unwrap_or_default()),
+            condition(
+                "Ready",
+                done,
+                if trouble.is_some() { "Error" } else { "" },
+                trouble.unwrap_or_default()
+            ),
+            condition(
+                "Running",
+                started && !done && trouble.is_none(),
+                running,
+                trouble.unwrap_or_default()
+            ),
         ]);
         let known = volume.status.clone().unwrap_or_default();
-        let same_trouble = known.conditions.iter().find(|found| found.type_ == "Ready").and_then(|found| found.message.as_deref()).unwrap_or_default()
+        let same_trouble = known
+            .conditions
+            .iter()
+            .find(|found| found.type_ == "Ready")
+            .and_then(|found| found.message.as_deref())
+            .unwrap_or_default()
             == trouble.unwrap_or_default();
         if known.phase.as_ref() == Some(phase) && same_trouble {
             return Ok(None);
@@ -205,20 +272,32 @@ impl Importer {
             "phase": phase, "progress": progress, "claimName": volume.name_any(), "conditions": conditions, "restartCount": restarts,
         }});
         let api: Api<DataVolume> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+        unless_gone(
+            api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )?;
         Ok(None)
     }
 }
 
 /// DataSources are ready when what they point at is filled.
 async fn sources(context: Context, cancel: CancellationToken) {
-    let (sources, seen) = follow(Api::<DataSource>::all(context.client.clone()), watcher::Config::default());
+    let (sources, seen) = follow(
+        Api::<DataSource>::all(context.client.clone()),
+        watcher::Config::default(),
+    );
     work_off(&context.time, cancel, seen.map(|seen| seen.key).boxed(), |key| {
         let (context, sources) = (context.clone(), sources.clone());
         async move {
-            let Some(source) = sources.get(&key) else { return Ok(None) };
+            let Some(source) = sources.get(&key) else {
+                return Ok(None);
+            };
             let ready = is_filled(&context, &source.spec.source).await?;
-            let known = source.status.as_ref().and_then(|status| status.conditions.first()).map(|found| found.status.clone());
+            let known = source
+                .status
+                .as_ref()
+                .and_then(|status| status.conditions.first())
+                .map(|found| found.status.clone());
             let wanted = if ready { "True" } else { "False" };
             if known.as_deref() != Some(wanted) {
                 let api: Api<DataSource> = Api::namespaced(context.client.clone(), &key.namespace);
@@ -228,7 +307,10 @@ async fn sources(context: Context, cancel: CancellationToken) {
                     "lastTransitionTime": context.stamp(), "lastHeartbeatTime": context.stamp(),
                 });
                 let patch = json!({ "status": { "source": source.spec.source, "conditions": [condition] } });
-                unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+                unless_gone(
+                    api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                        .await,
+                )?;
             }
             Ok((!ready).then_some(RETRY))
         }
@@ -239,7 +321,11 @@ async fn sources(context: Context, cancel: CancellationToken) {
 async fn is_filled(context: &Context, source: &DataVolumeSource) -> kube::Result<bool> {
     if let Some(snapshot) = &source.snapshot {
         let api: Api<VolumeSnapshot> = Api::namespaced(context.client.clone(), &snapshot.namespace);
-        return Ok(api.get_opt(&snapshot.name).await?.and_then(|found| found.status?.ready_to_use).unwrap_or(false));
+        return Ok(api
+            .get_opt(&snapshot.name)
+            .await?
+            .and_then(|found| found.status?.ready_to_use)
+            .unwrap_or(false));
     }
     let Some(pvc) = &source.pvc else { return Ok(false) };
     let volumes: Api<DataVolume> = Api::namespaced(context.client.clone(), &pvc.namespace);
@@ -247,5 +333,10 @@ async fn is_filled(context: &Context, source: &DataVolumeSource) -> kube::Result
         return Ok(volume.status.and_then(|status| status.phase) == Some(DataVolumePhase::Succeeded));
     }
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &pvc.namespace);
-    Ok(claims.get_opt(&pvc.name).await?.and_then(|claim| claim.status?.phase).as_deref() == Some("Bound"))
+    Ok(claims
+        .get_opt(&pvc.name)
+        .await?
+        .and_then(|claim| claim.status?.phase)
+        .as_deref()
+        == Some("Bound"))
 }

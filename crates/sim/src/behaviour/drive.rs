@@ -63,12 +63,21 @@ impl<K> Cache<K> {
             return items.values().cloned().collect();
         }
         let from = Key::new(namespace, "");
-        items.range(from..).take_while(|(k, _)| k.namespace == namespace).map(|(_, v)| v.clone()).collect()
+        items
+            .range(from..)
+            .take_while(|(k, _)| k.namespace == namespace)
+            .map(|(_, v)| v.clone())
+            .collect()
     }
 
     /// The objects that `wanted` takes.
     pub fn select(&self, wanted: impl Fn(&K) -> bool) -> Vec<Arc<K>> {
-        self.0.read().values().filter(|object| wanted(object)).cloned().collect()
+        self.0
+            .read()
+            .values()
+            .filter(|object| wanted(object))
+            .cloned()
+            .collect()
     }
 }
 
@@ -117,15 +126,24 @@ where
                     vec![put(&filled, object)]
                 }
                 Event::InitDone => {
-                    let stale: Vec<Key> =
-                        filled.0.read().keys().filter(|key| !listing.contains(*key)).cloned().collect();
+                    let stale: Vec<Key> = filled
+                        .0
+                        .read()
+                        .keys()
+                        .filter(|key| !listing.contains(*key))
+                        .cloned()
+                        .collect();
                     stale.iter().filter_map(|key| take(&filled, key)).collect()
                 }
                 Event::Apply(object) => vec![put(&filled, object)],
                 Event::Delete(object) => {
                     let key = key_of(&object);
                     filled.0.write().remove(&key);
-                    vec![Seen { key, object: Arc::new(object), gone: true }]
+                    vec![Seen {
+                        key,
+                        object: Arc::new(object),
+                        gone: true,
+                    }]
                 }
             }
         })
@@ -136,12 +154,20 @@ where
 fn put<K: Resource>(cache: &Cache<K>, object: K) -> Seen<K> {
     let (key, object) = (key_of(&object), Arc::new(object));
     cache.0.write().insert(key.clone(), object.clone());
-    Seen { key, object, gone: false }
+    Seen {
+        key,
+        object,
+        gone: false,
+    }
 }
 
 fn take<K>(cache: &Cache<K>, key: &Key) -> Option<Seen<K>> {
     let object = cache.0.write().remove(key)?;
-    Some(Seen { key: key.clone(), object, gone: true })
+    Some(Seen {
+        key: key.clone(),
+        object,
+        gone: true,
+    })
 }
 
 /// When a key is to be looked at again.
@@ -199,7 +225,12 @@ struct Queue<T> {
 
 impl<T> Default for Queue<T> {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), when: HashMap::new(), running: HashMap::new(), failures: HashMap::new() }
+        Self {
+            due: BTreeSet::new(),
+            when: HashMap::new(),
+            running: HashMap::new(),
+            failures: HashMap::new(),
+        }
     }
 }
 

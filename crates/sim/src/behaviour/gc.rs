@@ -97,7 +97,9 @@ impl Graph {
         suspects
             .into_iter()
             .filter(|place| {
-                let Some(object) = read(server, place) else { return false };
+                let Some(object) = read(server, place) else {
+                    return false;
+                };
                 let going = !object.value["metadata"]["deletionTimestamp"].is_null();
                 let mut owners = owners(&object.value).peekable();
                 owners.peek().is_some() && !going && owners.all(|uid| !self.living.contains(uid))
@@ -110,12 +112,20 @@ impl Graph {
 const FOREGROUND: &str = "foregroundDeletion";
 
 fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
-    object.pointer("/metadata/finalizers").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str)
+    object
+        .pointer("/metadata/finalizers")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
 }
 
 fn owners(object: &Value) -> impl Iterator<Item = &str> {
     let references = object.pointer("/metadata/ownerReferences").and_then(Value::as_array);
-    references.into_iter().flatten().filter_map(|reference| reference.get("uid")?.as_str())
+    references
+        .into_iter()
+        .flatten()
+        .filter_map(|reference| reference.get("uid")?.as_str())
 }
 
 fn text<'v>(value: &'v Value, pointer: &str) -> &'v str {
@@ -140,7 +150,9 @@ pub async fn run(context: Context, server: ApiServer, cancel: CancellationToken)
         let (contents, empty) = namespaces(&graph, &server);
         doomed.extend(contents);
         doomed.extend(foreground(&context, &graph, &server).await);
-        let results = stream::iter(doomed).map(|place| delete(&context, &server, place)).buffer_unordered(MAX_RUNNING);
+        let results = stream::iter(doomed)
+            .map(|place| delete(&context, &server, place))
+            .buffer_unordered(MAX_RUNNING);
         retry = results.filter_map(std::future::ready).collect().await;
         for namespace in &empty {
             finalize(&context, namespace).await;
@@ -178,8 +190,13 @@ fn catch_up(graph: &mut Graph, seen: &mut BTreeMap<(String, String), u64>, colle
             // The log is too short: what is there now is what counts.
             let (objects, revision) = collection.list("");
             let mine = |place: &&Place| place.group == def.group && place.plural == def.plural;
-            let stale: Vec<Place> =
-                graph.uids.keys().filter(mine).filter(|place| collection.get(&place.key).is_none()).cloned().collect();
+            let stale: Vec<Place> = graph
+                .uids
+                .keys()
+                .filter(mine)
+                .filter(|place| collection.get(&place.key).is_none())
+                .cloned()
+                .collect();
             for gone in stale {
                 let uid = graph.uids.get(&gone).cloned().unwrap_or_default();
                 graph.note(gone, &json!({ "metadata": { "uid": uid } }), Change::Deleted);
@@ -214,7 +231,11 @@ fn namespaces(graph: &Graph, server: &ApiServer) -> (Vec<Place>, Vec<String>) {
                 any = true;
                 if object.value["metadata"]["deletionTimestamp"].is_null() {
                     let key = Key::new(namespace, text(&object.value, "/metadata/name"));
-                    contents.push(Place { group: def.group.clone(), plural: def.plural.clone(), key });
+                    contents.push(Place {
+                        group: def.group.clone(),
+                        plural: def.plural.clone(),
+                        key,
+                    });
                 }
             }
         }
@@ -230,15 +251,26 @@ async fn foreground(context: &Context, graph: &Graph, server: &ApiServer) -> Vec
     let mut doomed = Vec::new();
     for place in &graph.foreground {
         let Some(owner) = read(server, place) else { continue };
-        let left: Vec<&Place> = graph.dependents.get(text(&owner.value, "/metadata/uid")).into_iter().flatten().collect();
+        let left: Vec<&Place> = graph
+            .dependents
+            .get(text(&owner.value, "/metadata/uid"))
+            .into_iter()
+            .flatten()
+            .collect();
         if left.is_empty() {
-            let rest: Vec<&str> = finalizers(&owner.value).filter(|finalizer| *finalizer != FOREGROUND).collect();
+            let rest: Vec<&str> = finalizers(&owner.value)
+                .filter(|finalizer| *finalizer != FOREGROUND)
+                .collect();
             let patch = json!({ "metadata": { "finalizers": rest, "resourceVersion": owner.value["metadata"]["resourceVersion"] } });
             send(context, server, place, "PATCH", &patch).await;
         }
-        doomed.extend(left.into_iter().filter(|place| {
-            read(server, place).is_some_and(|object| object.value["metadata"]["deletionTimestamp"].is_null())
-        }).cloned());
+        doomed.extend(
+            left.into_iter()
+                .filter(|place| {
+                    read(server, place).is_some_and(|object| object.value["metadata"]["deletionTimestamp"].is_null())
+                })
+                .cloned(),
+        );
     }
     doomed
 }
@@ -253,8 +285,14 @@ async fn delete(context: &Context, server: &ApiServer, place: Place) -> Option<P
 
 /// Whether the request came through, or is without object by now.
 async fn send(context: &Context, server: &ApiServer, place: &Place, method: &str, body: &Value) -> bool {
-    let Some(collection) = server.store().collection(&place.group, &place.plural) else { return true };
-    let media = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let Some(collection) = server.store().collection(&place.group, &place.plural) else {
+        return true;
+    };
+    let media = if method == "PATCH" {
+        "application/merge-patch+json"
+    } else {
+        "application/json"
+    };
     let request = http::Request::builder()
         .method(method)
         .uri(path(&collection.def(), &place.key))
@@ -304,7 +342,10 @@ async fn changed(server: &ApiServer, seen: &BTreeMap<(String, String), u64>) {
     let mut waits = stream::FuturesUnordered::new();
     for collection in &collections {
         let def = collection.def();
-        let known = seen.get(&(def.group.clone(), def.plural.clone())).copied().unwrap_or_default();
+        let known = seen
+            .get(&(def.group.clone(), def.plural.clone()))
+            .copied()
+            .unwrap_or_default();
         let mut head = collection.subscribe();
         waits.push(async move {
             // An error means that the server is gone; its owner will cancel.

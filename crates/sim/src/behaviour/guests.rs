@@ -51,11 +51,20 @@ impl Guests {
     /// The serial numbers of the hot-plugged disks that a guest sees, in their order.
     pub fn disks(&self, namespace: &str, machine: &str) -> Vec<String> {
         let instances = self.instances.lock().clone();
-        let Some(instance) = instances.and_then(|i| i.get(&Key::new(namespace, machine))) else { return Vec::new() };
-        let statuses = instance.status.as_ref().map(|s| s.volume_status.as_slice()).unwrap_or_default();
+        let Some(instance) = instances.and_then(|i| i.get(&Key::new(namespace, machine))) else {
+            return Vec::new();
+        };
+        let statuses = instance
+            .status
+            .as_ref()
+            .map(|s| s.volume_status.as_slice())
+            .unwrap_or_default();
         let ready = |name: &str| statuses.iter().any(|s| s.name == name && json!(s)["phase"] == "Ready");
         let disks = instance.spec.domain.devices.disks.iter();
-        disks.filter(|d| ready(&d.name)).filter_map(|d| d.serial.clone()).collect()
+        disks
+            .filter(|d| ready(&d.name))
+            .filter_map(|d| d.serial.clone())
+            .collect()
     }
 }
 
@@ -70,14 +79,22 @@ pub struct Network {
 
 impl Network {
     async fn dial(&self, kubeconfig: &Kubeconfig) -> Result<Client, String> {
-        let server = kubeconfig.clusters.first().and_then(|c| c.cluster.as_ref()?.server.clone()).unwrap_or_default();
+        let server = kubeconfig
+            .clusters
+            .first()
+            .and_then(|c| c.cluster.as_ref()?.server.clone())
+            .unwrap_or_default();
         let namespaces = self.tenants.namespaces();
-        let own = namespaces.iter().find(|n| server == format!("{}{}", self.server_url, path_of(n)));
+        let own = namespaces
+            .iter()
+            .find(|n| server == format!("{}{}", self.server_url, path_of(n)));
         if let Some(tenant) = own.and_then(|n| self.tenants.get(n)) {
             return Ok(tenant.client_named("kubelet"));
         }
         let config = Config::from_custom_kubeconfig(kubeconfig.clone(), &KubeConfigOptions::default()).await;
-        config.map_err(|e| e.to_string()).and_then(|c| Client::try_from(c).map_err(|e| e.to_string()))
+        config
+            .map_err(|e| e.to_string())
+            .and_then(|c| Client::try_from(c).map_err(|e| e.to_string()))
     }
 }
 
@@ -88,7 +105,8 @@ pub async fn run(context: Context, guests: Guests, network: Network, cancel: Can
     *guests.instances.lock() = Some(instances.clone());
     let keys = seen.map(|s| s.key);
     work_off(&context.time, cancel, keys.boxed(), |key| {
-        let (context, guests, network, instances) = (context.clone(), guests.clone(), network.clone(), instances.clone());
+        let (context, guests, network, instances) =
+            (context.clone(), guests.clone(), network.clone(), instances.clone());
         async move {
             match instances.get(&key).filter(|i| is_running(i)) {
                 Some(instance) => up(&context, &guests, &network, &key, &instance).await,
@@ -128,7 +146,13 @@ async fn up(
         },
     };
     register(context, &joined, instance).await?;
-    guests.joined.lock().insert(key.clone(), Joined { up: Some(uid), ..joined });
+    guests.joined.lock().insert(
+        key.clone(),
+        Joined {
+            up: Some(uid),
+            ..joined
+        },
+    );
     Ok(None)
 }
 
@@ -144,17 +168,29 @@ async fn join(
         .as_array()
         .into_iter()
         .flatten()
-        .find_map(|v| v.pointer("/cloudInitNoCloud/secretRef/name").or(v.pointer("/cloudInitConfigDrive/secretRef/name"))?.as_str())
+        .find_map(|v| {
+            v.pointer("/cloudInitNoCloud/secretRef/name")
+                .or(v.pointer("/cloudInitConfigDrive/secretRef/name"))?
+                .as_str()
+        })
         .ok_or("no cloud-init volume")?;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &key.namespace);
     let secret = secrets.get(secret).await.map_err(|e| e.to_string())?;
-    let data = secret.data.unwrap_or_default().remove(labels::USER_DATA_KEY).ok_or("the Secret has no user data")?;
+    let data = secret
+        .data
+        .unwrap_or_default()
+        .remove(labels::USER_DATA_KEY)
+        .ok_or("the Secret has no user data")?;
     let user_data = String::from_utf8(data.0).map_err(|e| e.to_string())?;
     let (hostname, kubeconfig) = read_user_data(&user_data)?;
     let kubeconfig = Kubeconfig::from_yaml(&kubeconfig).map_err(|e| e.to_string())?;
     let client = network.dial(&kubeconfig).await?;
     check_token(&client, &kubeconfig).await?;
-    Ok(Joined { client, node: hostname.unwrap_or_else(|| key.name.clone()), up: None })
+    Ok(Joined {
+        client,
+        node: hostname.unwrap_or_else(|| key.name.clone()),
+        up: None,
+    })
 }
 
 /// The host name and the bootstrap kubeconfig of a cloud-config.
@@ -167,17 +203,35 @@ fn read_user_data(text: &str) -> Result<(Option<String>, String), String> {
         .find(|f| f.get("path").and_then(Value::as_str) == Some(labels::BOOTSTRAP_KUBECONFIG_PATH))
         .and_then(|f| f.get("content")?.as_str())
         .ok_or("user data writes no bootstrap kubeconfig")?;
-    Ok((config.get("hostname").and_then(Value::as_str).map(ToOwned::to_owned), kubeconfig.to_owned()))
+    Ok((
+        config.get("hostname").and_then(Value::as_str).map(ToOwned::to_owned),
+        kubeconfig.to_owned(),
+    ))
 }
 
 async fn check_token(client: &Client, kubeconfig: &Kubeconfig) -> Result<(), String> {
     let json = json!(kubeconfig);
-    let token = json.pointer("/users/0/user/token").and_then(Value::as_str).ok_or("no token")?;
+    let token = json
+        .pointer("/users/0/user/token")
+        .and_then(Value::as_str)
+        .ok_or("no token")?;
     let (id, secret) = token.split_once('.').ok_or("the token is no bootstrap token")?;
     let secrets: Api<Secret> = Api::namespaced(client.clone(), "kube-system");
-    let stored = secrets.get(&format!("bootstrap-token-{id}")).await.map_err(|e| e.to_string())?;
-    let stored = stored.data.unwrap_or_default().remove("token-secret").map(|d| d.0).unwrap_or_default();
-    if stored == secret.as_bytes() { Ok(()) } else { Err("the token is wrong".to_owned()) }
+    let stored = secrets
+        .get(&format!("bootstrap-token-{id}"))
+        .await
+        .map_err(|e| e.to_string())?;
+    let stored = stored
+        .data
+        .unwrap_or_default()
+        .remove("token-secret")
+        .map(|d| d.0)
+        .unwrap_or_default();
+    if stored == secret.as_bytes() {
+        Ok(())
+    } else {
+        Err("the token is wrong".to_owned())
+    }
 }
 
 /// What a kubelet does at start: registers its Node, tainted until a cloud provider has initialised it, and says that it is ready.
@@ -202,7 +256,10 @@ async fn register(context: &Context, joined: &Joined, instance: &VirtualMachineI
             "machineID": name, "systemUUID": instance.uid(), "bootID": instance.uid(),
         },
     }});
-    unless_gone(api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await)?;
+    unless_gone(
+        api.patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await,
+    )?;
     Ok(())
 }
 
@@ -213,27 +270,42 @@ fn context_version() -> String {
 
 /// CPUs and memory that the guest sees; a small machine where the VMI does not say.
 fn size(instance: &VirtualMachineInstance) -> (String, String) {
-    let cpu = instance.spec.domain.cpu.as_ref().map_or(2, steading_infra::kubevirt::virtual_machine::Cpu::vcpus);
+    let cpu = instance
+        .spec
+        .domain
+        .cpu
+        .as_ref()
+        .map_or(2, steading_infra::kubevirt::virtual_machine::Cpu::vcpus);
     let memory = instance.spec.domain.memory.as_ref().and_then(|m| m.guest.clone());
     (cpu.to_string(), memory.unwrap_or_else(|| "8Gi".to_owned()))
 }
 
 /// Plays the tenant's node controller for a guest that does not run: its Node is not ready after a while.
 async fn down(context: &Context, guests: &Guests, key: &Key, there: bool) -> kube::Result<Again> {
-    let Some(joined) = guests.joined.lock().get(key).cloned() else { return Ok(None) };
+    let Some(joined) = guests.joined.lock().get(key).cloned() else {
+        return Ok(None);
+    };
     if joined.up.is_some() {
         // A VMI that only just went may be back at once.
         context.time.sleep(GRACE).await;
         let now = context.time.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
         let status = json!({ "status": { "conditions": conditions(&now, false) } });
         let api: Api<Node> = Api::all(joined.client.clone());
-        unless_gone(api.patch_status(&joined.node, &PatchParams::default(), &Patch::Merge(status)).await)?;
+        unless_gone(
+            api.patch_status(&joined.node, &PatchParams::default(), &Patch::Merge(status))
+                .await,
+        )?;
         if let Some(joined) = guests.joined.lock().get_mut(key) {
             joined.up = None;
         }
     }
     // A guest without a Node and without a VMI will not come back with this disk.
-    if !there && Api::<Node>::all(joined.client.clone()).get_opt(&joined.node).await?.is_none() {
+    if !there
+        && Api::<Node>::all(joined.client.clone())
+            .get_opt(&joined.node)
+            .await?
+            .is_none()
+    {
         guests.joined.lock().remove(key);
     }
     Ok(None)
@@ -246,7 +318,10 @@ mod tests {
     #[test]
     fn the_bootstrap_kubeconfig_is_found_in_the_user_data() {
         let text = "#cloud-config\nhostname: web-1\nwrite_files:\n- path: /etc/kubernetes/bootstrap-kubeconfig\n  content: |\n    kind: Config\n";
-        assert_eq!(read_user_data(text).unwrap(), (Some("web-1".to_owned()), "kind: Config\n".to_owned()));
+        assert_eq!(
+            read_user_data(text).unwrap(),
+            (Some("web-1".to_owned()), "kind: Config\n".to_owned())
+        );
         assert!(read_user_data("#cloud-config\n{}").is_err());
     }
 }

@@ -64,10 +64,15 @@ pub async fn run(context: Context, network: u8, cancel: CancellationToken) {
         }
         std::future::ready((!seen.gone).then_some(seen.key))
     });
-    work_off(&context.time, cancel, futures::stream::select(of_pod, of_node).boxed(), |key| {
-        let kubelet = kubelet.clone();
-        async move { kubelet.sync(&key).await }
-    })
+    work_off(
+        &context.time,
+        cancel,
+        futures::stream::select(of_pod, of_node).boxed(),
+        |key| {
+            let kubelet = kubelet.clone();
+            async move { kubelet.sync(&key).await }
+        },
+    )
     .await;
 }
 
@@ -94,7 +99,11 @@ impl Kubelet {
             }
             Some(_) => self.timers.reset(key, "no-"),
         }
-        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        let phase = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.phase.as_deref())
+            .unwrap_or_default();
         if pod.metadata.deletion_timestamp.is_some() {
             return match self.timers.left(key, "stop", STOP) {
                 Some(left) => Ok(Some(left)),
@@ -108,7 +117,10 @@ impl Kubelet {
             return Ok(Some(left));
         }
         let status = json!({ "status": self.running(&pod, node) });
-        unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status)).await)?;
+        unless_gone(
+            api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status))
+                .await,
+        )?;
         Ok(None)
     }
 
@@ -119,7 +131,11 @@ impl Kubelet {
         let v6 = format!("fd00:10:{}::{number:x}", self.network);
         let now = self.context.stamp();
         let condition = |type_: &str| json!({ "type": type_, "status": "True", "lastTransitionTime": now });
-        let containers = pod.spec.as_ref().map(|spec| spec.containers.as_slice()).unwrap_or_default();
+        let containers = pod
+            .spec
+            .as_ref()
+            .map(|spec| spec.containers.as_slice())
+            .unwrap_or_default();
         let containers: Vec<Value> = containers
             .iter()
             .map(|container| {
@@ -141,13 +157,22 @@ impl Kubelet {
 }
 
 async fn remove(api: &Api<Pod>, key: &Key) -> kube::Result<Again> {
-    let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
+    let now = DeleteParams {
+        grace_period_seconds: Some(0),
+        ..DeleteParams::default()
+    };
     unless_gone(api.delete(&key.name, &now).await)?;
     Ok(None)
 }
 
 /// Whether a node's kubelet answers.
 pub fn is_ready(node: &Node) -> bool {
-    let conditions = node.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
+    let conditions = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.as_deref())
+        .unwrap_or_default();
+    conditions
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }

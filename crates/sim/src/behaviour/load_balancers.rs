@@ -35,7 +35,12 @@ struct Balancer {
 /// Runs until `cancel`.
 pub async fn run(context: Context, cancel: CancellationToken) {
     let (services, seen) = follow(Api::<Service>::all(context.client.clone()), watcher::Config::default());
-    let balancer = Balancer { timers: Timers::new(&context), context: context.clone(), services, taken: Arc::default() };
+    let balancer = Balancer {
+        timers: Timers::new(&context),
+        context: context.clone(),
+        services,
+        taken: Arc::default(),
+    };
     work_off(&context.time, cancel, seen.map(|seen| seen.key).boxed(), |key| {
         let balancer = balancer.clone();
         async move { balancer.sync(&key).await }
@@ -54,9 +59,17 @@ impl Balancer {
         let wanted = spec.type_.as_deref() == Some("LoadBalancer") && spec.load_balancer_class.is_none();
         if !wanted {
             self.release(key);
-            return if present.is_empty() { Ok(None) } else { self.write(key, &[]).await };
+            return if present.is_empty() {
+                Ok(None)
+            } else {
+                self.write(key, &[]).await
+            };
         }
-        let families = spec.ip_families.clone().filter(|list| !list.is_empty()).unwrap_or_else(|| vec!["IPv4".to_owned()]);
+        let families = spec
+            .ip_families
+            .clone()
+            .filter(|list| !list.is_empty())
+            .unwrap_or_else(|| vec!["IPv4".to_owned()]);
         let number = self.number(key, present.iter().find_map(|address| number_of(address)));
         let asked = spec.load_balancer_ip.clone().filter(|address| !address.is_empty());
         let addresses: Vec<String> = families
@@ -88,16 +101,25 @@ impl Balancer {
             return *number;
         }
         let free = |number: &u32| !taken.values().any(|other| other == number);
-        let number = has.filter(|has| free(has)).or_else(|| (1..POOL).find(free)).unwrap_or(0);
+        let number = has
+            .filter(|has| free(has))
+            .or_else(|| (1..POOL).find(free))
+            .unwrap_or(0);
         taken.insert(key.clone(), number);
         number
     }
 
     async fn write(&self, key: &Key, addresses: &[String]) -> kube::Result<Again> {
         let api: Api<Service> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        let ingress: Vec<Value> = addresses.iter().map(|address| json!({ "ip": address, "ipMode": "VIP" })).collect();
+        let ingress: Vec<Value> = addresses
+            .iter()
+            .map(|address| json!({ "ip": address, "ipMode": "VIP" }))
+            .collect();
         let patch = json!({ "status": { "loadBalancer": { "ingress": ingress } } });
-        unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+        unless_gone(
+            api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )?;
         Ok(None)
     }
 }

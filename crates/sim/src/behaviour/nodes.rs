@@ -47,7 +47,10 @@ pub struct Power {
 
 impl Default for Power {
     fn default() -> Self {
-        Self { off: Arc::default(), changed: watch::channel(0).0 }
+        Self {
+            off: Arc::default(),
+            changed: watch::channel(0).0,
+        }
     }
 }
 
@@ -84,14 +87,20 @@ pub fn node_name(index: u32) -> String {
 pub async fn run(context: Context, shape: Shape, power: Power, cancel: CancellationToken) {
     let api: Api<Node> = Api::all(context.client.clone());
     let (cache, seen) = follow(api.clone(), watcher::Config::default());
-    let wanted: BTreeMap<String, Value> =
-        (1..=shape.nodes).map(|index| (node_name(index), manifest(index, shape.zones.max(1)))).collect();
+    let wanted: BTreeMap<String, Value> = (1..=shape.nodes)
+        .map(|index| (node_name(index), manifest(index, shape.zones.max(1))))
+        .collect();
     let names: Vec<Key> = wanted.keys().map(|name| Key::new("", name)).collect();
-    let powered = tokio_stream::wrappers::WatchStream::new(power.subscribe()).flat_map(move |_| futures::stream::iter(names.clone()));
-    let keys = futures::stream::select(seen.filter(|seen| std::future::ready(!seen.gone)).map(|seen| seen.key), powered);
+    let powered = tokio_stream::wrappers::WatchStream::new(power.subscribe())
+        .flat_map(move |_| futures::stream::iter(names.clone()));
+    let keys = futures::stream::select(
+        seen.filter(|seen| std::future::ready(!seen.gone)).map(|seen| seen.key),
+        powered,
+    );
     let made = Arc::new(RwLock::new(BTreeSet::new()));
     work_off(&context.time, cancel, keys.boxed(), |key| {
-        let (api, cache, power, made, context) = (api.clone(), cache.clone(), power.clone(), made.clone(), context.clone());
+        let (api, cache, power, made, context) =
+            (api.clone(), cache.clone(), power.clone(), made.clone(), context.clone());
         let wanted = wanted.get(&key.name).cloned();
         async move {
             let Some(wanted) = wanted else { return Ok(None) };
@@ -116,19 +125,32 @@ async fn make(context: &Context, api: &Api<Node>, wanted: &Value) -> kube::Resul
     // A real kubelet reports its status right after it has registered.
     let mut status = json!({ "status": wanted["status"] });
     status["status"]["conditions"] = conditions(&context.stamp(), true);
-    unless_gone(api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await)?;
+    unless_gone(
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(status))
+            .await,
+    )?;
     Ok(None)
 }
 
 async fn set_ready(context: &Context, api: &Api<Node>, node: &Node, on: bool) -> kube::Result<Again> {
     let wanted = if on { "True" } else { "Unknown" };
-    let found = node.status.as_ref().and_then(|status| status.conditions.clone()).unwrap_or_default();
+    let found = node
+        .status
+        .as_ref()
+        .and_then(|status| status.conditions.clone())
+        .unwrap_or_default();
     let name = node.metadata.name.clone().unwrap_or_default();
-    if found.iter().any(|condition| condition.type_ == "Ready" && condition.status == wanted) {
+    if found
+        .iter()
+        .any(|condition| condition.type_ == "Ready" && condition.status == wanted)
+    {
         return Ok(None);
     }
     let patch = json!({ "status": { "conditions": conditions(&context.stamp(), on) } });
-    unless_gone(api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+    unless_gone(
+        api.patch_status(&name, &PatchParams::default(), &Patch::Merge(patch))
+            .await,
+    )?;
     set_unreachable(api, node, on).await?;
     Ok(None)
 }
@@ -136,17 +158,26 @@ async fn set_ready(context: &Context, api: &Api<Node>, node: &Node, on: bool) ->
 /// The taints with which the node controller marks a node that does not answer.
 pub async fn set_unreachable(api: &Api<Node>, node: &Node, on: bool) -> kube::Result<()> {
     const UNREACHABLE: &str = "node.kubernetes.io/unreachable";
-    let taints = node.spec.as_ref().and_then(|spec| spec.taints.clone()).unwrap_or_default();
+    let taints = node
+        .spec
+        .as_ref()
+        .and_then(|spec| spec.taints.clone())
+        .unwrap_or_default();
     if taints.iter().any(|taint| taint.key == UNREACHABLE) != on {
         return Ok(());
     }
-    let mut taints: Vec<Value> = taints.iter().filter(|taint| taint.key != UNREACHABLE).map(|taint| json!(taint)).collect();
+    let mut taints: Vec<Value> = taints
+        .iter()
+        .filter(|taint| taint.key != UNREACHABLE)
+        .map(|taint| json!(taint))
+        .collect();
     if !on {
         taints.push(json!({ "key": UNREACHABLE, "effect": "NoSchedule" }));
         taints.push(json!({ "key": UNREACHABLE, "effect": "NoExecute" }));
     }
     // The version makes this a compare-and-set: a taint that somebody else wrote meanwhile is not lost.
-    let patch = json!({ "metadata": { "resourceVersion": node.metadata.resource_version }, "spec": { "taints": taints } });
+    let patch =
+        json!({ "metadata": { "resourceVersion": node.metadata.resource_version }, "spec": { "taints": taints } });
     let name = node.metadata.name.clone().unwrap_or_default();
     match api.patch(&name, &PatchParams::default(), &Patch::Merge(patch)).await {
         Err(kube::Error::Api(status)) if status.code == 409 => {
@@ -160,8 +191,11 @@ pub async fn set_unreachable(api: &Api<Node>, node: &Node, on: bool) -> kube::Re
 /// Conditions as the kubelet (`up`) or the node controller (not `up`) writes them.
 pub fn conditions(now: &str, up: bool) -> Value {
     let condition = |type_: &str, good: &str, reason: &str| {
-        let (status, reason, message) =
-            if up { (good, reason, "as it should be") } else { ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.") };
+        let (status, reason, message) = if up {
+            (good, reason, "as it should be")
+        } else {
+            ("Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.")
+        };
         json!({
             "type": type_, "status": status, "reason": reason, "message": message,
             "lastHeartbeatTime": now, "lastTransitionTime": now,
@@ -223,7 +257,9 @@ mod tests {
 
     #[test]
     fn nodes_go_round_the_zones() {
-        let zones: Vec<_> = (1..=4).map(|index| manifest(index, 3)["metadata"]["labels"][labels::ZONE].clone()).collect();
+        let zones: Vec<_> = (1..=4)
+            .map(|index| manifest(index, 3)["metadata"]["labels"][labels::ZONE].clone())
+            .collect();
         assert_eq!(zones, ["zone-a", "zone-b", "zone-c", "zone-a"]);
     }
 }

@@ -51,8 +51,12 @@ struct Scheduler {
 
 /// Runs until `cancel`.
 pub async fn run(context: Context, cancel: CancellationToken) {
-    let nodes = watcher(Api::<Node>::all(context.client.clone()), watcher::Config::default()).default_backoff().boxed();
-    let pods = watcher(Api::<Pod>::all(context.client.clone()), watcher::Config::default()).default_backoff().boxed();
+    let nodes = watcher(Api::<Node>::all(context.client.clone()), watcher::Config::default())
+        .default_backoff()
+        .boxed();
+    let pods = watcher(Api::<Pod>::all(context.client.clone()), watcher::Config::default())
+        .default_backoff()
+        .boxed();
     let scheduler = Scheduler {
         context,
         snapshot: Snapshot::default(),
@@ -113,7 +117,12 @@ impl Scheduler {
     }
 
     fn drop_unseen(&mut self, seen: &BTreeSet<Key>) {
-        for key in self.snapshot.placed_keys().into_iter().chain(self.waiting.keys().cloned().collect::<Vec<_>>()) {
+        for key in self
+            .snapshot
+            .placed_keys()
+            .into_iter()
+            .chain(self.waiting.keys().cloned().collect::<Vec<_>>())
+        {
             if !seen.contains(&key) {
                 self.forget(&key);
             }
@@ -129,7 +138,10 @@ impl Scheduler {
                 && spec.scheduling_gates.as_ref().is_none_or(Vec::is_empty)
         });
         let over = pod.metadata.deletion_timestamp.is_some()
-            || matches!(pod.status.as_ref().and_then(|status| status.phase.as_deref()), Some("Succeeded" | "Failed"));
+            || matches!(
+                pod.status.as_ref().and_then(|status| status.phase.as_deref()),
+                Some("Succeeded" | "Failed")
+            );
         self.snapshot.put_pod(&pod);
         if over {
             self.unstick();
@@ -169,7 +181,9 @@ impl Scheduler {
     async fn next(&mut self) {
         let Some(key) = self.turn.pop_front() else { return };
         self.queued.remove(&key);
-        let Some(pod) = self.waiting.get(&key).cloned() else { return };
+        let Some(pod) = self.waiting.get(&key).cloned() else {
+            return;
+        };
         match decide(&pod, &self.snapshot) {
             Decision::Place(node) => {
                 self.snapshot.place(&pod, &node);
@@ -177,7 +191,9 @@ impl Scheduler {
                 if let Err(error) = self.bind(&key, &pod, &node).await {
                     tracing::debug!(?key, node, %error, "not bound");
                     self.snapshot.remove_pod(&key);
-                    if !super::drive::is_gone(&error) && !matches!(&error, kube::Error::Api(status) if status.code == 409) {
+                    if !super::drive::is_gone(&error)
+                        && !matches!(&error, kube::Error::Api(status) if status.code == 409)
+                    {
                         self.waiting.insert(key.clone(), pod);
                         self.context.time.sleep(RETRY).await;
                         self.enqueue(key);
@@ -200,26 +216,39 @@ impl Scheduler {
             "target": {"apiVersion": "v1", "kind": "Node", "name": node},
         });
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        let _: Value = api.create_subresource("binding", &key.name, &PostParams::default(), &binding).await?;
+        let _: Value = api
+            .create_subresource("binding", &key.name, &PostParams::default(), &binding)
+            .await?;
         Ok(())
     }
 
     async fn tell(&self, key: &Key, pod: &Pod, message: &str) -> kube::Result<()> {
-        let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+        let conditions = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_deref())
+            .unwrap_or_default();
         let told = |condition: &k8s_openapi::api::core::v1::PodCondition| {
-            condition.type_ == "PodScheduled" && condition.status == "False" && condition.message.as_deref() == Some(message)
+            condition.type_ == "PodScheduled"
+                && condition.status == "False"
+                && condition.message.as_deref() == Some(message)
         };
         if conditions.iter().any(told) {
             return Ok(());
         }
         let now = self.context.time.now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
-        let mut all: Vec<Value> =
-            conditions.iter().filter(|found| found.type_ != "PodScheduled").map(|found| json!(found)).collect();
+        let mut all: Vec<Value> = conditions
+            .iter()
+            .filter(|found| found.type_ != "PodScheduled")
+            .map(|found| json!(found))
+            .collect();
         all.push(json!({
             "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message, "lastTransitionTime": now,
         }));
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
         let patch = Patch::Merge(json!({"status": {"phase": "Pending", "conditions": all}}));
-        api.patch_status(&key.name, &PatchParams::default(), &patch).await.map(|_| ())
+        api.patch_status(&key.name, &PatchParams::default(), &patch)
+            .await
+            .map(|_| ())
     }
 }

@@ -23,7 +23,10 @@ const RETRY: std::time::Duration = std::time::Duration::from_millis(500);
 
 /// Runs until `cancel`.
 pub async fn run(context: Context, cancel: CancellationToken) {
-    let (snapshots, seen) = follow(Api::<VolumeSnapshot>::all(context.client.clone()), watcher::Config::default());
+    let (snapshots, seen) = follow(
+        Api::<VolumeSnapshot>::all(context.client.clone()),
+        watcher::Config::default(),
+    );
     let timers = Timers::new(&context);
     work_off(&context.time, cancel, seen.map(|seen| seen.key).boxed(), |key| {
         let (context, snapshots, timers) = (context.clone(), snapshots.clone(), timers.clone());
@@ -40,7 +43,9 @@ async fn sync(context: &Context, snapshots: &Cache<VolumeSnapshot>, timers: &Tim
     if snapshot.status.as_ref().and_then(|status| status.ready_to_use) == Some(true) {
         return Ok(None);
     }
-    let Some(claim) = snapshot.spec.source.persistent_volume_claim_name.clone() else { return Ok(None) };
+    let Some(claim) = snapshot.spec.source.persistent_volume_claim_name.clone() else {
+        return Ok(None);
+    };
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &key.namespace);
     let size = claims
         .get_opt(&claim)
@@ -58,6 +63,9 @@ async fn sync(context: &Context, snapshots: &Cache<VolumeSnapshot>, timers: &Tim
         "boundVolumeSnapshotContentName": format!("snapcontent-{uid}"),
     }});
     let api: Api<VolumeSnapshot> = Api::namespaced(context.client.clone(), &key.namespace);
-    unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+    unless_gone(
+        api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+            .await,
+    )?;
     Ok(None)
 }

@@ -58,13 +58,22 @@ impl Tenants {
             base_path: path_of(namespace),
             ..ApiServerConfig::default()
         });
-        let play = |agent: &str| Context { client: server.client_named(agent), ..context.clone() };
+        let play = |agent: &str| Context {
+            client: server.client_named(agent),
+            ..context.clone()
+        };
         let mut controllers = JoinSet::new();
         controllers.spawn(scheduler::run(play("kube-scheduler"), cancel.clone()));
         controllers.spawn(kubelet::run(play("kubelet"), POD_NETWORK, cancel.clone()));
         controllers.spawn(workloads::run(play("kube-controller-manager"), cancel.clone()));
         controllers.spawn(gc::run(play("kube-controller-manager"), server.clone(), cancel.clone()));
-        tenants.insert(namespace.to_owned(), Tenant { server, _controllers: controllers });
+        tenants.insert(
+            namespace.to_owned(),
+            Tenant {
+                server,
+                _controllers: controllers,
+            },
+        );
     }
 
     fn remove(&self, namespace: &str) {
@@ -82,8 +91,13 @@ pub async fn run(context: Context, tenants: Tenants, server_url: String, cancel:
     let (clusters, seen) = follow(Api::<Cluster>::all(context.client.clone()), watcher::Config::default());
     let keys = seen.map(|s| s.key);
     work_off(&context.time, cancel.clone(), keys.boxed(), |key| {
-        let (context, clusters, tenants, url, cancel) =
-            (context.clone(), clusters.clone(), tenants.clone(), server_url.clone(), cancel.clone());
+        let (context, clusters, tenants, url, cancel) = (
+            context.clone(),
+            clusters.clone(),
+            tenants.clone(),
+            server_url.clone(),
+            cancel.clone(),
+        );
         async move { sync(&context, &clusters, &tenants, &url, &cancel, &key).await }
     })
     .await;
@@ -102,7 +116,9 @@ async fn sync(
         tenants.remove(namespace);
         return Ok(None);
     };
-    let Some(external) = &cluster.spec.control_plane.external else { return Ok(None) };
+    let Some(external) = &cluster.spec.control_plane.external else {
+        return Ok(None);
+    };
     tenants.ensure(context, namespace, cancel);
     if cluster.metadata.deletion_timestamp.is_some() {
         return Ok(None);
@@ -115,10 +131,21 @@ async fn sync(
     let mut secret = Secret::default();
     secret.metadata.name = Some(name.to_owned());
     secret.metadata.labels = Some(
-        cluster.labels().iter().filter(|(k, _)| k.starts_with(labels::GROUP)).map(|(k, v)| (k.clone(), v.clone())).collect(),
+        cluster
+            .labels()
+            .iter()
+            .filter(|(k, _)| k.starts_with(labels::GROUP))
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect(),
     );
     let text = kubeconfig(&format!("{url}{}", path_of(namespace))).to_string();
-    secret.data = Some([(labels::KUBECONFIG_KEY.to_owned(), k8s_openapi::ByteString(text.into_bytes()))].into());
+    secret.data = Some(
+        [(
+            labels::KUBECONFIG_KEY.to_owned(),
+            k8s_openapi::ByteString(text.into_bytes()),
+        )]
+        .into(),
+    );
     match unless_there(secrets.create(&PostParams::default(), &secret).await) {
         Ok(_) => Ok(None),
         // The namespace is made by somebody else.

@@ -22,14 +22,19 @@ pub struct Timers {
 
 impl std::fmt::Debug for Timers {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Timers").field("objects", &self.due.lock().len()).finish_non_exhaustive()
+        f.debug_struct("Timers")
+            .field("objects", &self.due.lock().len())
+            .finish_non_exhaustive()
     }
 }
 
 impl Timers {
     /// None started.
     pub fn new(context: &Context) -> Self {
-        Self { context: context.clone(), due: Arc::default() }
+        Self {
+            context: context.clone(),
+            due: Arc::default(),
+        }
     }
 
     /// How much of a step is left, `None` when it is over. The first call starts it.
@@ -38,7 +43,9 @@ impl Timers {
         let mut due = self.due.lock();
         let steps = due.entry(key.clone()).or_default();
         let subject = format!("{}/{}/{step}", key.namespace, key.name);
-        let at = *steps.entry(step.to_owned()).or_insert_with(|| now + self.context.vary(takes, subject.as_str()));
+        let at = *steps
+            .entry(step.to_owned())
+            .or_insert_with(|| now + self.context.vary(takes, subject.as_str()));
         Some(at.saturating_sub(now)).filter(|left| !left.is_zero())
     }
 
@@ -70,5 +77,8 @@ pub fn owned_by<K: Resource<DynamicType = ()>>(owner: &K) -> OwnerReference {
 /// Name of the controlling owner of a kind.
 pub fn controller_of<K: Resource>(object: &K, kind: &str) -> Option<String> {
     let owners = object.owner_references();
-    owners.iter().find(|owner| owner.controller == Some(true) && owner.kind == kind).map(|owner| owner.name.clone())
+    owners
+        .iter()
+        .find(|owner| owner.controller == Some(true) && owner.kind == kind)
+        .map(|owner| owner.name.clone())
 }

@@ -105,7 +105,11 @@ struct Virt {
 async fn announce(context: &Context) -> kube::Result<()> {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "kubevirt" } });
     let namespace: Namespace = serde_json::from_value(namespace).map_err(kube::Error::SerdeError)?;
-    unless_there(Api::all(context.client.clone()).create(&PostParams::default(), &namespace).await)?;
+    unless_there(
+        Api::all(context.client.clone())
+            .create(&PostParams::default(), &namespace)
+            .await,
+    )?;
     let kubevirt = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": { "name": "kubevirt", "namespace": "kubevirt" },
         "spec": { "configuration": { "developerConfiguration": { "featureGates": ["DeclarativeHotplugVolumes", "Snapshot"] } } },
@@ -117,7 +121,8 @@ async fn announce(context: &Context) -> kube::Result<()> {
             "phase": "Deployed", "observedKubeVirtVersion": "v1.8.0",
             "conditions": [{ "type": "Available", "status": "True", "reason": "AllComponentsReady", "lastTransitionTime": context.stamp() }],
         }});
-        api.patch_status("kubevirt", &PatchParams::default(), &Patch::Merge(status)).await?;
+        api.patch_status("kubevirt", &PatchParams::default(), &Patch::Merge(status))
+            .await?;
     }
     Ok(())
 }
@@ -132,7 +137,10 @@ pub async fn run(context: Context, cancel: CancellationToken) {
     let (instances, seen_instances) = follow(Api::<VirtualMachineInstance>::all(client()), watcher::Config::default());
     let ours = watcher::Config::default().labels(labels::KUBEVIRT_ROLE);
     let (pods, seen_pods) = follow(Api::<Pod>::all(client()), ours);
-    let (migrations, seen_migrations) = follow(Api::<VirtualMachineInstanceMigration>::all(client()), watcher::Config::default());
+    let (migrations, seen_migrations) = follow(
+        Api::<VirtualMachineInstanceMigration>::all(client()),
+        watcher::Config::default(),
+    );
     let (volumes, seen_volumes) = follow(Api::<DataVolume>::all(client()), watcher::Config::default());
     let (claims, seen_claims) = follow(Api::<PersistentVolumeClaim>::all(client()), watcher::Config::default());
     let virt = Virt {
@@ -171,15 +179,21 @@ fn keys<K: Send + Sync + 'static>(
     of: impl Fn(&Virt, &Seen<K>) -> Vec<Key> + Send + 'static,
 ) -> Keys {
     let virt = virt.clone();
-    seen.flat_map(move |seen| futures::stream::iter(of(&virt, &seen))).boxed()
+    seen.flat_map(move |seen| futures::stream::iter(of(&virt, &seen)))
+        .boxed()
 }
 
 impl Virt {
     fn see_vm(&self, seen: &Seen<VirtualMachine>) -> Vec<Key> {
         let template = seen.object.spec.template.as_ref();
-        let claims = template.map(|template| template.spec.volumes.as_slice()).unwrap_or_default().iter().filter_map(|volume| volume.claim_name());
+        let claims = template
+            .map(|template| template.spec.volumes.as_slice())
+            .unwrap_or_default()
+            .iter()
+            .filter_map(|volume| volume.claim_name());
         for claim in claims {
-            self.users_of.note(Key::new(&seen.key.namespace, claim), &seen.key.name, seen.gone);
+            self.users_of
+                .note(Key::new(&seen.key.namespace, claim), &seen.key.name, seen.gone);
         }
         vec![seen.key.clone()]
     }
@@ -187,18 +201,24 @@ impl Virt {
     fn see_vmi(&self, seen: &Seen<VirtualMachineInstance>) -> Vec<Key> {
         if seen.gone {
             self.timers.forget(&seen.key);
-            self.pods_of.forget(&Key::new(&seen.key.namespace, &seen.object.uid().unwrap_or_default()));
+            self.pods_of
+                .forget(&Key::new(&seen.key.namespace, &seen.object.uid().unwrap_or_default()));
         }
         vec![seen.key.clone()]
     }
 
     fn see_pod(&self, seen: &Seen<Pod>) -> Vec<Key> {
-        let Some(uid) = seen.object.labels().get(labels::KUBEVIRT_CREATED_BY) else { return Vec::new() };
-        let Some(name) = seen.object.annotations().get(labels::KUBEVIRT_DOMAIN) else { return Vec::new() };
+        let Some(uid) = seen.object.labels().get(labels::KUBEVIRT_CREATED_BY) else {
+            return Vec::new();
+        };
+        let Some(name) = seen.object.annotations().get(labels::KUBEVIRT_DOMAIN) else {
+            return Vec::new();
+        };
         let key = Key::new(&seen.key.namespace, name);
         let current = self.vmis.get(&key).is_none_or(|vmi| vmi.uid().as_deref() == Some(uid));
         if current || !seen.gone {
-            self.pods_of.note(Key::new(&seen.key.namespace, uid), &seen.key.name, seen.gone);
+            self.pods_of
+                .note(Key::new(&seen.key.namespace, uid), &seen.key.name, seen.gone);
         }
         vec![key]
     }
@@ -229,8 +249,15 @@ impl Virt {
     /// Pods of a VMI, `None` if none was ever seen.
     fn pods_of(&self, vmi: &VirtualMachineInstance) -> Option<Vec<Arc<Pod>>> {
         let namespace = vmi.namespace().unwrap_or_default();
-        let names = self.pods_of.get(&Key::new(&namespace, &vmi.uid().unwrap_or_default()))?;
-        Some(names.iter().filter_map(|name| self.pods.get(&Key::new(&namespace, name))).collect())
+        let names = self
+            .pods_of
+            .get(&Key::new(&namespace, &vmi.uid().unwrap_or_default()))?;
+        Some(
+            names
+                .iter()
+                .filter_map(|name| self.pods.get(&Key::new(&namespace, name)))
+                .collect(),
+        )
     }
 
     fn api<K>(&self, namespace: &str) -> Api<K>
@@ -242,7 +269,9 @@ impl Virt {
 
     async fn write_vmi(&self, vmi: &VirtualMachineInstance) -> kube::Result<()> {
         let api: Api<VirtualMachineInstance> = self.api(&vmi.namespace().unwrap_or_default());
-        api.replace_status(&vmi.name_any(), &PostParams::default(), vmi).await.map(|_| ())
+        api.replace_status(&vmi.name_any(), &PostParams::default(), vmi)
+            .await
+            .map(|_| ())
     }
 }
 
@@ -252,11 +281,17 @@ fn is_over(pod: &Pod) -> bool {
 }
 
 fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
 }
 
 fn role(pod: &Pod) -> &str {
-    pod.labels().get(labels::KUBEVIRT_ROLE).map(String::as_str).unwrap_or_default()
+    pod.labels()
+        .get(labels::KUBEVIRT_ROLE)
+        .map(String::as_str)
+        .unwrap_or_default()
 }
 
 fn node_of(pod: &Pod) -> Option<&str> {
@@ -267,6 +302,9 @@ fn node_of(pod: &Pod) -> Option<&str> {
 fn digest(text: &str) -> String {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest(text.as_bytes());
-    let number = hash.iter().take(4).fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
+    let number = hash
+        .iter()
+        .take(4)
+        .fold(0_u32, |number, byte| number << 8 | u32::from(*byte));
     format!("{:05x}", number & 0xf_ffff)
 }

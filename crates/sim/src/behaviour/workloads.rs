@@ -57,25 +57,44 @@ pub async fn run(context: Context, cancel: CancellationToken) {
     let (sets, seen_sets) = follow(Api::<ReplicaSet>::all(client()), watcher::Config::default());
     let (pods, seen_pods) = follow(Api::<Pod>::all(client()), watcher::Config::default());
     let (budgets, seen_budgets) = follow(Api::<PodDisruptionBudget>::all(client()), watcher::Config::default());
-    let workloads = Workloads { context: context.clone(), deployments, sets, pods, budgets };
+    let workloads = Workloads {
+        context: context.clone(),
+        deployments,
+        sets,
+        pods,
+        budgets,
+    };
 
     let of_deployments = seen_deployments.map(|s| vec![Work::Deployment(s.key)]);
     let of_sets = seen_sets.map(|s| {
-        let mut work: Vec<Work> = owner(&*s.object, "Deployment").map(Work::Deployment).into_iter().collect();
+        let mut work: Vec<Work> = owner(&*s.object, "Deployment")
+            .map(Work::Deployment)
+            .into_iter()
+            .collect();
         work.push(Work::ReplicaSet(s.key));
         work
     });
     let budgets_of_pod = workloads.budgets.clone();
     let of_pods = seen_pods.map(move |s| {
-        let mut work: Vec<Work> = owner(&*s.object, "ReplicaSet").map(Work::ReplicaSet).into_iter().collect();
+        let mut work: Vec<Work> = owner(&*s.object, "ReplicaSet")
+            .map(Work::ReplicaSet)
+            .into_iter()
+            .collect();
         let budgets = budgets_of_pod.list(&s.key.namespace);
-        let hit = budgets.iter().filter(|b| selects(b.spec.as_ref().and_then(|s| s.selector.as_ref()), &s.object));
+        let hit = budgets
+            .iter()
+            .filter(|b| selects(b.spec.as_ref().and_then(|s| s.selector.as_ref()), &s.object));
         work.extend(hit.map(|b| Work::Budget(key_of(&**b))));
         work
     });
     let of_budgets = seen_budgets.map(|s| vec![Work::Budget(s.key)]);
-    let work = futures::stream::select_all([of_deployments.boxed(), of_sets.boxed(), of_pods.boxed(), of_budgets.boxed()])
-        .flat_map(futures::stream::iter);
+    let work = futures::stream::select_all([
+        of_deployments.boxed(),
+        of_sets.boxed(),
+        of_pods.boxed(),
+        of_budgets.boxed(),
+    ])
+    .flat_map(futures::stream::iter);
     work_off(&context.time, cancel, work.boxed(), |work| {
         let workloads = workloads.clone();
         async move {
@@ -91,8 +110,14 @@ pub async fn run(context: Context, cancel: CancellationToken) {
 
 impl Workloads {
     async fn sync_deployment(&self, key: &Key) -> kube::Result<Again> {
-        let Some(deployment) = self.deployments.get(key) else { return Ok(None) };
-        let Some(spec) = deployment.spec.as_ref().filter(|_| deployment.metadata.deletion_timestamp.is_none()) else {
+        let Some(deployment) = self.deployments.get(key) else {
+            return Ok(None);
+        };
+        let Some(spec) = deployment
+            .spec
+            .as_ref()
+            .filter(|_| deployment.metadata.deletion_timestamp.is_none())
+        else {
             return Ok(None);
         };
         let api: Api<ReplicaSet> = Api::namespaced(self.context.client.clone(), &key.namespace);
@@ -102,12 +127,23 @@ impl Workloads {
         let all = self.sets.select(|s| owner(s, "Deployment").as_ref() == Some(key));
         match all.iter().find(|s| s.name_any() == current) {
             None => {
-                unless_there(api.create(&PostParams::default(), &replica_set(&deployment, &current, &hash, wanted)?).await)?;
+                unless_there(
+                    api.create(
+                        &PostParams::default(),
+                        &replica_set(&deployment, &current, &hash, wanted)?,
+                    )
+                    .await,
+                )?;
             }
-            Some(set) if set.spec.as_ref().and_then(|s| s.replicas) != Some(wanted) => scale(&api, &current, wanted).await?,
+            Some(set) if set.spec.as_ref().and_then(|s| s.replicas) != Some(wanted) => {
+                scale(&api, &current, wanted).await?
+            }
             Some(_) => {}
         }
-        for old in all.iter().filter(|s| s.name_any() != current && s.spec.as_ref().and_then(|s| s.replicas) != Some(0)) {
+        for old in all
+            .iter()
+            .filter(|s| s.name_any() != current && s.spec.as_ref().and_then(|s| s.replicas) != Some(0))
+        {
             scale(&api, &old.name_any(), 0).await?;
         }
         self.tell_deployment(&deployment, &all, &current).await?;
@@ -123,7 +159,11 @@ impl Workloads {
         let sum = |of: fn(&ReplicaSet) -> i32| sets.iter().map(|s| of(s)).sum::<i32>();
         let replicas = sum(|s| s.status.as_ref().map_or(0, |s| s.replicas));
         let ready = sum(|s| s.status.as_ref().and_then(|s| s.ready_replicas).unwrap_or_default());
-        let updated = sets.iter().filter(|s| s.name_any() == current).map(|s| s.status.as_ref().map_or(0, |s| s.replicas)).sum::<i32>();
+        let updated = sets
+            .iter()
+            .filter(|s| s.name_any() == current)
+            .map(|s| s.status.as_ref().map_or(0, |s| s.replicas))
+            .sum::<i32>();
         let status = deployment.status.clone().unwrap_or_default();
         let generation = deployment.metadata.generation;
         let same = status.replicas == Some(replicas)
@@ -141,14 +181,20 @@ impl Workloads {
             "availableReplicas": ready, "unavailableReplicas": (wanted - ready).max(0),
             "conditions": [{ "type": "Available", "status": available, "reason": "MinimumReplicas", "lastTransitionTime": now, "lastUpdateTime": now }],
         }});
-        let api: Api<Deployment> = Api::namespaced(self.context.client.clone(), &deployment.namespace().unwrap_or_default());
-        unless_gone(api.patch_status(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(patch)).await)?;
+        let api: Api<Deployment> =
+            Api::namespaced(self.context.client.clone(), &deployment.namespace().unwrap_or_default());
+        unless_gone(
+            api.patch_status(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )?;
         Ok(())
     }
 
     async fn sync_set(&self, key: &Key) -> kube::Result<Again> {
         let Some(set) = self.sets.get(key) else { return Ok(None) };
-        let Some(spec) = set.spec.as_ref().filter(|_| set.metadata.deletion_timestamp.is_none()) else { return Ok(None) };
+        let Some(spec) = set.spec.as_ref().filter(|_| set.metadata.deletion_timestamp.is_none()) else {
+            return Ok(None);
+        };
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
         // One consistent read instead of a cache: pods are counted before any is made.
         let mut own: Vec<Pod> = api.list(&ListParams::default()).await?.items;
@@ -162,25 +208,39 @@ impl Workloads {
         for surplus in own.iter().take(own.len().saturating_sub(wanted)) {
             unless_gone(api.delete(&surplus.name_any(), &DeleteParams::default()).await)?;
         }
-        let (count, ready) = (own.len().min(wanted) + missing, own.iter().filter(|p| is_ready(p)).count().min(wanted));
+        let (count, ready) = (
+            own.len().min(wanted) + missing,
+            own.iter().filter(|p| is_ready(p)).count().min(wanted),
+        );
         let status = set.status.clone().unwrap_or_default();
-        let (count, ready) = (i32::try_from(count).unwrap_or(i32::MAX), i32::try_from(ready).unwrap_or(i32::MAX));
+        let (count, ready) = (
+            i32::try_from(count).unwrap_or(i32::MAX),
+            i32::try_from(ready).unwrap_or(i32::MAX),
+        );
         if status.replicas != count || status.ready_replicas.unwrap_or_default() != ready {
             let patch = json!({ "status": {
                 "replicas": count, "readyReplicas": ready, "availableReplicas": ready,
                 "fullyLabeledReplicas": count, "observedGeneration": set.metadata.generation,
             }});
             let api: Api<ReplicaSet> = Api::namespaced(self.context.client.clone(), &key.namespace);
-            unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+            unless_gone(
+                api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                    .await,
+            )?;
         }
         Ok((missing == BURST).then_some(AGAIN))
     }
 
     async fn sync_budget(&self, key: &Key) -> kube::Result<Again> {
-        let Some(budget) = self.budgets.get(key) else { return Ok(None) };
+        let Some(budget) = self.budgets.get(key) else {
+            return Ok(None);
+        };
         let Some(spec) = &budget.spec else { return Ok(None) };
         let pods = self.pods.list(&key.namespace);
-        let expected: Vec<_> = pods.iter().filter(|p| selects(spec.selector.as_ref(), p) && !is_over(p)).collect();
+        let expected: Vec<_> = pods
+            .iter()
+            .filter(|p| selects(spec.selector.as_ref(), p) && !is_over(p))
+            .collect();
         let healthy = i32::try_from(expected.iter().filter(|p| is_ready(p)).count()).unwrap_or(i32::MAX);
         let expected = i32::try_from(expected.len()).unwrap_or(i32::MAX);
         let desired = match (&spec.min_available, &spec.max_unavailable) {
@@ -190,8 +250,15 @@ impl Workloads {
         };
         let allowed = (healthy - desired).max(0);
         let status = budget.status.clone().unwrap_or_default();
-        let seen = (status.disruptions_allowed, status.current_healthy, status.desired_healthy, status.expected_pods);
-        if seen == (Some(allowed), Some(healthy), Some(desired), Some(expected)) && status.observed_generation == budget.metadata.generation {
+        let seen = (
+            status.disruptions_allowed,
+            status.current_healthy,
+            status.desired_healthy,
+            status.expected_pods,
+        );
+        if seen == (Some(allowed), Some(healthy), Some(desired), Some(expected))
+            && status.observed_generation == budget.metadata.generation
+        {
             return Ok(None);
         }
         let patch = json!({ "status": {
@@ -199,7 +266,10 @@ impl Workloads {
             "observedGeneration": budget.metadata.generation,
         }});
         let api: Api<PodDisruptionBudget> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        unless_gone(api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch)).await)?;
+        unless_gone(
+            api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )?;
         Ok(None)
     }
 }
@@ -239,7 +309,10 @@ fn pod_of(set: &ReplicaSet) -> kube::Result<Pod> {
 
 /// The controller of an object, if it is of this kind.
 fn owner<K: Resource>(object: &K, kind: &str) -> Option<Key> {
-    let owner = object.owner_references().iter().find(|o| o.controller == Some(true) && o.kind == kind)?;
+    let owner = object
+        .owner_references()
+        .iter()
+        .find(|o| o.controller == Some(true) && o.kind == kind)?;
     Some(Key::new(&object.namespace().unwrap_or_default(), &owner.name))
 }
 
@@ -257,7 +330,11 @@ fn is_over(pod: &Pod) -> bool {
 }
 
 fn is_ready(pod: &Pod) -> bool {
-    let conditions = pod.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    let conditions = pod
+        .status
+        .as_ref()
+        .and_then(|s| s.conditions.as_deref())
+        .unwrap_or_default();
     !is_over(pod) && conditions.iter().any(|c| c.type_ == "Ready" && c.status == "True")
 }
 
@@ -274,7 +351,9 @@ fn share(value: &IntOrString, of: i32) -> i32 {
 
 /// Ten hexadecimal digits of a template; FNV-1a, which is the same in every run.
 fn hash_of(template: &Value) -> String {
-    let hash = template.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let hash = template.to_string().bytes().fold(0xcbf2_9ce4_8422_2325_u64, |h, b| {
+        (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3)
+    });
     format!("{:010x}", hash >> 24)
 }
 
@@ -285,14 +364,24 @@ mod tests {
     #[test]
     fn percentages_are_rounded_up() {
         let percent = |p: &str| IntOrString::String(p.to_owned());
-        assert_eq!([share(&percent("50%"), 3), share(&percent("100%"), 3), share(&IntOrString::Int(2), 3)], [2, 3, 2]);
+        assert_eq!(
+            [
+                share(&percent("50%"), 3),
+                share(&percent("100%"), 3),
+                share(&IntOrString::Int(2), 3)
+            ],
+            [2, 3, 2]
+        );
     }
 
     #[test]
     fn a_selector_takes_what_has_its_labels() {
         let mut pod = Pod::default();
         pod.metadata.labels = Some([("app".to_owned(), "web".to_owned())].into());
-        let selector = |app: &str| LabelSelector { match_labels: Some([("app".to_owned(), app.to_owned())].into()), ..LabelSelector::default() };
+        let selector = |app: &str| LabelSelector {
+            match_labels: Some([("app".to_owned(), app.to_owned())].into()),
+            ..LabelSelector::default()
+        };
         assert!(selects(Some(&selector("web")), &pod) && !selects(Some(&selector("db")), &pod) && !selects(None, &pod));
     }
 }

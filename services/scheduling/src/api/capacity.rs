@@ -52,7 +52,10 @@ pub struct CapacityApi {
 
 impl CapacityApi {
     async fn nodes(&self) -> Result<InfraNodes, RpcError> {
-        Ok(InfraNodes { kube: self.kube.clone(), seen: Arc::new(observe(&self.kube).await?) })
+        Ok(InfraNodes {
+            kube: self.kube.clone(),
+            seen: Arc::new(observe(&self.kube).await?),
+        })
     }
 
     async fn capacity(
@@ -60,7 +63,9 @@ impl CapacityApi {
         context: &CallContext,
         request: &proto::GetCapacityRequest,
     ) -> Result<proto::GetCapacityResponse, RpcError> {
-        context.authorize(Action::new(Verb::Custom("capacity"), "InfraNode", "")).await?;
+        context
+            .authorize(Action::new(Verb::Custom("capacity"), "InfraNode", ""))
+            .await?;
         let types = self.instance_types(&request.instance_types).await?;
         let constraints = self.constraints(&request.policy).await?;
         let seen = observe(&self.kube).await?;
@@ -72,7 +77,10 @@ impl CapacityApi {
         if names.is_empty() {
             let api: Api<VirtualMachineClusterInstancetype> = Api::all(self.kube.clone());
             let shared = ListParams::default().labels(&format!("!{}", labels::PROJECT));
-            let found = api.list(&shared).await.map_err(|e| kube_error("InstanceType", "instance types", &e))?;
+            let found = api
+                .list(&shared)
+                .await
+                .map_err(|e| kube_error("InstanceType", "instance types", &e))?;
             for object in found {
                 let name = InstanceTypeName::from_object_name(&object.name_any());
                 let spec = serde_json::to_value(&object.spec).ok();
@@ -82,7 +90,10 @@ impl CapacityApi {
             }
         }
         for name in names {
-            types.push((name.clone(), read_guest(&self.kube, "instance_types", name, None).await?));
+            types.push((
+                name.clone(),
+                read_guest(&self.kube, "instance_types", name, None).await?,
+            ));
         }
         Ok(types)
     }
@@ -93,7 +104,10 @@ impl CapacityApi {
         }
         let name = parse_name("policy", policy)?;
         let api: Api<PlacementPolicy> = Api::all(self.kube.clone());
-        let found = api.get_opt(&name.object_name()).await.map_err(|e| kube_error("PlacementPolicy", policy, &e))?;
+        let found = api
+            .get_opt(&name.object_name())
+            .await
+            .map_err(|e| kube_error("PlacementPolicy", policy, &e))?;
         let object = found.ok_or_else(|| Error::UnknownPolicy(policy.to_owned()))?;
         let project = name.scope.project().map_or("example", |p| p.as_str());
         let subject = Subject {
@@ -112,11 +126,18 @@ impl CapacityApi {
         request: &proto::SimulateDrainRequest,
     ) -> Result<proto::SimulateDrainResponse, RpcError> {
         let parse = |path: &str, name: &str| {
-            name.parse::<InfraNodeName>().map_err(|e| RpcError::invalid_name(path, &e))
+            name.parse::<InfraNodeName>()
+                .map_err(|e| RpcError::invalid_name(path, &e))
         };
         let name = parse("name", &request.name)?;
-        let others = request.also_drained.iter().map(|n| parse("also_drained", n)).collect::<Result<Vec<_>, _>>()?;
-        context.authorize(Action::new(Verb::Custom("simulateDrain"), "InfraNode", &name)).await?;
+        let others = request
+            .also_drained
+            .iter()
+            .map(|n| parse("also_drained", n))
+            .collect::<Result<Vec<_>, _>>()?;
+        context
+            .authorize(Action::new(Verb::Custom("simulateDrain"), "InfraNode", &name))
+            .await?;
         let seen = observe(&self.kube).await?;
         let find = |name: &InfraNodeName| {
             let found = seen.snapshot.find(name.infra_node.as_str());
@@ -126,15 +147,19 @@ impl CapacityApi {
         let away = others.iter().map(find).collect::<Result<Vec<NodeOrd>, _>>()?;
         let solution = solve_drain(&seen.snapshot, drained, &away);
         let all: Vec<NodeOrd> = away.into_iter().chain([drained]).collect();
-        Ok(explain::drain(name.infra_node.as_str(), &solution, &all, |namespace, machine| {
-            migratable(&seen, namespace, machine)
-        }))
+        Ok(explain::drain(
+            name.infra_node.as_str(),
+            &solution,
+            &all,
+            |namespace, machine| migratable(&seen, namespace, machine),
+        ))
     }
 }
 
 fn migratable(seen: &Seen, namespace: &str, machine: &str) -> bool {
     let vmi = seen.instances.get(&(namespace.to_owned(), machine.to_owned()));
-    vmi.and_then(|v| v.status.as_ref()).is_some_and(|s| condition_is_true(&s.conditions, "LiveMigratable"))
+    vmi.and_then(|v| v.status.as_ref())
+        .is_some_and(|s| condition_is_true(&s.conditions, "LiveMigratable"))
 }
 
 /// What is left, by zone and instance type.
@@ -145,7 +170,10 @@ fn capacity(
     zone: &str,
 ) -> proto::GetCapacityResponse {
     let mut zones: BTreeMap<&str, Vec<(NodeOrd, &SnapshotNode)>> = BTreeMap::new();
-    for (ord, node) in snapshot.nodes().filter(|(_, node)| zone.is_empty() || node.zone() == zone) {
+    for (ord, node) in snapshot
+        .nodes()
+        .filter(|(_, node)| zone.is_empty() || node.zone() == zone)
+    {
         zones.entry(node.zone()).or_default().push((ord, node));
     }
     let mut response = proto::GetCapacityResponse::default();
@@ -160,10 +188,16 @@ fn capacity(
         }
         let mut counts = Vec::new();
         for (name, guest) in types {
-            let fits = schedulable.iter().map(|(ord, node)| fits(snapshot, *ord, node, guest, constraints)).sum::<i64>();
+            let fits = schedulable
+                .iter()
+                .map(|(ord, node)| fits(snapshot, *ord, node, guest, constraints))
+                .sum::<i64>();
             let total = totals.entry(name).or_default();
             *total = (*total + fits).min(MAX_COUNT);
-            counts.push(proto::InstanceTypeCapacity { instance_type: name.clone(), machine_count: fits.min(MAX_COUNT) });
+            counts.push(proto::InstanceTypeCapacity {
+                instance_type: name.clone(),
+                machine_count: fits.min(MAX_COUNT),
+            });
         }
         response.zones.push(proto::ZoneCapacity {
             zone: zone.to_owned(),
@@ -180,7 +214,10 @@ fn capacity(
     response.allocated = Some(resources(&allocated));
     response.instance_types = totals
         .into_iter()
-        .map(|(name, machine_count)| proto::InstanceTypeCapacity { instance_type: name.to_owned(), machine_count })
+        .map(|(name, machine_count)| proto::InstanceTypeCapacity {
+            instance_type: name.to_owned(),
+            machine_count,
+        })
         .collect();
     response
 }
@@ -191,10 +228,17 @@ fn fits(snapshot: &Snapshot, ord: NodeOrd, node: &SnapshotNode, guest: &Guest, c
     constraints.spread.clear();
     constraints.node_selector.extend(guest.node_selector.clone());
     let requests = guest.requests(DEFAULT_CPU_ALLOCATION_RATIO);
-    let workload = Workload { requests: requests.clone(), constraints, ..Workload::default() };
+    let workload = Workload {
+        requests: requests.clone(),
+        constraints,
+        ..Workload::default()
+    };
     let state = SpreadState::count(&Snapshot::default(), &workload);
     let static_predicates = [Predicate::Taints, Predicate::NodeSelector, Predicate::NodeAffinity];
-    if static_predicates.into_iter().any(|p| filter::judge(snapshot, &workload, &state, ord, p).is_err()) {
+    if static_predicates
+        .into_iter()
+        .any(|p| filter::judge(snapshot, &workload, &state, ord, p).is_err())
+    {
         return 0;
     }
     node.allocatable.minus(&node.allocated).fits(&requests, MAX_COUNT)
@@ -209,7 +253,9 @@ impl CapacityService for CapacityApi {
         request: Request<proto::GetInfraNodeRequest>,
     ) -> Result<Response<proto::InfraNode>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.nodes().await?, &context, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.nodes().await?, &context, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_infra_nodes(
@@ -226,7 +272,10 @@ impl CapacityService for CapacityApi {
             order_by: r.order_by,
         };
         let (infra_nodes, next_page_token) = collection::list(&self.nodes().await?, &context, &list).await?;
-        Ok(Response::new(proto::ListInfraNodesResponse { infra_nodes, next_page_token }))
+        Ok(Response::new(proto::ListInfraNodesResponse {
+            infra_nodes,
+            next_page_token,
+        }))
     }
 
     async fn watch_infra_nodes(
@@ -235,7 +284,11 @@ impl CapacityService for CapacityApi {
     ) -> Result<Response<Self::WatchInfraNodesStream>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: String::new(), filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: String::new(),
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.nodes().await?, &context, &watch).await?;
         Ok(Response::new(Box::pin(events.map(|event| {
             let event = event?;

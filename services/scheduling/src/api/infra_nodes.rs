@@ -1,9 +1,6 @@
 //! The collection of infra nodes, and the reading of snapshots.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use k8s_openapi::api::core::v1::{Node, Pod};
 use kube::{Api, Client, api::ListParams};
@@ -30,9 +27,10 @@ pub struct Seen {
 impl Seen {
     /// Machines on a node that KubeVirt has marked for evacuation.
     fn evacuating(&self, node: &str) -> i32 {
-        let marked = self.instances.values().filter(|vmi| {
-            vmi.status.as_ref().and_then(|s| s.evacuation_node_name.as_deref()) == Some(node)
-        });
+        let marked = self
+            .instances
+            .values()
+            .filter(|vmi| vmi.status.as_ref().and_then(|s| s.evacuation_node_name.as_deref()) == Some(node));
         i32::try_from(marked.count()).unwrap_or(i32::MAX)
     }
 }
@@ -50,7 +48,10 @@ pub async fn observe(kube: &Client) -> Result<Seen, RpcError> {
     )
     .map_err(fault)?;
     let key = |vmi: &VirtualMachineInstance| {
-        (vmi.metadata.namespace.clone().unwrap_or_default(), vmi.metadata.name.clone().unwrap_or_default())
+        (
+            vmi.metadata.namespace.clone().unwrap_or_default(),
+            vmi.metadata.name.clone().unwrap_or_default(),
+        )
     };
     Ok(Seen {
         snapshot: Snapshot::build(&nodes, &pods),
@@ -85,7 +86,10 @@ pub struct InfraNodes {
 }
 
 fn read_only() -> RpcError {
-    RpcError::new(ErrorReason::InvalidState, "infra nodes belong to Kubernetes and are only read here")
+    RpcError::new(
+        ErrorReason::InvalidState,
+        "infra nodes belong to Kubernetes and are only read here",
+    )
 }
 
 impl Collection for InfraNodes {

@@ -60,7 +60,9 @@ type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 impl PlacementApi {
     fn policies(&self) -> Policies {
-        Policies { kube: self.kube.clone() }
+        Policies {
+            kube: self.kube.clone(),
+        }
     }
 
     /// The stored policy; the built-in default if the object `default` is missing, as it is before the first start.
@@ -84,7 +86,9 @@ impl PlacementApi {
     ) -> Result<proto::ResolvePlacementResponse, RpcError> {
         let name = policy_or_default("policy", &request.policy)?;
         let subject = subject(&request.cluster, &request.pool, &request.match_labels)?;
-        context.authorize(Action::new(Verb::Custom("resolve"), "PlacementPolicy", &name)).await?;
+        context
+            .authorize(Action::new(Verb::Custom("resolve"), "PlacementPolicy", &name))
+            .await?;
         visible(&name.scope, &name.to_string(), &subject.cluster.project)?;
         let (policy, etag) = self.stored(&name).await?;
         Ok(proto::ResolvePlacementResponse {
@@ -105,9 +109,15 @@ impl PlacementApi {
         }
         let project = name.scope.project().map_or("example", |p| p.as_str());
         let example = format!("projects/{project}/clusters/example");
-        let cluster = if request.cluster.is_empty() { &example } else { &request.cluster };
+        let cluster = if request.cluster.is_empty() {
+            &example
+        } else {
+            &request.cluster
+        };
         let subject = subject(cluster, &request.pool, &request.match_labels)?;
-        context.authorize(Action::new(Verb::Custom("explain"), "PlacementPolicy", &name)).await?;
+        context
+            .authorize(Action::new(Verb::Custom("explain"), "PlacementPolicy", &name))
+            .await?;
         visible(&name.scope, &request.name, &subject.cluster.project)?;
 
         let policy = match &request.policy {
@@ -142,11 +152,21 @@ impl PlacementApi {
             return Ok((guest.requests(DEFAULT_CPU_ALLOCATION_RATIO), guest.node_selector));
         }
         let Some(resources) = &request.resources else {
-            let guest = Guest { vcpus: 1, memory: 1 << 30, ..Guest::default() };
-            return Ok((guest.requests(DEFAULT_CPU_ALLOCATION_RATIO), std::collections::BTreeMap::new()));
+            let guest = Guest {
+                vcpus: 1,
+                memory: 1 << 30,
+                ..Guest::default()
+            };
+            return Ok((
+                guest.requests(DEFAULT_CPU_ALLOCATION_RATIO),
+                std::collections::BTreeMap::new(),
+            ));
         };
         let mut violations = Violations::new();
-        let mut amounts = Amounts { pods: 1, ..Amounts::default() };
+        let mut amounts = Amounts {
+            pods: 1,
+            ..Amounts::default()
+        };
         let mut number = |path: String, text: &str, read: fn(Quantity) -> u64| {
             let quantity = violations.take(path, if text.is_empty() { "0" } else { text }.parse::<Quantity>());
             quantity.and_then(|q| i64::try_from(read(q)).ok()).unwrap_or_default()
@@ -178,7 +198,11 @@ fn visible(scope: &Scope, name: &str, project: &Id) -> Result<(), RpcError> {
     if scope.visible_to(project) {
         Ok(())
     } else {
-        Err(Error::OtherProject { name: name.to_owned(), project: project.to_string() }.into())
+        Err(Error::OtherProject {
+            name: name.to_owned(),
+            project: project.to_string(),
+        }
+        .into())
     }
 }
 
@@ -199,13 +223,22 @@ fn subject(
         }
         id => Some(Id::parse(id).map_err(|e| RpcError::from(Violations::one("pool", e.to_string())))?),
     };
-    Ok(Subject { cluster, pool, match_labels: match_labels.clone().into_iter().collect() })
+    Ok(Subject {
+        cluster,
+        pool,
+        match_labels: match_labels.clone().into_iter().collect(),
+    })
 }
 
 fn workload(subject: &Subject, placement: &Placement, requests: Amounts) -> Result<Workload, RpcError> {
     let labels = subject.labels();
     let constraints = Constraints::compile(placement, &labels).map_err(Error::from)?;
-    Ok(Workload { namespace: subject.cluster.namespace(), labels, requests, constraints })
+    Ok(Workload {
+        namespace: subject.cluster.namespace(),
+        labels,
+        requests,
+        constraints,
+    })
 }
 
 /// Size of an instance type of the infra cluster.
@@ -215,7 +248,10 @@ pub(crate) async fn read_guest(kube: &Client, path: &str, name: &str, project: O
         visible(&parsed.scope, name, project)?;
     }
     let api: Api<VirtualMachineClusterInstancetype> = Api::all(kube.clone());
-    let found = api.get_opt(&parsed.object_name()).await.map_err(|e| kube_error("InstanceType", name, &e))?;
+    let found = api
+        .get_opt(&parsed.object_name())
+        .await
+        .map_err(|e| kube_error("InstanceType", name, &e))?;
     let spec = found.and_then(|object| serde_json::to_value(object.spec).ok());
     let guest = spec.as_ref().and_then(Guest::from_instancetype_spec);
     guest.ok_or_else(|| Error::UnknownInstanceType(name.to_owned()).into())
@@ -238,7 +274,9 @@ impl PlacementService for PlacementApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::create(&self.policies(), &context, &create).await?))
+        Ok(Response::new(
+            collection::create(&self.policies(), &context, &create).await?,
+        ))
     }
 
     async fn get_placement_policy(
@@ -246,7 +284,9 @@ impl PlacementService for PlacementApi {
         request: Request<proto::GetPlacementPolicyRequest>,
     ) -> Result<Response<proto::PlacementPolicy>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.policies(), &context, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.policies(), &context, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_placement_policies(
@@ -263,7 +303,10 @@ impl PlacementService for PlacementApi {
             order_by: r.order_by,
         };
         let (placement_policies, next_page_token) = collection::list(&self.policies(), &context, &list).await?;
-        Ok(Response::new(proto::ListPlacementPoliciesResponse { placement_policies, next_page_token }))
+        Ok(Response::new(proto::ListPlacementPoliciesResponse {
+            placement_policies,
+            next_page_token,
+        }))
     }
 
     async fn update_placement_policy(
@@ -278,7 +321,9 @@ impl PlacementService for PlacementApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::update(&self.policies(), &context, &update).await?))
+        Ok(Response::new(
+            collection::update(&self.policies(), &context, &update).await?,
+        ))
     }
 
     async fn delete_placement_policy(
@@ -294,7 +339,9 @@ impl PlacementService for PlacementApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::delete(&self.policies(), &context, &self.clock, &delete).await?))
+        Ok(Response::new(
+            collection::delete(&self.policies(), &context, &self.clock, &delete).await?,
+        ))
     }
 
     async fn watch_placement_policies(
@@ -303,7 +350,11 @@ impl PlacementService for PlacementApi {
     ) -> Result<Response<Self::WatchPlacementPoliciesStream>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.policies(), &context, &watch).await?;
         Ok(Response::new(Box::pin(events.map(|event| {
             let event = event?;

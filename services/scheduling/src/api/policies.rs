@@ -62,8 +62,12 @@ impl Collection for Policies {
 
     fn name_in(&self, parent: &str, id: &str) -> Result<String, RpcError> {
         let scope = Scope::parse_parent(parent).map_err(|e| RpcError::invalid_name("parent", &e))?;
-        let id = steading_model::ids::Id::parse(id)
-            .map_err(|e| RpcError::from(steading_model::violation::Violations::one("placement_policy_id", e.to_string())))?;
+        let id = steading_model::ids::Id::parse(id).map_err(|e| {
+            RpcError::from(steading_model::violation::Violations::one(
+                "placement_policy_id",
+                e.to_string(),
+            ))
+        })?;
         Ok(PlacementPolicyName::new(scope, id).to_string())
     }
 
@@ -84,7 +88,9 @@ impl Collection for Policies {
         let name = parse_name("name", name)?;
         let spec = policy::policy_from(message).map_err(Error::InvalidPolicy)?;
         validate(&spec).map_err(Error::InvalidPolicy)?;
-        let mut object = current.cloned().unwrap_or_else(|| PlacementPolicy::new(&name.object_name(), spec.clone()));
+        let mut object = current
+            .cloned()
+            .unwrap_or_else(|| PlacementPolicy::new(&name.object_name(), spec.clone()));
         object.spec = spec;
         let meta = &mut object.metadata;
         let mut all = KEYS.merge(meta.labels.as_ref(), &message.labels);
@@ -113,11 +119,18 @@ impl Collection for Policies {
 
 impl Policies {
     async fn pools_using(&self, object_name: &str) -> Result<Vec<String>, RpcError> {
-        let api: Api<kube::api::DynamicObject> = Api::all_with(self.kube.clone(), &kube::api::ApiResource::erase::<MachinePool>(&()));
+        let api: Api<kube::api::DynamicObject> =
+            Api::all_with(self.kube.clone(), &kube::api::ApiResource::erase::<MachinePool>(&()));
         let resource_name = PlacementPolicyName::from_object_name(object_name).map(|n| n.to_string());
-        let pools = api.list(&ListParams::default()).await.map_err(|e| kube_error("MachinePool", "machine pools", &e))?;
+        let pools = api
+            .list(&ListParams::default())
+            .await
+            .map_err(|e| kube_error("MachinePool", "machine pools", &e))?;
         let uses = |pool: &&kube::api::DynamicObject| {
-            let policy = pool.data.pointer("/spec/placementPolicy").and_then(serde_json::Value::as_str);
+            let policy = pool
+                .data
+                .pointer("/spec/placementPolicy")
+                .and_then(serde_json::Value::as_str);
             policy.is_some_and(|p| p == object_name || resource_name.as_deref() == Some(p))
         };
         let name = |pool: &kube::api::DynamicObject| {

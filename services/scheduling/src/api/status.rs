@@ -22,8 +22,11 @@ impl From<Error> for RpcError {
             }
             Error::OtherProject { name, .. } => {
                 // Whether it exists is none of the other project's business.
-                Self::new(ErrorReason::ReferenceNotFound, format!("{name} does not exist for this project"))
-                    .with_resource("PlacementPolicy", name)
+                Self::new(
+                    ErrorReason::ReferenceNotFound,
+                    format!("{name} does not exist for this project"),
+                )
+                .with_resource("PlacementPolicy", name)
             }
             Error::UnknownInstanceType(name) => {
                 Self::new(ErrorReason::ReferenceNotFound, text).with_resource("InstanceType", name)
@@ -50,10 +53,19 @@ mod tests {
 
     #[test]
     fn every_error_has_its_reason() {
-        let other = Error::OtherProject { name: "projects/a/placementPolicies/x".into(), project: "b".into() };
-        let used = Error::PolicyInUse { policy: "placementPolicies/x".into(), pools: vec!["p".into()] };
+        let other = Error::OtherProject {
+            name: "projects/a/placementPolicies/x".into(),
+            project: "b".into(),
+        };
+        let used = Error::PolicyInUse {
+            policy: "placementPolicies/x".into(),
+            pools: vec!["p".into()],
+        };
         for (error, reason) in [
-            (Error::InvalidPolicy(Violations::one("a", "b")), ErrorReason::InvalidField),
+            (
+                Error::InvalidPolicy(Violations::one("a", "b")),
+                ErrorReason::InvalidField,
+            ),
             (Error::UnknownInfraNode("n".into()), ErrorReason::ResourceNotFound),
             (Error::UnknownPolicy("n".into()), ErrorReason::ReferenceNotFound),
             (other, ErrorReason::ReferenceNotFound),

@@ -23,7 +23,9 @@ impl Amounts {
     pub fn from_list(list: Option<&BTreeMap<String, KubeQuantity>>) -> Self {
         let mut amounts = Self::default();
         for (name, quantity) in list.into_iter().flatten() {
-            let Ok(quantity) = quantity.0.parse::<Quantity>() else { continue };
+            let Ok(quantity) = quantity.0.parse::<Quantity>() else {
+                continue;
+            };
             match name.as_str() {
                 "cpu" => amounts.cpu_millis = clamp(quantity.millis()),
                 "memory" => amounts.memory = clamp(quantity.bytes()),
@@ -76,12 +78,19 @@ impl Amounts {
             ("memory", request.memory, self.memory),
             ("pods", request.pods, self.pods),
         ];
-        let fixed = fixed.into_iter().map(|(name, wanted, there)| (name.to_owned(), wanted, there));
-        let extended = request
-            .extended
-            .iter()
-            .map(|(name, wanted)| (name.clone(), *wanted, self.extended.get(name).copied().unwrap_or_default()));
-        fixed.chain(extended).find(|(_, wanted, there)| *wanted > 0 && wanted > there)
+        let fixed = fixed
+            .into_iter()
+            .map(|(name, wanted, there)| (name.to_owned(), wanted, there));
+        let extended = request.extended.iter().map(|(name, wanted)| {
+            (
+                name.clone(),
+                *wanted,
+                self.extended.get(name).copied().unwrap_or_default(),
+            )
+        });
+        fixed
+            .chain(extended)
+            .find(|(_, wanted, there)| *wanted > 0 && wanted > there)
     }
 
     /// How many times `request` fits, at most `limit`.
@@ -115,7 +124,10 @@ mod tests {
     use super::*;
 
     fn list(entries: &[(&str, &str)]) -> BTreeMap<String, KubeQuantity> {
-        entries.iter().map(|(k, v)| ((*k).to_owned(), KubeQuantity((*v).to_owned()))).collect()
+        entries
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), KubeQuantity((*v).to_owned())))
+            .collect()
     }
 
     #[test]
@@ -133,8 +145,17 @@ mod tests {
 
     #[test]
     fn a_device_that_is_not_there_is_a_shortage() {
-        let node = Amounts { cpu_millis: 4000, memory: 100, pods: 10, ..Amounts::default() };
-        let mut request = Amounts { cpu_millis: 1000, pods: 1, ..Amounts::default() };
+        let node = Amounts {
+            cpu_millis: 4000,
+            memory: 100,
+            pods: 10,
+            ..Amounts::default()
+        };
+        let mut request = Amounts {
+            cpu_millis: 1000,
+            pods: 1,
+            ..Amounts::default()
+        };
         assert_eq!(node.first_shortage(&request), None);
         assert_eq!(node.fits(&request, 100), 4);
         request.extended.insert("gpu".into(), 1);

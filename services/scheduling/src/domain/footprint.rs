@@ -45,7 +45,11 @@ impl Guest {
     /// Reads the `spec` of a VirtualMachine(Cluster)Instancetype, `instancetype.kubevirt.io/v1beta1`; `None` if it has no size.
     pub fn from_instancetype_spec(spec: &Value) -> Option<Self> {
         let mut devices = BTreeMap::new();
-        for device in ["/gpus", "/hostDevices"].iter().filter_map(|p| spec.pointer(p)?.as_array()).flatten() {
+        for device in ["/gpus", "/hostDevices"]
+            .iter()
+            .filter_map(|p| spec.pointer(p)?.as_array())
+            .flatten()
+        {
             if let Some(name) = device.get("deviceName").and_then(Value::as_str) {
                 *devices.entry(name.to_owned()).or_default() += 1;
             }
@@ -56,8 +60,14 @@ impl Guest {
             memory: bytes(spec.pointer("/memory/guest")?.as_str()?)?,
             dedicated: flag("/cpu/dedicatedCPUPlacement"),
             isolated_emulator: flag("/cpu/isolateEmulatorThread"),
-            overcommit_percent: spec.pointer("/memory/overcommitPercent").and_then(Value::as_i64).unwrap_or(0),
-            hugepages: spec.pointer("/memory/hugepages/pageSize").and_then(Value::as_str).map(str::to_owned),
+            overcommit_percent: spec
+                .pointer("/memory/overcommitPercent")
+                .and_then(Value::as_i64)
+                .unwrap_or(0),
+            hugepages: spec
+                .pointer("/memory/hugepages/pageSize")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             devices,
             node_selector: spec
                 .pointer("/nodeSelector")
@@ -75,7 +85,12 @@ impl Guest {
             vcpus.saturating_mul(1000) / cpu_allocation_ratio.max(1)
         };
         let overhead = FIXED_OVERHEAD + vcpus.saturating_mul(OVERHEAD_OF_VCPU) + self.memory / PAGE_TABLE_DIVISOR;
-        let mut amounts = Amounts { cpu_millis, memory: overhead, pods: 1, extended: self.devices.clone() };
+        let mut amounts = Amounts {
+            cpu_millis,
+            memory: overhead,
+            pods: 1,
+            extended: self.devices.clone(),
+        };
         match &self.hugepages {
             Some(size) => {
                 amounts.extended.insert(format!("hugepages-{size}"), self.memory);

@@ -102,8 +102,12 @@ impl Constraints {
     /// If a label selector is not valid.
     pub fn compile(placement: &Placement, labels: &BTreeMap<String, String>) -> Result<Self, SelectorError> {
         let anti = placement.pod_anti_affinity.clone().unwrap_or_default();
-        let required = anti.required_during_scheduling_ignored_during_execution.unwrap_or_default();
-        let preferred = anti.preferred_during_scheduling_ignored_during_execution.unwrap_or_default();
+        let required = anti
+            .required_during_scheduling_ignored_during_execution
+            .unwrap_or_default();
+        let preferred = anti
+            .preferred_during_scheduling_ignored_during_execution
+            .unwrap_or_default();
         Ok(Self {
             node_selector: placement.node_selector.clone(),
             node_affinity: placement.node_affinity.clone(),
@@ -158,7 +162,10 @@ fn compile_term(term: &PodAffinityTerm) -> Result<AntiTerm, SelectorError> {
 
 /// A selector that matches no object: no label has two states at once.
 fn nothing() -> Selector {
-    Selector::from_iter([Expression::Exists(String::new()), Expression::DoesNotExist(String::new())])
+    Selector::from_iter([
+        Expression::Exists(String::new()),
+        Expression::DoesNotExist(String::new()),
+    ])
 }
 
 #[cfg(test)]
@@ -176,7 +183,11 @@ mod tests {
         };
         let compiled = Constraints::compile(&placement, &BTreeMap::new()).expect("valid");
         assert!(!compiled.spread[0].selector.matches(&BTreeMap::new()));
-        assert!(!compiled.spread[0].selector.matches(&BTreeMap::from([(String::new(), String::new())])));
+        assert!(
+            !compiled.spread[0]
+                .selector
+                .matches(&BTreeMap::from([(String::new(), String::new())]))
+        );
     }
 
     #[test]

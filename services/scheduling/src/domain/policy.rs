@@ -17,11 +17,17 @@ const MAX_ENTRIES: usize = 32;
 pub fn validate(policy: &PlacementPolicySpec) -> Result<(), Violations> {
     let mut all = Violations::new();
     if let Some(affinity) = &policy.node_affinity {
-        let required = affinity.required_during_scheduling_ignored_during_execution.iter().flat_map(|s| &s.node_selector_terms);
+        let required = affinity
+            .required_during_scheduling_ignored_during_execution
+            .iter()
+            .flat_map(|s| &s.node_selector_terms);
         for (index, term) in required.enumerate() {
             node_term(&mut all, &format!("node_affinity.required[{index}]"), term);
         }
-        let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+        let preferred = affinity
+            .preferred_during_scheduling_ignored_during_execution
+            .iter()
+            .flatten();
         for (index, weighted) in preferred.enumerate() {
             let path = format!("node_affinity.preferred[{index}]");
             weight(&mut all, &path, weighted.weight);
@@ -29,7 +35,11 @@ pub fn validate(policy: &PlacementPolicySpec) -> Result<(), Violations> {
         }
     }
     let spread = &policy.topology_spread_constraints;
-    all.require(spread.len() <= MAX_ENTRIES, "topology_spread_constraints", format!("must have at most {MAX_ENTRIES} entries"));
+    all.require(
+        spread.len() <= MAX_ENTRIES,
+        "topology_spread_constraints",
+        format!("must have at most {MAX_ENTRIES} entries"),
+    );
     for (index, constraint) in spread.iter().enumerate() {
         let path = format!("topology_spread_constraints[{index}]");
         spread_constraint(&mut all, &path, constraint);
@@ -43,10 +53,20 @@ pub fn validate(policy: &PlacementPolicySpec) -> Result<(), Violations> {
         );
     }
     if let Some(anti) = &policy.pod_anti_affinity {
-        for (index, term) in anti.required_during_scheduling_ignored_during_execution.iter().flatten().enumerate() {
+        for (index, term) in anti
+            .required_during_scheduling_ignored_during_execution
+            .iter()
+            .flatten()
+            .enumerate()
+        {
             pod_term(&mut all, &format!("pod_anti_affinity.required[{index}]"), term);
         }
-        for (index, weighted) in anti.preferred_during_scheduling_ignored_during_execution.iter().flatten().enumerate() {
+        for (index, weighted) in anti
+            .preferred_during_scheduling_ignored_during_execution
+            .iter()
+            .flatten()
+            .enumerate()
+        {
             let path = format!("pod_anti_affinity.preferred[{index}]");
             weight(&mut all, &path, weighted.weight);
             pod_term(&mut all, &format!("{path}.term"), &weighted.pod_affinity_term);
@@ -84,9 +104,14 @@ fn node_term(all: &mut Violations, path: &str, term: &NodeSelectorTerm) {
     }
     for (index, requirement) in fields.iter().enumerate() {
         let path = format!("{path}.match_fields[{index}]");
-        all.require(requirement.key == "metadata.name", format!("{path}.key"), "must be metadata.name");
         all.require(
-            matches!(requirement.operator.as_str(), "In" | "NotIn") && requirement.values.as_ref().is_some_and(|v| v.len() == 1),
+            requirement.key == "metadata.name",
+            format!("{path}.key"),
+            "must be metadata.name",
+        );
+        all.require(
+            matches!(requirement.operator.as_str(), "In" | "NotIn")
+                && requirement.values.as_ref().is_some_and(|v| v.len() == 1),
             path,
             "must be In or NotIn with one value",
         );
@@ -98,13 +123,21 @@ fn operator(all: &mut Violations, path: &str, requirement: &NodeSelectorRequirem
     let path_of_values = format!("{path}.values");
     match requirement.operator.as_str() {
         "In" | "NotIn" => {
-            all.require(!values.is_empty(), &path_of_values, "must not be empty with In or NotIn");
+            all.require(
+                !values.is_empty(),
+                &path_of_values,
+                "must not be empty with In or NotIn",
+            );
             for value in values {
                 label_value(all, &path_of_values, value);
             }
         }
         "Exists" | "DoesNotExist" => {
-            all.require(values.is_empty(), path_of_values, "must be empty with Exists or DoesNotExist");
+            all.require(
+                values.is_empty(),
+                path_of_values,
+                "must be empty with Exists or DoesNotExist",
+            );
         }
         "Gt" | "Lt" => all.require(
             matches!(values, [one] if one.parse::<i64>().is_ok()),
@@ -116,7 +149,11 @@ fn operator(all: &mut Violations, path: &str, requirement: &NodeSelectorRequirem
 }
 
 fn spread_constraint(all: &mut Violations, path: &str, constraint: &TopologySpreadConstraint) {
-    all.require(constraint.max_skew >= 1, format!("{path}.max_skew"), "must be at least 1");
+    all.require(
+        constraint.max_skew >= 1,
+        format!("{path}.max_skew"),
+        "must be at least 1",
+    );
     label_key(all, &format!("{path}.topology_key"), &constraint.topology_key);
     let strict = constraint.when_unsatisfiable == "DoNotSchedule";
     all.require(
@@ -126,7 +163,11 @@ fn spread_constraint(all: &mut Violations, path: &str, constraint: &TopologySpre
     );
     if let Some(domains) = constraint.min_domains {
         all.require(domains >= 1, format!("{path}.min_domains"), "must not be negative");
-        all.require(strict, format!("{path}.min_domains"), "can only be set with DO_NOT_SCHEDULE");
+        all.require(
+            strict,
+            format!("{path}.min_domains"),
+            "can only be set with DO_NOT_SCHEDULE",
+        );
     }
     if let Some(selector) = &constraint.label_selector {
         label_selector(all, &format!("{path}.label_selector"), selector);
@@ -153,9 +194,17 @@ fn label_selector(all: &mut Violations, path: &str, selector: &LabelSelector) {
         label_key(all, &format!("{path}.key"), &requirement.key);
         let count = requirement.values.as_ref().map_or(0, Vec::len);
         match requirement.operator.as_str() {
-            "In" | "NotIn" => all.require(count > 0, format!("{path}.values"), "must not be empty with In or NotIn"),
+            "In" | "NotIn" => all.require(
+                count > 0,
+                format!("{path}.values"),
+                "must not be empty with In or NotIn",
+            ),
             "Exists" | "DoesNotExist" => {
-                all.require(count == 0, format!("{path}.values"), "must be empty with Exists or DoesNotExist");
+                all.require(
+                    count == 0,
+                    format!("{path}.values"),
+                    "must be empty with Exists or DoesNotExist",
+                );
             }
             _ => all.add(format!("{path}.operator"), "must be set"),
         }
@@ -183,14 +232,24 @@ fn check_toleration(all: &mut Violations, path: &str, toleration: &Toleration) {
 }
 
 fn weight(all: &mut Violations, path: &str, weight: i32) {
-    all.require((1..=100).contains(&weight), format!("{path}.weight"), "must be 1 to 100");
+    all.require(
+        (1..=100).contains(&weight),
+        format!("{path}.weight"),
+        "must be 1 to 100",
+    );
 }
 
 /// Kubernetes' qualified name: an optional DNS prefix and a name of at most 63 characters.
 fn label_key(all: &mut Violations, path: &str, key: &str) {
-    let (prefix, name) = key.rsplit_once('/').map_or((None, key), |(prefix, name)| (Some(prefix), name));
+    let (prefix, name) = key
+        .rsplit_once('/')
+        .map_or((None, key), |(prefix, name)| (Some(prefix), name));
     let dns = |text: &str| {
-        !text.is_empty() && text.len() <= 253 && text.split('.').all(|part| is_name(part, |c| c == '-') && !part.chars().any(|c| c.is_ascii_uppercase()))
+        !text.is_empty()
+            && text.len() <= 253
+            && text
+                .split('.')
+                .all(|part| is_name(part, |c| c == '-') && !part.chars().any(|c| c.is_ascii_uppercase()))
     };
     all.require(
         is_name(name, |c| matches!(c, '-' | '_' | '.')) && name.len() <= 63 && prefix.is_none_or(dns),
@@ -254,10 +313,18 @@ mod tests {
                 ..NodeAffinity::default()
             }),
             topology_spread_constraints: vec![
-                TopologySpreadConstraint { max_skew: 0, min_domains: Some(2), ..default_spread() },
+                TopologySpreadConstraint {
+                    max_skew: 0,
+                    min_domains: Some(2),
+                    ..default_spread()
+                },
                 default_spread(),
             ],
-            tolerations: vec![Toleration { toleration_seconds: Some(3), key: Some("a".into()), ..Toleration::default() }],
+            tolerations: vec![Toleration {
+                toleration_seconds: Some(3),
+                key: Some("a".into()),
+                ..Toleration::default()
+            }],
             node_selector: [("bad key".to_owned(), "ok".to_owned())].into(),
             ..PlacementPolicySpec::default()
         };
@@ -278,7 +345,14 @@ mod tests {
 
     #[test]
     fn label_keys_may_have_a_dns_prefix() {
-        for (key, good) in [("a", true), ("example.com/a_B.c", true), ("/a", false), ("a/", false), ("EX.com/a", false), ("-a", false)] {
+        for (key, good) in [
+            ("a", true),
+            ("example.com/a_B.c", true),
+            ("/a", false),
+            ("a/", false),
+            ("EX.com/a", false),
+            ("-a", false),
+        ] {
             let mut all = Violations::new();
             label_key(&mut all, "", key);
             assert_eq!(all.is_empty(), good, "{key}");

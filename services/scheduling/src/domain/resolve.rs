@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::{
-        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm, PreferredSchedulingTerm,
-        TopologySpreadConstraint,
+        NodeAffinity, NodeSelector, NodeSelectorRequirement, NodeSelectorTerm, PodAffinityTerm,
+        PreferredSchedulingTerm, TopologySpreadConstraint,
     },
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
@@ -58,7 +58,9 @@ pub fn default_spread() -> TopologySpreadConstraint {
 pub fn default_policy() -> PlacementPolicySpec {
     PlacementPolicySpec {
         display_name: "Default".into(),
-        description: "Spreads the machines of a pool evenly over the infra nodes, but runs them rather than letting them wait.".into(),
+        description:
+            "Spreads the machines of a pool evenly over the infra nodes, but runs them rather than letting them wait."
+                .into(),
         topology_spread_constraints: vec![default_spread()],
         ..PlacementPolicySpec::default()
     }
@@ -66,7 +68,10 @@ pub fn default_policy() -> PlacementPolicySpec {
 
 /// Resolves a valid policy.
 pub fn resolve(policy: &PlacementPolicySpec, subject: &Subject) -> Placement {
-    let own = LabelSelector { match_labels: Some(subject.labels()), match_expressions: None };
+    let own = LabelSelector {
+        match_labels: Some(subject.labels()),
+        match_expressions: None,
+    };
     let mut spread = policy.topology_spread_constraints.clone();
     if spread.is_empty() && !policy.disable_default_spread {
         spread.push(default_spread());
@@ -79,7 +84,10 @@ pub fn resolve(policy: &PlacementPolicySpec, subject: &Subject) -> Placement {
         let bind = |term: &mut PodAffinityTerm| {
             term.label_selector.get_or_insert_with(|| own.clone());
         };
-        anti.required_during_scheduling_ignored_during_execution.iter_mut().flatten().for_each(bind);
+        anti.required_during_scheduling_ignored_during_execution
+            .iter_mut()
+            .flatten()
+            .for_each(bind);
         anti.preferred_during_scheduling_ignored_during_execution
             .iter_mut()
             .flatten()
@@ -106,10 +114,14 @@ fn with_presets(affinity: Option<NodeAffinity>, presets: &[NodeAffinityPreset]) 
             PresetStrength::Soft => affinity
                 .preferred_during_scheduling_ignored_during_execution
                 .get_or_insert_default()
-                .push(PreferredSchedulingTerm { weight: 1, preference: term(requirement) }),
+                .push(PreferredSchedulingTerm {
+                    weight: 1,
+                    preference: term(requirement),
+                }),
             PresetStrength::Hard => {
-                let required: &mut NodeSelector =
-                    affinity.required_during_scheduling_ignored_during_execution.get_or_insert_default();
+                let required: &mut NodeSelector = affinity
+                    .required_during_scheduling_ignored_during_execution
+                    .get_or_insert_default();
                 if required.node_selector_terms.is_empty() {
                     required.node_selector_terms.push(term(requirement));
                 } else {
@@ -124,13 +136,23 @@ fn with_presets(affinity: Option<NodeAffinity>, presets: &[NodeAffinityPreset]) 
 }
 
 fn requirement(preset: &NodeAffinityPreset) -> NodeSelectorRequirement {
-    let (operator, values) =
-        if preset.values.is_empty() { ("Exists", None) } else { ("In", Some(preset.values.clone())) };
-    NodeSelectorRequirement { key: preset.key.clone(), operator: operator.into(), values }
+    let (operator, values) = if preset.values.is_empty() {
+        ("Exists", None)
+    } else {
+        ("In", Some(preset.values.clone()))
+    };
+    NodeSelectorRequirement {
+        key: preset.key.clone(),
+        operator: operator.into(),
+        values,
+    }
 }
 
 fn term(requirement: NodeSelectorRequirement) -> NodeSelectorTerm {
-    NodeSelectorTerm { match_expressions: Some(vec![requirement]), match_fields: None }
+    NodeSelectorTerm {
+        match_expressions: Some(vec![requirement]),
+        match_fields: None,
+    }
 }
 
 #[cfg(test)]
@@ -148,11 +170,17 @@ mod tests {
     #[test]
     fn an_empty_policy_spreads_the_pool_over_hosts_and_runs_anyway() {
         let placement = resolve(&PlacementPolicySpec::default(), &mk_subject(Some("workers")));
-        let [constraint] = placement.topology_spread_constraints.as_slice() else { panic!("one constraint") };
+        let [constraint] = placement.topology_spread_constraints.as_slice() else {
+            panic!("one constraint")
+        };
         assert_eq!(constraint.max_skew, 1);
         assert_eq!(constraint.topology_key, "kubernetes.io/hostname");
         assert_eq!(constraint.when_unsatisfiable, "ScheduleAnyway");
-        let selector = constraint.label_selector.clone().and_then(|s| s.match_labels).expect("bound");
+        let selector = constraint
+            .label_selector
+            .clone()
+            .and_then(|s| s.match_labels)
+            .expect("bound");
         assert_eq!(selector["steading.dev/pool"], "workers");
         assert_eq!(selector["steading.dev/cluster"], "web");
         assert_eq!(selector["steading.dev/project"], "acme");
@@ -161,25 +189,42 @@ mod tests {
     #[test]
     fn a_given_constraint_replaces_the_default_and_gets_the_same_selector() {
         let mut policy = default_policy();
-        policy.topology_spread_constraints =
-            vec![TopologySpreadConstraint { max_skew: 2, topology_key: labels::ZONE.into(), ..default_spread() }];
+        policy.topology_spread_constraints = vec![TopologySpreadConstraint {
+            max_skew: 2,
+            topology_key: labels::ZONE.into(),
+            ..default_spread()
+        }];
         let placement = resolve(&policy, &mk_subject(None));
         assert_eq!(placement.topology_spread_constraints.len(), 1);
         assert_eq!(placement.topology_spread_constraints[0].topology_key, labels::ZONE);
-        let selector = placement.topology_spread_constraints[0].label_selector.clone().and_then(|s| s.match_labels);
+        let selector = placement.topology_spread_constraints[0]
+            .label_selector
+            .clone()
+            .and_then(|s| s.match_labels);
         assert!(!selector.expect("bound").contains_key(labels::POOL));
     }
 
     #[test]
     fn no_spread_is_possible_if_asked_for() {
-        let policy = PlacementPolicySpec { disable_default_spread: true, ..PlacementPolicySpec::default() };
-        assert!(resolve(&policy, &mk_subject(None)).topology_spread_constraints.is_empty());
+        let policy = PlacementPolicySpec {
+            disable_default_spread: true,
+            ..PlacementPolicySpec::default()
+        };
+        assert!(
+            resolve(&policy, &mk_subject(None))
+                .topology_spread_constraints
+                .is_empty()
+        );
     }
 
     #[test]
     fn hard_presets_bind_in_every_alternative() {
         let alternatives = ["a", "b"].map(|zone| {
-            term(NodeSelectorRequirement { key: "zone".into(), operator: "In".into(), values: Some(vec![zone.into()]) })
+            term(NodeSelectorRequirement {
+                key: "zone".into(),
+                operator: "In".into(),
+                values: Some(vec![zone.into()]),
+            })
         });
         let policy = PlacementPolicySpec {
             node_affinity: Some(NodeAffinity {
@@ -189,16 +234,37 @@ mod tests {
                 ..NodeAffinity::default()
             }),
             node_affinity_presets: vec![
-                NodeAffinityPreset { strength: PresetStrength::Hard, key: "gpu".into(), values: vec![] },
-                NodeAffinityPreset { strength: PresetStrength::Soft, key: "disk".into(), values: vec!["ssd".into()] },
+                NodeAffinityPreset {
+                    strength: PresetStrength::Hard,
+                    key: "gpu".into(),
+                    values: vec![],
+                },
+                NodeAffinityPreset {
+                    strength: PresetStrength::Soft,
+                    key: "disk".into(),
+                    values: vec!["ssd".into()],
+                },
             ],
             ..PlacementPolicySpec::default()
         };
         let affinity = resolve(&policy, &mk_subject(None)).node_affinity.expect("affinity");
-        let required = affinity.required_during_scheduling_ignored_during_execution.expect("required");
+        let required = affinity
+            .required_during_scheduling_ignored_during_execution
+            .expect("required");
         for term in required.node_selector_terms {
-            assert!(term.match_expressions.expect("expressions").iter().any(|r| r.key == "gpu" && r.operator == "Exists"));
+            assert!(
+                term.match_expressions
+                    .expect("expressions")
+                    .iter()
+                    .any(|r| r.key == "gpu" && r.operator == "Exists")
+            );
         }
-        assert_eq!(affinity.preferred_during_scheduling_ignored_during_execution.expect("preferred")[0].weight, 1);
+        assert_eq!(
+            affinity
+                .preferred_during_scheduling_ignored_during_execution
+                .expect("preferred")[0]
+                .weight,
+            1
+        );
     }
 }

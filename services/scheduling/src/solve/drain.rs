@@ -48,12 +48,19 @@ pub fn solve_drain(before: &Snapshot, drained: NodeOrd, away: &[NodeOrd]) -> Dra
         .map(|(pod, assignment)| Move { pod, assignment })
         .collect();
     moves.sort_by(|a, b| a.pod.machine.cmp(&b.pod.machine));
-    DrainSolution { moves, before: before.clone(), after: solution.after }
+    DrainSolution {
+        moves,
+        before: before.clone(),
+        after: solution.after,
+    }
 }
 
 /// A launcher that migrated carries affinity terms for that one migration; a new one would not have them.
 fn unpinned(mut workload: Workload) -> Workload {
-    workload.constraints.anti_required.retain(|term| !is_migration_term(term));
+    workload
+        .constraints
+        .anti_required
+        .retain(|term| !is_migration_term(term));
     workload
 }
 

@@ -75,7 +75,9 @@ pub struct Refusal {
 /// The first predicate that refuses the node.
 pub fn first_refusal(snapshot: &Snapshot, workload: &Workload, state: &SpreadState, ord: NodeOrd) -> Option<Refusal> {
     Predicate::ALL.into_iter().find_map(|predicate| {
-        judge(snapshot, workload, state, ord, predicate).err().map(|message| Refusal { predicate, message })
+        judge(snapshot, workload, state, ord, predicate)
+            .err()
+            .map(|message| Refusal { predicate, message })
     })
 }
 
@@ -90,7 +92,9 @@ pub fn judge(
     ord: NodeOrd,
     predicate: Predicate,
 ) -> Result<(), String> {
-    let Some(node) = snapshot.node(ord) else { return Err("the node is unknown".into()) };
+    let Some(node) = snapshot.node(ord) else {
+        return Err("the node is unknown".into());
+    };
     let constraints = &workload.constraints;
     match predicate {
         Predicate::Ready => match node.readiness {
@@ -146,7 +150,10 @@ pub fn tolerates(toleration: &Toleration, taint: &Taint) -> bool {
 }
 
 fn node_selector(node: &SnapshotNode, selector: &BTreeMap<String, String>) -> Result<(), String> {
-    match selector.iter().find(|(key, value)| node.labels.get(*key) != Some(value)) {
+    match selector
+        .iter()
+        .find(|(key, value)| node.labels.get(*key) != Some(value))
+    {
         None => Ok(()),
         Some((key, value)) => Err(match node.labels.get(key) {
             Some(other) => format!("label {key} must be {value}, is {other}"),
@@ -165,7 +172,11 @@ fn node_affinity(node: &SnapshotNode, affinity: Option<&NodeAffinity>) -> Result
             Some(reason) => reasons.push(reason),
         }
     }
-    Err(if reasons.is_empty() { "no term of the node affinity can match".into() } else { reasons.join("; ") })
+    Err(if reasons.is_empty() {
+        "no term of the node affinity can match".into()
+    } else {
+        reasons.join("; ")
+    })
 }
 
 /// Why a term does not match the node; `None` if it does.
@@ -176,23 +187,34 @@ pub fn failing_requirement(node: &SnapshotNode, term: &NodeSelectorTerm) -> Opti
         return Some("a term without requirements matches no node".into());
     }
     let on_labels = expressions.iter().map(|r| (r, node.labels.get(&r.key)));
-    let on_fields = fields.iter().map(|r| (r, (r.key == "metadata.name").then_some(&node.name)));
-    on_labels.chain(on_fields).find(|(requirement, value)| !holds(requirement, *value)).map(|(requirement, value)| {
-        format!(
-            "{} must be {} {:?}, is {}",
-            requirement.key,
-            requirement.operator,
-            requirement.values.as_deref().unwrap_or_default(),
-            value.map_or("absent", String::as_str)
-        )
-    })
+    let on_fields = fields
+        .iter()
+        .map(|r| (r, (r.key == "metadata.name").then_some(&node.name)));
+    on_labels
+        .chain(on_fields)
+        .find(|(requirement, value)| !holds(requirement, *value))
+        .map(|(requirement, value)| {
+            format!(
+                "{} must be {} {:?}, is {}",
+                requirement.key,
+                requirement.operator,
+                requirement.values.as_deref().unwrap_or_default(),
+                value.map_or("absent", String::as_str)
+            )
+        })
 }
 
 fn holds(requirement: &NodeSelectorRequirement, value: Option<&String>) -> bool {
     let values = requirement.values.as_deref().unwrap_or_default();
     let compare = |holds: fn(i64, i64) -> bool| {
-        let (Some(value), [bound]) = (value, values) else { return false };
-        value.parse().ok().zip(bound.parse().ok()).is_some_and(|(value, bound)| holds(value, bound))
+        let (Some(value), [bound]) = (value, values) else {
+            return false;
+        };
+        value
+            .parse()
+            .ok()
+            .zip(bound.parse().ok())
+            .is_some_and(|(value, bound)| holds(value, bound))
     };
     match requirement.operator.as_str() {
         "In" => value.is_some_and(|v| values.contains(v)),
@@ -207,7 +229,11 @@ fn holds(requirement: &NodeSelectorRequirement, value: Option<&String>) -> bool 
 }
 
 fn resources(node: &SnapshotNode, workload: &Workload) -> Result<(), String> {
-    match node.allocatable.minus(&node.allocated).first_shortage(&workload.requests) {
+    match node
+        .allocatable
+        .minus(&node.allocated)
+        .first_shortage(&workload.requests)
+    {
         None => Ok(()),
         Some((name, wanted, left)) => {
             let unit = if name == "cpu" { "m" } else { "" };
@@ -220,7 +246,9 @@ fn resources(node: &SnapshotNode, workload: &Workload) -> Result<(), String> {
 fn anti_affinity(snapshot: &Snapshot, workload: &Workload, node: &SnapshotNode) -> Result<(), String> {
     let same_domain = |key: &str, other: Option<NodeOrd>| {
         let other = other.and_then(|ord| snapshot.node(ord))?;
-        node.labels.get(key).filter(|value| other.labels.get(key) == Some(value))
+        node.labels
+            .get(key)
+            .filter(|value| other.labels.get(key) == Some(value))
     };
     for term in &workload.constraints.anti_required {
         let broken = snapshot.pods().iter().find(|pod| {
@@ -260,7 +288,11 @@ mod tests {
     fn mk_node() -> SnapshotNode {
         SnapshotNode {
             name: "n1".into(),
-            labels: [("disk".to_owned(), "ssd".to_owned()), ("cores".to_owned(), "32".to_owned())].into(),
+            labels: [
+                ("disk".to_owned(), "ssd".to_owned()),
+                ("cores".to_owned(), "32".to_owned()),
+            ]
+            .into(),
             taints: vec![],
             cordoned: false,
             readiness: Readiness::Ready,
@@ -297,7 +329,11 @@ mod tests {
                 }]),
                 match_fields: None,
             };
-            assert_eq!(failing_requirement(&mk_node(), &term).is_none(), expected, "{key} {operator} {values:?}");
+            assert_eq!(
+                failing_requirement(&mk_node(), &term).is_none(),
+                expected,
+                "{key} {operator} {values:?}"
+            );
         }
     }
 
@@ -308,7 +344,12 @@ mod tests {
 
     #[test]
     fn tolerations_compare_key_value_and_effect() {
-        let taint = Taint { key: "a".into(), value: Some("1".into()), effect: "NoSchedule".into(), ..Taint::default() };
+        let taint = Taint {
+            key: "a".into(),
+            value: Some("1".into()),
+            effect: "NoSchedule".into(),
+            ..Taint::default()
+        };
         let toleration = |key: &str, operator: Option<&str>, value: Option<&str>, effect: Option<&str>| Toleration {
             key: Some(key.into()).filter(|k: &String| !k.is_empty()),
             operator: operator.map(Into::into),
@@ -321,6 +362,9 @@ mod tests {
         assert!(tolerates(&toleration("a", Some("Exists"), None, None), &taint));
         assert!(tolerates(&toleration("", Some("Exists"), None, None), &taint));
         assert!(!tolerates(&toleration("", None, Some("1"), None), &taint));
-        assert!(!tolerates(&toleration("a", Some("Exists"), None, Some("NoExecute")), &taint));
+        assert!(!tolerates(
+            &toleration("a", Some("Exists"), None, Some("NoExecute")),
+            &taint
+        ));
     }
 }

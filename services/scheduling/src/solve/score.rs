@@ -22,12 +22,36 @@ struct Judge {
 
 /// Weights of the default profile of kube-scheduler.
 const JUDGES: [Judge; 6] = [
-    Judge { name: "spread", weight: 2, score: spread },
-    Judge { name: "node-affinity", weight: 2, score: affinity },
-    Judge { name: "anti-affinity", weight: 2, score: anti_affinity },
-    Judge { name: "taints", weight: 3, score: taints },
-    Judge { name: "least-allocated", weight: 1, score: least_allocated },
-    Judge { name: "balanced-resources", weight: 1, score: balanced },
+    Judge {
+        name: "spread",
+        weight: 2,
+        score: spread,
+    },
+    Judge {
+        name: "node-affinity",
+        weight: 2,
+        score: affinity,
+    },
+    Judge {
+        name: "anti-affinity",
+        weight: 2,
+        score: anti_affinity,
+    },
+    Judge {
+        name: "taints",
+        weight: 3,
+        score: taints,
+    },
+    Judge {
+        name: "least-allocated",
+        weight: 1,
+        score: least_allocated,
+    },
+    Judge {
+        name: "balanced-resources",
+        weight: 1,
+        score: balanced,
+    },
 ];
 
 /// Score of one node: a part by each judge, already weighted.
@@ -78,7 +102,15 @@ fn spread(_: &Snapshot, _: &Workload, state: &SpreadState, nodes: &[&SnapshotNod
     // A node without the key is the last resort.
     costs
         .into_iter()
-        .map(|cost| cost.map_or(0, |cost| if worst == best { FULL } else { FULL * (worst - cost) / (worst - best) }))
+        .map(|cost| {
+            cost.map_or(0, |cost| {
+                if worst == best {
+                    FULL
+                } else {
+                    FULL * (worst - cost) / (worst - best)
+                }
+            })
+        })
         .collect()
 }
 
@@ -90,7 +122,9 @@ fn affinity(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&Snapsh
         .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref())
         .unwrap_or_default();
     let points = |node: &SnapshotNode| {
-        let matching = preferred.iter().filter(|term| failing_requirement(node, &term.preference).is_none());
+        let matching = preferred
+            .iter()
+            .filter(|term| failing_requirement(node, &term.preference).is_none());
         matching.map(|term| i64::from(term.weight)).sum()
     };
     upwards(nodes.iter().map(|node| points(node)).collect())
@@ -113,13 +147,19 @@ fn anti_affinity(snapshot: &Snapshot, workload: &Workload, _: &SpreadState, node
             })
             .sum()
     };
-    if terms.is_empty() { vec![0; nodes.len()] } else { downwards(nodes.iter().map(|node| cost(node)).collect()) }
+    if terms.is_empty() {
+        vec![0; nodes.len()]
+    } else {
+        downwards(nodes.iter().map(|node| cost(node)).collect())
+    }
 }
 
 fn taints(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
     let untolerated = |node: &SnapshotNode| {
         let soft = node.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
-        let count = soft.filter(|taint| !workload.constraints.tolerations.iter().any(|t| tolerates(t, taint))).count();
+        let count = soft
+            .filter(|taint| !workload.constraints.tolerations.iter().any(|t| tolerates(t, taint)))
+            .count();
         i64::try_from(count).unwrap_or(i64::MAX)
     };
     downwards(nodes.iter().map(|node| untolerated(node)).collect())
@@ -148,7 +188,11 @@ fn fractions(node: &SnapshotNode, workload: &Workload) -> (i64, i64) {
         i64::try_from((used * i128::from(FULL) / i128::from(all.max(1))).clamp(0, i128::from(FULL))).unwrap_or(FULL)
     };
     (
-        percent(node.allocated.cpu_millis, workload.requests.cpu_millis, node.allocatable.cpu_millis),
+        percent(
+            node.allocated.cpu_millis,
+            workload.requests.cpu_millis,
+            node.allocatable.cpu_millis,
+        ),
         percent(node.allocated.memory, workload.requests.memory, node.allocatable.memory),
     )
 }
@@ -156,11 +200,17 @@ fn fractions(node: &SnapshotNode, workload: &Workload) -> (i64, i64) {
 /// More is better: the best gets the full score.
 fn upwards(points: Vec<i64>) -> Vec<i64> {
     let best = points.iter().max().copied().unwrap_or_default();
-    points.into_iter().map(|p| if best <= 0 { 0 } else { FULL * p / best }).collect()
+    points
+        .into_iter()
+        .map(|p| if best <= 0 { 0 } else { FULL * p / best })
+        .collect()
 }
 
 /// Less is better: nothing gets the full score.
 fn downwards(points: Vec<i64>) -> Vec<i64> {
     let worst = points.iter().max().copied().unwrap_or_default();
-    points.into_iter().map(|p| if worst <= 0 { FULL } else { FULL - FULL * p / worst }).collect()
+    points
+        .into_iter()
+        .map(|p| if worst <= 0 { FULL } else { FULL - FULL * p / worst })
+        .collect()
 }

@@ -32,7 +32,12 @@ pub struct SpreadTable {
 impl SpreadState {
     /// Counts anew.
     pub fn count(snapshot: &Snapshot, workload: &Workload) -> Self {
-        let tables = workload.constraints.spread.iter().map(|constraint| table(snapshot, workload, constraint)).collect();
+        let tables = workload
+            .constraints
+            .spread
+            .iter()
+            .map(|constraint| table(snapshot, workload, constraint))
+            .collect();
         Self { tables }
     }
 
@@ -42,7 +47,10 @@ impl SpreadState {
         for table in &mut self.tables {
             if table.counts_itself
                 && eligible(node, workload, &table.constraint)
-                && let Some(count) = node.labels.get(table.key()).and_then(|domain| table.counts.get_mut(domain))
+                && let Some(count) = node
+                    .labels
+                    .get(table.key())
+                    .and_then(|domain| table.counts.get_mut(domain))
             {
                 *count += 1;
             }
@@ -66,7 +74,10 @@ impl SpreadState {
             let skew = table.skew_if_placed(domain);
             let limit = i64::from(table.constraint.source.max_skew);
             if skew > limit {
-                return Err(format!("skew over {} would be {skew} in {domain}, at most {limit} is allowed", table.key()));
+                return Err(format!(
+                    "skew over {} would be {skew} in {domain}, at most {limit} is allowed",
+                    table.key()
+                ));
             }
         }
         Ok(())
@@ -94,7 +105,11 @@ impl SpreadTable {
     fn minimum(&self) -> i64 {
         let wanted = self.constraint.source.min_domains.unwrap_or(1);
         let there = i32::try_from(self.counts.len()).unwrap_or(i32::MAX);
-        if there < wanted { 0 } else { self.counts.values().copied().min().unwrap_or_default() }
+        if there < wanted {
+            0
+        } else {
+            self.counts.values().copied().min().unwrap_or_default()
+        }
     }
 }
 
@@ -119,7 +134,11 @@ fn table(snapshot: &Snapshot, workload: &Workload, constraint: &SpreadConstraint
         }
     }
     for pod in snapshot.pods() {
-        let Some(node) = pod.node.filter(|ord| counting.get(ord.0) == Some(&true)).and_then(|ord| snapshot.node(ord)) else {
+        let Some(node) = pod
+            .node
+            .filter(|ord| counting.get(ord.0) == Some(&true))
+            .and_then(|ord| snapshot.node(ord))
+        else {
             continue;
         };
         let counts = !pod.terminating
@@ -136,14 +155,26 @@ fn table(snapshot: &Snapshot, workload: &Workload, constraint: &SpreadConstraint
 fn eligible(node: &SnapshotNode, workload: &Workload, constraint: &SpreadConstraint) -> bool {
     let constraints = &workload.constraints;
     let same_kind = constraints.spread.iter().filter(|c| c.strict == constraint.strict);
-    let has_keys = same_kind.into_iter().all(|c| node.labels.contains_key(&c.source.topology_key));
-    let selected = || constraints.node_selector.iter().all(|(key, value)| node.labels.get(key) == Some(value));
+    let has_keys = same_kind
+        .into_iter()
+        .all(|c| node.labels.contains_key(&c.source.topology_key));
+    let selected = || {
+        constraints
+            .node_selector
+            .iter()
+            .all(|(key, value)| node.labels.get(key) == Some(value))
+    };
     let wanted = || {
         constraints
             .node_affinity
             .as_ref()
             .and_then(|a| a.required_during_scheduling_ignored_during_execution.as_ref())
-            .is_none_or(|required| required.node_selector_terms.iter().any(|t| failing_requirement(node, t).is_none()))
+            .is_none_or(|required| {
+                required
+                    .node_selector_terms
+                    .iter()
+                    .any(|t| failing_requirement(node, t).is_none())
+            })
     };
     let tolerated = || !node.cordoned && untolerated(node, &constraints.tolerations).is_none();
     has_keys

@@ -22,7 +22,10 @@ fn mk_workload(millis: i64, spread: &[(&str, i32, &str)]) -> Workload {
                 topology_key: (*key).into(),
                 max_skew: *max_skew,
                 when_unsatisfiable: (*unsatisfiable).into(),
-                label_selector: Some(LabelSelector { match_labels: Some(labels.clone()), match_expressions: None }),
+                label_selector: Some(LabelSelector {
+                    match_labels: Some(labels.clone()),
+                    match_expressions: None,
+                }),
                 ..TopologySpreadConstraint::default()
             })
             .collect(),
@@ -32,7 +35,12 @@ fn mk_workload(millis: i64, spread: &[(&str, i32, &str)]) -> Workload {
         namespace: "acme--web".into(),
         constraints: Constraints::compile(&placement, &labels).expect("valid selectors"),
         labels,
-        requests: Amounts { cpu_millis: millis, memory: 1 << 30, pods: 1, ..Amounts::default() },
+        requests: Amounts {
+            cpu_millis: millis,
+            memory: 1 << 30,
+            pods: 1,
+            ..Amounts::default()
+        },
     }
 }
 
@@ -40,7 +48,11 @@ const HOST: &str = "kubernetes.io/hostname";
 const ZONE: &str = "topology.kubernetes.io/zone";
 
 fn three_nodes() -> Vec<Value> {
-    vec![mk_node("a", "z1", "8"), mk_node("b", "z2", "8"), mk_node("c", "z3", "8")]
+    vec![
+        mk_node("a", "z1", "8"),
+        mk_node("b", "z2", "8"),
+        mk_node("c", "z3", "8"),
+    ]
 }
 
 fn per_node(solution: &Solution) -> Vec<usize> {
@@ -60,7 +72,10 @@ fn six_replicas_over_three_nodes_are_two_on_each() {
 
 #[test]
 fn existing_machines_of_the_pool_count_for_the_spread() {
-    let snapshot = mk_snapshot(three_nodes(), vec![mk_machine("m1", "a", "1"), mk_machine("m2", "a", "1")]);
+    let snapshot = mk_snapshot(
+        three_nodes(),
+        vec![mk_machine("m1", "a", "1"), mk_machine("m2", "a", "1")],
+    );
     let workload = mk_workload(500, &[(HOST, 1, "ScheduleAnyway")]);
     assert_eq!(per_node(&solve(&snapshot, &vec![workload; 4], &[])), [0, 2, 2]);
 }
@@ -70,12 +85,22 @@ fn a_loose_constraint_gives_way_and_a_strict_one_does_not() {
     let mut nodes = three_nodes();
     nodes[2]["spec"] = json!({"unschedulable": true});
     let snapshot = mk_snapshot(nodes, vec![]);
-    let loose = solve(&snapshot, &vec![mk_workload(100, &[(HOST, 1, "ScheduleAnyway")]); 4], &[]);
+    let loose = solve(
+        &snapshot,
+        &vec![mk_workload(100, &[(HOST, 1, "ScheduleAnyway")]); 4],
+        &[],
+    );
     assert_eq!(per_node(&loose), [2, 2, 0]);
     // Kubernetes counts a cordoned node as a domain unless nodeTaintsPolicy says otherwise.
-    let strict = solve(&snapshot, &vec![mk_workload(100, &[(HOST, 1, "DoNotSchedule")]); 4], &[]);
+    let strict = solve(
+        &snapshot,
+        &vec![mk_workload(100, &[(HOST, 1, "DoNotSchedule")]); 4],
+        &[],
+    );
     assert_eq!(per_node(&strict), [1, 1, 0]);
-    let Assignment::Unplaced(refusals) = &strict.assignments[3] else { panic!("must not be placed") };
+    let Assignment::Unplaced(refusals) = &strict.assignments[3] else {
+        panic!("must not be placed")
+    };
     assert_eq!(
         summarize(3, refusals),
         "0 of 3 infra nodes fit: 2 exceeding the spread constraints, 1 cordoned"
@@ -86,7 +111,9 @@ fn a_loose_constraint_gives_way_and_a_strict_one_does_not() {
 fn a_full_cluster_says_what_is_missing() {
     let snapshot = mk_snapshot(vec![mk_node("a", "z", "1")], vec![]);
     let solution = solve(&snapshot, &[mk_workload(1500, &[])], &[]);
-    let Assignment::Unplaced(refusals) = &solution.assignments[0] else { panic!("must not be placed") };
+    let Assignment::Unplaced(refusals) = &solution.assignments[0] else {
+        panic!("must not be placed")
+    };
     assert_eq!(refusals[0].1.message, "cpu: 1500m wanted, 1000m left");
 }
 
@@ -94,7 +121,11 @@ fn a_full_cluster_says_what_is_missing() {
 fn a_drain_moves_machines_elsewhere_and_reports_those_that_fit_nowhere() {
     let snapshot = mk_snapshot(
         vec![mk_node("a", "z1", "8"), mk_node("b", "z2", "3")],
-        vec![mk_machine("m1", "a", "2"), mk_machine("m2", "a", "2"), mk_machine("m3", "b", "500m")],
+        vec![
+            mk_machine("m1", "a", "2"),
+            mk_machine("m2", "a", "2"),
+            mk_machine("m3", "b", "500m"),
+        ],
     );
     let a = snapshot.find("a").expect("node a");
     let solution = solve_drain(&snapshot, a, &[]);
@@ -108,9 +139,15 @@ fn a_drain_moves_machines_elsewhere_and_reports_those_that_fit_nowhere() {
 fn required_anti_affinity_binds_both_ways() {
     let term = json!({"topologyKey": ZONE, "labelSelector": {"matchLabels": {"steading.dev/pool": "workers"}}});
     let mut loner = mk_machine("m1", "a", "1");
-    loner["spec"]["affinity"] =
-        json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
-    let snapshot = mk_snapshot(vec![mk_node("a", "z1", "8"), mk_node("b", "z1", "8"), mk_node("c", "z2", "8")], vec![loner]);
+    loner["spec"]["affinity"] = json!({"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [term]}});
+    let snapshot = mk_snapshot(
+        vec![
+            mk_node("a", "z1", "8"),
+            mk_node("b", "z1", "8"),
+            mk_node("c", "z2", "8"),
+        ],
+        vec![loner],
+    );
     let solution = solve(&snapshot, &[mk_workload(100, &[])], &[]);
     assert_eq!(solution.assignments[0].node(), snapshot.find("c"));
 }
@@ -132,19 +169,33 @@ fn case() -> impl Strategy<Value = Case> {
         100..2000i64,
         1..4i32,
     )
-        .prop_map(|(nodes, pods, replicas, millis, strict_skew)| Case { nodes, pods, replicas, millis, strict_skew })
+        .prop_map(|(nodes, pods, replicas, millis, strict_skew)| Case {
+            nodes,
+            pods,
+            replicas,
+            millis,
+            strict_skew,
+        })
 }
 
 impl Case {
     fn snapshot(&self) -> Snapshot {
-        let nodes = self.nodes.iter().enumerate().map(|(index, (zone, cpu, cordoned, ready))| {
-            let mut node = mk_node(&format!("n{index}"), &format!("z{zone}"), &cpu.to_string());
-            node["spec"] = json!({"unschedulable": *cordoned && index != 0});
-            node["status"]["conditions"][0]["status"] = json!(if *ready { "True" } else { "False" });
-            node
-        });
+        let nodes = self
+            .nodes
+            .iter()
+            .enumerate()
+            .map(|(index, (zone, cpu, cordoned, ready))| {
+                let mut node = mk_node(&format!("n{index}"), &format!("z{zone}"), &cpu.to_string());
+                node["spec"] = json!({"unschedulable": *cordoned && index != 0});
+                node["status"]["conditions"][0]["status"] = json!(if *ready { "True" } else { "False" });
+                node
+            });
         let pods = self.pods.iter().enumerate().map(|(index, (node, millis))| {
-            mk_machine(&format!("m{index}"), &format!("n{}", node % self.nodes.len()), &format!("{millis}m"))
+            mk_machine(
+                &format!("m{index}"),
+                &format!("n{}", node % self.nodes.len()),
+                &format!("{millis}m"),
+            )
         });
         mk_snapshot(nodes.collect(), pods.collect())
     }

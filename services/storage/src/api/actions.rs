@@ -15,11 +15,7 @@ use steading_runtime::{
 };
 
 use super::volumes::{Volumes, parse_machine, parse_name, parse_size};
-use crate::{
-    domain::volume::Volume,
-    error::Error,
-    observe::parse,
-};
+use crate::{domain::volume::Volume, error::Error, observe::parse};
 
 /// Attempts without an etag: CDI writes a young volume's DataVolume several times a second.
 const MAX_ATTEMPTS: usize = 8;
@@ -62,12 +58,19 @@ impl Wish {
 ///
 /// # Errors
 /// If the volume does not exist or goes, changed meanwhile, or the wish cannot be granted.
-pub async fn wish(volumes: &Volumes, context: &CallContext, call: &Call, wish: &Wish) -> Result<proto::Volume, RpcError> {
+pub async fn wish(
+    volumes: &Volumes,
+    context: &CallContext,
+    call: &Call,
+    wish: &Wish,
+) -> Result<proto::Volume, RpcError> {
     let name = parse_name(&call.name)?;
     if !call.request_id.is_empty() && uuid::Uuid::try_parse(&call.request_id).is_err() {
         return Err(Violations::one("request_id", "must be a UUID").into());
     }
-    context.authorize(Action::new(Verb::Custom(wish.verb()), "Volume", &call.name)).await?;
+    context
+        .authorize(Action::new(Verb::Custom(wish.verb()), "Volume", &call.name))
+        .await?;
     for _ in 0..MAX_ATTEMPTS {
         let volume = volumes.fetch(&name).await?;
         if !call.etag.is_empty() && call.etag != volume.version {
@@ -125,14 +128,23 @@ async fn decide(volumes: &Volumes, name: &VolumeName, volume: &Volume, wish: &Wi
 }
 
 /// Writes over the version that was read; `None` if somebody was faster.
-async fn write(volumes: &Volumes, name: &VolumeName, call: &Call, read: &Volume, annotations: Value) -> Result<Option<Volume>, RpcError> {
+async fn write(
+    volumes: &Volumes,
+    name: &VolumeName,
+    call: &Call,
+    read: &Volume,
+    annotations: Value,
+) -> Result<Option<Volume>, RpcError> {
     let patch = json!({"metadata": {"resourceVersion": read.version, "annotations": annotations}});
     let params = PatchParams {
         field_manager: Some(FieldManager::Storage.as_str().to_owned()),
         dry_run: call.validate_only,
         ..PatchParams::default()
     };
-    let stored = volumes.objects(&name.namespace()).patch(&name.object_name(), &params, &Patch::Merge(&patch)).await;
+    let stored = volumes
+        .objects(&name.namespace())
+        .patch(&name.object_name(), &params, &Patch::Merge(&patch))
+        .await;
     match stored {
         Ok(stored) => {
             tracing::info!(%name, %annotations, "noted a wish at a volume");

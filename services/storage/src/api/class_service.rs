@@ -25,7 +25,10 @@ pub struct StorageClassApi {
 impl StorageClassApi {
     /// The service on an infra cluster.
     pub fn new(kube: Client, clock: Clock) -> Self {
-        Self { classes: Classes::new(kube), clock }
+        Self {
+            classes: Classes::new(kube),
+            clock,
+        }
     }
 }
 
@@ -38,7 +41,9 @@ impl StorageClassService for StorageClassApi {
         request: Request<proto::GetStorageClassRequest>,
     ) -> Result<Response<proto::StorageClass>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.classes, &context, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.classes, &context, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_storage_classes(
@@ -55,7 +60,10 @@ impl StorageClassService for StorageClassApi {
             order_by: r.order_by,
         };
         let (storage_classes, next_page_token) = collection::list(&self.classes, &context, &list).await?;
-        Ok(Response::new(proto::ListStorageClassesResponse { storage_classes, next_page_token }))
+        Ok(Response::new(proto::ListStorageClassesResponse {
+            storage_classes,
+            next_page_token,
+        }))
     }
 
     async fn create_storage_class(
@@ -71,7 +79,9 @@ impl StorageClassService for StorageClassApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::create(&self.classes, &context, &create).await?))
+        Ok(Response::new(
+            collection::create(&self.classes, &context, &create).await?,
+        ))
     }
 
     async fn update_storage_class(
@@ -86,7 +96,9 @@ impl StorageClassService for StorageClassApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::update(&self.classes, &context, &update).await?))
+        Ok(Response::new(
+            collection::update(&self.classes, &context, &update).await?,
+        ))
     }
 
     async fn delete_storage_class(
@@ -95,8 +107,15 @@ impl StorageClassService for StorageClassApi {
     ) -> Result<Response<proto::StorageClass>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let withdrawal = if r.force { Withdrawal::Forced } else { Withdrawal::Unused };
-        let classes = Classes { withdrawal, ..self.classes.clone() };
+        let withdrawal = if r.force {
+            Withdrawal::Forced
+        } else {
+            Withdrawal::Unused
+        };
+        let classes = Classes {
+            withdrawal,
+            ..self.classes.clone()
+        };
         let delete = DeleteRequest {
             name: r.name,
             etag: r.etag,
@@ -104,7 +123,9 @@ impl StorageClassService for StorageClassApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::delete(&classes, &context, &self.clock, &delete).await?))
+        Ok(Response::new(
+            collection::delete(&classes, &context, &self.clock, &delete).await?,
+        ))
     }
 
     async fn watch_storage_classes(
@@ -113,7 +134,11 @@ impl StorageClassService for StorageClassApi {
     ) -> Result<Response<Self::WatchStorageClassesStream>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.classes, &context, &watch).await?;
         Ok(Response::new(Box::pin(events.map(|event| {
             let event = event?;

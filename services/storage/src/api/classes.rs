@@ -46,7 +46,10 @@ pub struct Classes {
 impl Classes {
     /// The collection on an infra cluster.
     pub fn new(kube: Client) -> Self {
-        Self { kube, withdrawal: Withdrawal::Unused }
+        Self {
+            kube,
+            withdrawal: Withdrawal::Unused,
+        }
     }
 
     fn objects(&self) -> Api<StorageClass> {
@@ -58,7 +61,10 @@ impl Classes {
     /// # Errors
     /// If it is not offered to the project or not usable.
     pub async fn offered(&self, project: &Id, name: &str, path: &str) -> Result<Offer, RpcError> {
-        let denied = |class: &str| Error::ClassNotOffered { class: class.to_owned(), project: project.to_string() };
+        let denied = |class: &str| Error::ClassNotOffered {
+            class: class.to_owned(),
+            project: project.to_string(),
+        };
         if name.is_empty() {
             let all = self.objects().list(&ListParams::default().limit(MAX_CLASSES)).await;
             let all = all.map_err(|e| kube_error("StorageClass", "storage classes", &e))?;
@@ -67,7 +73,11 @@ impl Classes {
         }
         let name: StorageClassName = name.parse().map_err(|e| RpcError::invalid_name(path, &e))?;
         let id = name.object_name();
-        let found = self.objects().get_opt(&id).await.map_err(|e| kube_error("StorageClass", &name.to_string(), &e))?;
+        let found = self
+            .objects()
+            .get_opt(&id)
+            .await
+            .map_err(|e| kube_error("StorageClass", &name.to_string(), &e))?;
         let Some(found) = found.filter(|class| class.metadata.deletion_timestamp.is_none()) else {
             return Err(denied(&id).into());
         };
@@ -124,10 +134,15 @@ impl Collection for Classes {
         message: &proto::StorageClass,
         current: Option<&StorageClass>,
     ) -> Result<StorageClass, RpcError> {
-        let invalid = |violations| Error::Invalid { kind: "storage_class", violations };
+        let invalid = |violations| Error::Invalid {
+            kind: "storage_class",
+            violations,
+        };
         let spec = class::class_from(message).map_err(invalid)?;
         let object_name = self.object_name(name)?;
-        let mut object = current.cloned().unwrap_or_else(|| StorageClass::new(&object_name, spec.clone()));
+        let mut object = current
+            .cloned()
+            .unwrap_or_else(|| StorageClass::new(&object_name, spec.clone()));
         object.spec = spec;
         offer(&object).map_err(invalid)?;
         let meta = &mut object.metadata;
@@ -144,8 +159,13 @@ impl Collection for Classes {
         }
         let id = current.name_any();
         let api: Api<DataVolume> = Api::all(self.kube.clone());
-        let params = ListParams::default().labels(&format!("{}={id}", labels::STORAGE_CLASS)).limit(NAMED_VOLUMES);
-        let used = api.list_metadata(&params).await.map_err(|e| kube_error("Volume", "volumes", &e))?;
+        let params = ListParams::default()
+            .labels(&format!("{}={id}", labels::STORAGE_CLASS))
+            .limit(NAMED_VOLUMES);
+        let used = api
+            .list_metadata(&params)
+            .await
+            .map_err(|e| kube_error("Volume", "volumes", &e))?;
         let name = |volume: &PartialObjectMeta<DataVolume>| {
             let namespace = volume.namespace().unwrap_or_default();
             VolumeName::from_object(&namespace, &volume.name_any())
@@ -155,6 +175,10 @@ impl Collection for Classes {
         if volumes.is_empty() {
             return Ok(());
         }
-        Err(Error::ClassInUse { class: format!("storageClasses/{id}"), volumes }.into())
+        Err(Error::ClassInUse {
+            class: format!("storageClasses/{id}"),
+            volumes,
+        }
+        .into())
     }
 }

@@ -4,7 +4,11 @@ pub mod class;
 pub mod snapshot;
 pub mod volume;
 
-use steading_api::{convert::timestamp, storage::v1 as proto, types::v1::{Condition, ConditionStatus}};
+use steading_api::{
+    convert::timestamp,
+    storage::v1 as proto,
+    types::v1::{Condition, ConditionStatus},
+};
 
 use crate::domain::volume::{AccessMode, Bus, ReclaimPolicy, VolumeMode};
 
@@ -25,7 +29,16 @@ macro_rules! enums {
     };
 }
 
-enums!(access_mode, access_mode_from, AccessMode { ReadWriteOnce, ReadWriteMany, ReadOnlyMany, ReadWriteOncePod });
+enums!(
+    access_mode,
+    access_mode_from,
+    AccessMode {
+        ReadWriteOnce,
+        ReadWriteMany,
+        ReadOnlyMany,
+        ReadWriteOncePod
+    }
+);
 enums!(volume_mode, volume_mode_from, VolumeMode { Block, Filesystem });
 enums!(reclaim_policy, reclaim_policy_from, ReclaimPolicy { Delete, Retain });
 

@@ -56,11 +56,17 @@ impl Snapshots {
     }
 
     async fn create_object(&self, name: &SnapshotName, message: &proto::Snapshot) -> Result<VolumeSnapshot, RpcError> {
-        let from: VolumeName = message.volume.parse().map_err(|e| RpcError::invalid_name("snapshot.volume", &e))?;
+        let from: VolumeName = message
+            .volume
+            .parse()
+            .map_err(|e| RpcError::invalid_name("snapshot.volume", &e))?;
         if from.cluster != name.cluster {
             return Err(Violations::one("snapshot.volume", "must be a volume of the same cluster").into());
         }
-        let missing = || Error::ReferenceNotFound { kind: "Volume", name: from.to_string() };
+        let missing = || Error::ReferenceNotFound {
+            kind: "Volume",
+            name: from.to_string(),
+        };
         let volume = match self.volumes.fetch(&from).await {
             Err(error) if error.code() == tonic::Code::NotFound => return Err(missing().into()),
             found => found?,
@@ -68,9 +74,15 @@ impl Snapshots {
         check_source(&volume)?;
         let classes = Classes::new(self.volumes.kube.clone());
         let class = format!("storageClasses/{}", volume.class);
-        let offer = classes.offered(&name.cluster.project, &class, "snapshot.volume").await?;
+        let offer = classes
+            .offered(&name.cluster.project, &class, "snapshot.volume")
+            .await?;
         let Some(snapshot_class) = offer.snapshot_class else {
-            return Err(Error::ClassForbids { class: offer.id, what: "snapshots" }.into());
+            return Err(Error::ClassForbids {
+                class: offer.id,
+                what: "snapshots",
+            }
+            .into());
         };
         let mut all = KEYS.merge(None, &message.labels);
         for (key, value) in [
@@ -133,7 +145,9 @@ impl Collection for Snapshots {
 
     fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
         parse_cluster(parent)?;
-        Ok(Scope { selector: labels::SNAPSHOT.to_owned() })
+        Ok(Scope {
+            selector: labels::SNAPSHOT.to_owned(),
+        })
     }
 
     fn object_name(&self, name: &str) -> Result<String, RpcError> {
@@ -161,7 +175,9 @@ impl Collection for Snapshots {
         current: Option<&VolumeSnapshot>,
     ) -> Result<VolumeSnapshot, RpcError> {
         let name = parse_name(name)?;
-        let Some(current) = current else { return self.create_object(&name, message).await };
+        let Some(current) = current else {
+            return self.create_object(&name, message).await;
+        };
         let mut object = current.clone();
         let meta = &mut object.metadata;
         meta.labels = Some(KEYS.merge(meta.labels.as_ref(), &message.labels));

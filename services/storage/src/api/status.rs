@@ -21,11 +21,13 @@ impl From<Error> for RpcError {
                 .with_metadata("project", project)
                 .with_field("volume.storage_class", "is not offered")
                 .with_resource("StorageClass", format!("storageClasses/{class}")),
-            Error::ClassUnusable(class, _) => {
-                Self::new(ErrorReason::InvalidState, text).with_resource("StorageClass", format!("storageClasses/{class}"))
-            }
-            Error::ClassForbids { class, what } => Self::new(ErrorReason::InvalidState, text)
-                .with_precondition("STORAGE_CLASS", format!("storageClasses/{class}"), what),
+            Error::ClassUnusable(class, _) => Self::new(ErrorReason::InvalidState, text)
+                .with_resource("StorageClass", format!("storageClasses/{class}")),
+            Error::ClassForbids { class, what } => Self::new(ErrorReason::InvalidState, text).with_precondition(
+                "STORAGE_CLASS",
+                format!("storageClasses/{class}"),
+                what,
+            ),
             Error::ClassInUse { class, volumes } => {
                 let mut error = Self::new(ErrorReason::ResourceInUse, text).with_resource("StorageClass", class);
                 for volume in volumes {
@@ -40,9 +42,9 @@ impl From<Error> for RpcError {
                 .with_metadata("machine", machine.clone())
                 .with_resource("Volume", volume)
                 .with_precondition("ATTACHED", machine, "detach the volume from this machine first"),
-            Error::VolumeInUse { volume, why } => {
-                Self::new(ErrorReason::ResourceInUse, text).with_resource("Volume", volume.clone()).with_precondition("IN_USE", volume, why)
-            }
+            Error::VolumeInUse { volume, why } => Self::new(ErrorReason::ResourceInUse, text)
+                .with_resource("Volume", volume.clone())
+                .with_precondition("IN_USE", volume, why),
             Error::Deleting(name) => Self::new(ErrorReason::ResourceDeleting, text).with_resource("Volume", name),
             Error::InvalidState(_) => Self::new(ErrorReason::InvalidState, text),
             Error::Shrink { volume, .. } => Self::new(ErrorReason::InvalidField, text)
@@ -50,7 +52,9 @@ impl From<Error> for RpcError {
                 .with_resource("Volume", volume),
             Error::NoSnapshots => Self::new(ErrorReason::CapabilityMissing, text)
                 .with_metadata("capability", "snapshot.storage.k8s.io/v1"),
-            Error::NotWatched => Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(Duration::from_secs(1)),
+            Error::NotWatched => {
+                Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(Duration::from_secs(1))
+            }
         }
     }
 }
@@ -63,17 +67,66 @@ mod tests {
     fn every_error_has_its_reason() {
         let text = || "x".to_owned();
         for (error, reason) in [
-            (Error::Invalid { kind: "volume", violations: Violations::one("a", "b") }, ErrorReason::InvalidField),
-            (Error::ClassNotOffered { class: text(), project: text() }, ErrorReason::StorageClassNotOffered),
+            (
+                Error::Invalid {
+                    kind: "volume",
+                    violations: Violations::one("a", "b"),
+                },
+                ErrorReason::InvalidField,
+            ),
+            (
+                Error::ClassNotOffered {
+                    class: text(),
+                    project: text(),
+                },
+                ErrorReason::StorageClassNotOffered,
+            ),
             (Error::ClassUnusable(text(), text()), ErrorReason::InvalidState),
-            (Error::ClassForbids { class: text(), what: "growth" }, ErrorReason::InvalidState),
-            (Error::ClassInUse { class: text(), volumes: vec![text()] }, ErrorReason::ResourceInUse),
-            (Error::ReferenceNotFound { kind: "Machine", name: text() }, ErrorReason::ReferenceNotFound),
-            (Error::AttachedElsewhere { volume: text(), machine: text() }, ErrorReason::VolumeAttachedElsewhere),
-            (Error::VolumeInUse { volume: text(), why: text() }, ErrorReason::ResourceInUse),
+            (
+                Error::ClassForbids {
+                    class: text(),
+                    what: "growth",
+                },
+                ErrorReason::InvalidState,
+            ),
+            (
+                Error::ClassInUse {
+                    class: text(),
+                    volumes: vec![text()],
+                },
+                ErrorReason::ResourceInUse,
+            ),
+            (
+                Error::ReferenceNotFound {
+                    kind: "Machine",
+                    name: text(),
+                },
+                ErrorReason::ReferenceNotFound,
+            ),
+            (
+                Error::AttachedElsewhere {
+                    volume: text(),
+                    machine: text(),
+                },
+                ErrorReason::VolumeAttachedElsewhere,
+            ),
+            (
+                Error::VolumeInUse {
+                    volume: text(),
+                    why: text(),
+                },
+                ErrorReason::ResourceInUse,
+            ),
             (Error::Deleting(text()), ErrorReason::ResourceDeleting),
             (Error::InvalidState(text()), ErrorReason::InvalidState),
-            (Error::Shrink { volume: text(), present: text(), wanted: text() }, ErrorReason::InvalidField),
+            (
+                Error::Shrink {
+                    volume: text(),
+                    present: text(),
+                    wanted: text(),
+                },
+                ErrorReason::InvalidField,
+            ),
             (Error::NoSnapshots, ErrorReason::CapabilityMissing),
             (Error::NotWatched, ErrorReason::InfraUnavailable),
         ] {

@@ -35,11 +35,25 @@ pub struct VolumeApi {
 impl VolumeApi {
     /// The service on an infra cluster, with what is seen of it.
     pub fn new(kube: Client, clock: Clock, index: SharedIndex) -> Self {
-        let volumes = Volumes { kube, index, removal: Removal::Detached };
-        Self { snapshots: Snapshots { volumes: volumes.clone() }, volumes, clock }
+        let volumes = Volumes {
+            kube,
+            index,
+            removal: Removal::Detached,
+        };
+        Self {
+            snapshots: Snapshots {
+                volumes: volumes.clone(),
+            },
+            volumes,
+            clock,
+        }
     }
 
-    async fn clone_volume_of(&self, context: &CallContext, r: proto::CloneVolumeRequest) -> Result<proto::Volume, RpcError> {
+    async fn clone_volume_of(
+        &self,
+        context: &CallContext,
+        r: proto::CloneVolumeRequest,
+    ) -> Result<proto::Volume, RpcError> {
         let name = parse_name(&r.name)?;
         let mut message = r.volume.unwrap_or_default();
         if message.source.is_some() {
@@ -53,14 +67,20 @@ impl VolumeApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        collection::create(&self.volumes, context, &create).await.map_err(|e| without_cluster(e, &create.parent))
+        collection::create(&self.volumes, context, &create)
+            .await
+            .map_err(|e| without_cluster(e, &create.parent))
     }
 }
 
 /// A create finds nothing only if the cluster's namespace is not there.
 fn without_cluster(error: RpcError, parent: &str) -> RpcError {
     if error.reason() == ErrorReason::ResourceNotFound {
-        return Error::ReferenceNotFound { kind: "Cluster", name: parent.to_owned() }.into();
+        return Error::ReferenceNotFound {
+            kind: "Cluster",
+            name: parent.to_owned(),
+        }
+        .into();
     }
     error
 }
@@ -72,7 +92,9 @@ impl VolumeService for VolumeApi {
 
     async fn get_volume(&self, request: Request<proto::GetVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(collection::get(&self.volumes, &context, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.volumes, &context, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_volumes(
@@ -93,10 +115,16 @@ impl VolumeService for VolumeApi {
             return Err(RpcError::from(Error::NotWatched).into());
         }
         let (volumes, next_page_token) = collection::list(&self.volumes, &context, &list).await?;
-        Ok(Response::new(proto::ListVolumesResponse { volumes, next_page_token }))
+        Ok(Response::new(proto::ListVolumesResponse {
+            volumes,
+            next_page_token,
+        }))
     }
 
-    async fn create_volume(&self, request: Request<proto::CreateVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
+    async fn create_volume(
+        &self,
+        request: Request<proto::CreateVolumeRequest>,
+    ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
         let create = CreateRequest {
@@ -110,7 +138,10 @@ impl VolumeService for VolumeApi {
         Ok(Response::new(made.map_err(|e| without_cluster(e, &create.parent))?))
     }
 
-    async fn update_volume(&self, request: Request<proto::UpdateVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
+    async fn update_volume(
+        &self,
+        request: Request<proto::UpdateVolumeRequest>,
+    ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
         let update = UpdateRequest {
@@ -119,14 +150,26 @@ impl VolumeService for VolumeApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::update(&self.volumes, &context, &update).await?))
+        Ok(Response::new(
+            collection::update(&self.volumes, &context, &update).await?,
+        ))
     }
 
-    async fn delete_volume(&self, request: Request<proto::DeleteVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
+    async fn delete_volume(
+        &self,
+        request: Request<proto::DeleteVolumeRequest>,
+    ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let removal = if r.force { Removal::DetachFirst } else { Removal::Detached };
-        let volumes = Volumes { removal, ..self.volumes.clone() };
+        let removal = if r.force {
+            Removal::DetachFirst
+        } else {
+            Removal::Detached
+        };
+        let volumes = Volumes {
+            removal,
+            ..self.volumes.clone()
+        };
         let delete = DeleteRequest {
             name: r.name,
             etag: r.etag,
@@ -134,7 +177,9 @@ impl VolumeService for VolumeApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::delete(&volumes, &context, &self.clock, &delete).await?))
+        Ok(Response::new(
+            collection::delete(&volumes, &context, &self.clock, &delete).await?,
+        ))
     }
 
     async fn watch_volumes(
@@ -143,7 +188,11 @@ impl VolumeService for VolumeApi {
     ) -> Result<Response<Self::WatchVolumesStream>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = watch::watch(&self.volumes, &context, &watch).await?;
         Ok(Response::new(Box::pin(events.map(|event| {
             let event = event?;
@@ -155,10 +204,15 @@ impl VolumeService for VolumeApi {
         }))))
     }
 
-    async fn get_snapshot(&self, request: Request<proto::GetSnapshotRequest>) -> Result<Response<proto::Snapshot>, Status> {
+    async fn get_snapshot(
+        &self,
+        request: Request<proto::GetSnapshotRequest>,
+    ) -> Result<Response<proto::Snapshot>, Status> {
         let context = CallContext::from_request(&request);
         self.snapshots.check_capability().await?;
-        Ok(Response::new(collection::get(&self.snapshots, &context, &request.get_ref().name).await?))
+        Ok(Response::new(
+            collection::get(&self.snapshots, &context, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_snapshots(
@@ -176,10 +230,16 @@ impl VolumeService for VolumeApi {
         };
         self.snapshots.check_capability().await?;
         let (snapshots, next_page_token) = collection::list(&self.snapshots, &context, &list).await?;
-        Ok(Response::new(proto::ListSnapshotsResponse { snapshots, next_page_token }))
+        Ok(Response::new(proto::ListSnapshotsResponse {
+            snapshots,
+            next_page_token,
+        }))
     }
 
-    async fn create_snapshot(&self, request: Request<proto::CreateSnapshotRequest>) -> Result<Response<proto::Snapshot>, Status> {
+    async fn create_snapshot(
+        &self,
+        request: Request<proto::CreateSnapshotRequest>,
+    ) -> Result<Response<proto::Snapshot>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
         let create = CreateRequest {
@@ -194,7 +254,10 @@ impl VolumeService for VolumeApi {
         Ok(Response::new(made.map_err(|e| without_cluster(e, &create.parent))?))
     }
 
-    async fn update_snapshot(&self, request: Request<proto::UpdateSnapshotRequest>) -> Result<Response<proto::Snapshot>, Status> {
+    async fn update_snapshot(
+        &self,
+        request: Request<proto::UpdateSnapshotRequest>,
+    ) -> Result<Response<proto::Snapshot>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
         let update = UpdateRequest {
@@ -204,10 +267,15 @@ impl VolumeService for VolumeApi {
             validate_only: r.validate_only,
         };
         self.snapshots.check_capability().await?;
-        Ok(Response::new(collection::update(&self.snapshots, &context, &update).await?))
+        Ok(Response::new(
+            collection::update(&self.snapshots, &context, &update).await?,
+        ))
     }
 
-    async fn delete_snapshot(&self, request: Request<proto::DeleteSnapshotRequest>) -> Result<Response<proto::Snapshot>, Status> {
+    async fn delete_snapshot(
+        &self,
+        request: Request<proto::DeleteSnapshotRequest>,
+    ) -> Result<Response<proto::Snapshot>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
         let delete = DeleteRequest {
@@ -218,7 +286,9 @@ impl VolumeService for VolumeApi {
             validate_only: r.validate_only,
         };
         self.snapshots.check_capability().await?;
-        Ok(Response::new(collection::delete(&self.snapshots, &context, &self.clock, &delete).await?))
+        Ok(Response::new(
+            collection::delete(&self.snapshots, &context, &self.clock, &delete).await?,
+        ))
     }
 
     async fn watch_snapshots(
@@ -227,7 +297,11 @@ impl VolumeService for VolumeApi {
     ) -> Result<Response<Self::WatchSnapshotsStream>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         self.snapshots.check_capability().await?;
         let events = collection::watch(&self.snapshots, &context, &watch).await?;
         Ok(Response::new(Box::pin(events.map(|event| {
@@ -240,29 +314,64 @@ impl VolumeService for VolumeApi {
         }))))
     }
 
-    async fn attach_volume(&self, request: Request<proto::AttachVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
+    async fn attach_volume(
+        &self,
+        request: Request<proto::AttachVolumeRequest>,
+    ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let call = Call { name: r.name, etag: r.etag, request_id: r.request_id, validate_only: r.validate_only };
-        Ok(Response::new(actions::wish(&self.volumes, &context, &call, &Wish::Attach(r.machine)).await?))
+        let call = Call {
+            name: r.name,
+            etag: r.etag,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
+        Ok(Response::new(
+            actions::wish(&self.volumes, &context, &call, &Wish::Attach(r.machine)).await?,
+        ))
     }
 
-    async fn detach_volume(&self, request: Request<proto::DetachVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
+    async fn detach_volume(
+        &self,
+        request: Request<proto::DetachVolumeRequest>,
+    ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let call = Call { name: r.name, etag: r.etag, request_id: r.request_id, validate_only: r.validate_only };
-        Ok(Response::new(actions::wish(&self.volumes, &context, &call, &Wish::Detach(r.machine)).await?))
+        let call = Call {
+            name: r.name,
+            etag: r.etag,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
+        Ok(Response::new(
+            actions::wish(&self.volumes, &context, &call, &Wish::Detach(r.machine)).await?,
+        ))
     }
 
-    async fn expand_volume(&self, request: Request<proto::ExpandVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
+    async fn expand_volume(
+        &self,
+        request: Request<proto::ExpandVolumeRequest>,
+    ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let call = Call { name: r.name, etag: r.etag, request_id: r.request_id, validate_only: r.validate_only };
-        Ok(Response::new(actions::wish(&self.volumes, &context, &call, &Wish::Expand(r.size)).await?))
+        let call = Call {
+            name: r.name,
+            etag: r.etag,
+            request_id: r.request_id,
+            validate_only: r.validate_only,
+        };
+        Ok(Response::new(
+            actions::wish(&self.volumes, &context, &call, &Wish::Expand(r.size)).await?,
+        ))
     }
 
-    async fn clone_volume(&self, request: Request<proto::CloneVolumeRequest>) -> Result<Response<proto::Volume>, Status> {
+    async fn clone_volume(
+        &self,
+        request: Request<proto::CloneVolumeRequest>,
+    ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(self.clone_volume_of(&context, request.into_inner()).await?))
+        Ok(Response::new(
+            self.clone_volume_of(&context, request.into_inner()).await?,
+        ))
     }
 }

@@ -77,20 +77,33 @@ impl Volumes {
     pub async fn fetch(&self, name: &VolumeName) -> Result<Volume, RpcError> {
         let found = self.objects(&name.namespace()).get_opt(&name.object_name()).await;
         let found = found.map_err(|e| kube_error("Volume", &name.to_string(), &e))?;
-        found.as_ref().and_then(parse::volume).ok_or_else(|| RpcError::not_found("Volume", name))
+        found
+            .as_ref()
+            .and_then(parse::volume)
+            .ok_or_else(|| RpcError::not_found("Volume", name))
     }
 
     /// Checks that a volume may be attached to a machine now. `held` is the volume, unless it is a new one.
     ///
     /// # Errors
     /// If another machine has it, the machine is of another cluster, does not exist or goes.
-    pub async fn check_attach(&self, name: &VolumeName, held: Option<&Volume>, machine: &MachineName) -> Result<(), RpcError> {
+    pub async fn check_attach(
+        &self,
+        name: &VolumeName,
+        held: Option<&Volume>,
+        machine: &MachineName,
+    ) -> Result<(), RpcError> {
         if machine.cluster != name.cluster {
             return Err(Violations::one("machine", "must be a machine of the volume's cluster").into());
         }
         let elsewhere = |id: &str| {
-            let machine = id.parse().map(|id| MachineName::new(name.cluster.clone(), id).to_string());
-            Error::AttachedElsewhere { volume: name.to_string(), machine: machine.unwrap_or_default() }
+            let machine = id
+                .parse()
+                .map(|id| MachineName::new(name.cluster.clone(), id).to_string());
+            Error::AttachedElsewhere {
+                volume: name.to_string(),
+                machine: machine.unwrap_or_default(),
+            }
         };
         if let Some(volume) = held {
             if let Some(other) = volume.wanted_on().filter(|other| *other != machine.id.as_str()) {
@@ -100,7 +113,11 @@ impl Volumes {
             if !index.is_reliable() {
                 return Err(Error::NotWatched.into());
             }
-            if let Some(site) = index.sites(volume).iter().find(|s| s.machine != machine.id.as_str() && s.holds()) {
+            if let Some(site) = index
+                .sites(volume)
+                .iter()
+                .find(|s| s.machine != machine.id.as_str() && s.holds())
+            {
                 return Err(elsewhere(&site.machine).into());
             }
             if volume.stage == Stage::Failed {
@@ -115,14 +132,23 @@ impl Volumes {
         let (namespace, id) = (machine.namespace(), machine.object_name());
         let known = {
             let index = self.index.read();
-            index.is_reliable().then(|| index.machine(&namespace, &id).cloned()).flatten()
+            index
+                .is_reliable()
+                .then(|| index.machine(&namespace, &id).cloned())
+                .flatten()
         };
         let seen = match known {
             Some(seen) if !seen.going => seen,
             Some(_) | None => {
                 let api: Api<VirtualMachine> = Api::namespaced(self.kube.clone(), &namespace);
-                let found = api.get_opt(&id).await.map_err(|e| kube_error("Machine", &machine.to_string(), &e))?;
-                let missing = || Error::ReferenceNotFound { kind: "Machine", name: machine.to_string() };
+                let found = api
+                    .get_opt(&id)
+                    .await
+                    .map_err(|e| kube_error("Machine", &machine.to_string(), &e))?;
+                let missing = || Error::ReferenceNotFound {
+                    kind: "Machine",
+                    name: machine.to_string(),
+                };
                 parse::machine(&found.ok_or_else(missing)?)
             }
         };
@@ -134,9 +160,15 @@ impl Volumes {
 
     async fn create_object(&self, name: &VolumeName, message: &proto::Volume) -> Result<DataVolume, RpcError> {
         let source = self.source(name, message).await?;
-        let class = if message.storage_class.is_empty() { source.class.clone() } else { message.storage_class.clone() };
+        let class = if message.storage_class.is_empty() {
+            source.class.clone()
+        } else {
+            message.storage_class.clone()
+        };
         let classes = Classes::new(self.kube.clone());
-        let offer = classes.offered(&name.cluster.project, &class, "volume.storage_class").await?;
+        let offer = classes
+            .offered(&name.cluster.project, &class, "volume.storage_class")
+            .await?;
         let demand = demand(message, source.size)?;
         let grant = offer.grant(demand).map_err(RpcError::from)?;
         let machine = parse_machine(&message.machine)?;
@@ -155,11 +187,17 @@ impl Volumes {
     }
 
     async fn source(&self, name: &VolumeName, message: &proto::Volume) -> Result<Origin, RpcError> {
-        let plain = |source| Origin { source, size: None, class: String::new() };
+        let plain = |source| Origin {
+            source,
+            size: None,
+            class: String::new(),
+        };
         match &message.source {
             None | Some(ProtoSource::Blank(_)) => Ok(plain(Source::Blank)),
             Some(ProtoSource::Http(http)) => {
-                let fits = ["http://", "https://"].iter().any(|scheme| http.url.len() > scheme.len() && http.url.starts_with(scheme));
+                let fits = ["http://", "https://"]
+                    .iter()
+                    .any(|scheme| http.url.len() > scheme.len() && http.url.starts_with(scheme));
                 if !fits {
                     return Err(Violations::one("volume.http.url", "must be an http or https url").into());
                 }
@@ -172,25 +210,59 @@ impl Volumes {
                 if found.deleted.is_some() {
                     return Err(Error::Deleting(text.clone()).into());
                 }
-                Ok(Origin { size: Some(found.size), class: class_name(&found.class), source: Source::Volume(from) })
+                Ok(Origin {
+                    size: Some(found.size),
+                    class: class_name(&found.class),
+                    source: Source::Volume(from),
+                })
             }
             Some(ProtoSource::Snapshot(text)) => {
-                let from: SnapshotName = text.parse().map_err(|e| RpcError::invalid_name("volume.snapshot", &e))?;
+                let from: SnapshotName = text
+                    .parse()
+                    .map_err(|e| RpcError::invalid_name("volume.snapshot", &e))?;
                 same_cluster(&from.cluster, &name.cluster, "volume.snapshot")?;
                 let api: Api<VolumeSnapshot> = Api::namespaced(self.kube.clone(), &from.namespace());
-                let found = api.get_opt(&from.object_name()).await.map_err(|e| kube_error("Snapshot", text, &e))?;
-                let missing = || Error::ReferenceNotFound { kind: "Snapshot", name: text.clone() };
-                let ours = found.filter(|s| s.metadata.labels.as_ref().is_some_and(|l| l.contains_key(labels::SNAPSHOT)));
+                let found = api
+                    .get_opt(&from.object_name())
+                    .await
+                    .map_err(|e| kube_error("Snapshot", text, &e))?;
+                let missing = || Error::ReferenceNotFound {
+                    kind: "Snapshot",
+                    name: text.clone(),
+                };
+                let ours = found.filter(|s| {
+                    s.metadata
+                        .labels
+                        .as_ref()
+                        .is_some_and(|l| l.contains_key(labels::SNAPSHOT))
+                });
                 let found = ours.ok_or_else(missing)?;
-                let class = found.metadata.labels.as_ref().and_then(|l| l.get(labels::STORAGE_CLASS));
-                let size = found.status.as_ref().and_then(|s| s.restore_size.as_ref()).and_then(|q| q.0.parse().ok());
+                let class = found
+                    .metadata
+                    .labels
+                    .as_ref()
+                    .and_then(|l| l.get(labels::STORAGE_CLASS));
+                let size = found
+                    .status
+                    .as_ref()
+                    .and_then(|s| s.restore_size.as_ref())
+                    .and_then(|q| q.0.parse().ok());
                 let class = class.map(|id| class_name(id)).unwrap_or_default();
-                Ok(Origin { size, class, source: Source::Snapshot(from) })
+                Ok(Origin {
+                    size,
+                    class,
+                    source: Source::Snapshot(from),
+                })
             }
         }
     }
 
-    async fn update_object(&self, name: &VolumeName, message: &proto::Volume, current: &DataVolume) -> Result<DataVolume, RpcError> {
+    async fn update_object(
+        &self,
+        name: &VolumeName,
+        message: &proto::Volume,
+        current: &DataVolume,
+    ) -> Result<DataVolume, RpcError> {
         let volume = parse::volume(current).ok_or_else(|| RpcError::not_found("Volume", name))?;
         let mut object = current.clone();
         let meta = &mut object.metadata;
@@ -223,12 +295,27 @@ impl Volumes {
     pub async fn check_growth(&self, volume: &Volume, size: Quantity, path: &str) -> Result<(), RpcError> {
         if size < volume.size {
             let (present, wanted) = (volume.size.to_string(), size.to_string());
-            return Err(Error::Shrink { volume: volume.name.to_string(), present, wanted }.into());
+            return Err(Error::Shrink {
+                volume: volume.name.to_string(),
+                present,
+                wanted,
+            }
+            .into());
         }
         let classes = Classes::new(self.kube.clone());
-        let offer: Offer = classes.offered(&volume.name.cluster.project, &class_name(&volume.class), "storage_class").await?;
+        let offer: Offer = classes
+            .offered(
+                &volume.name.cluster.project,
+                &class_name(&volume.class),
+                "storage_class",
+            )
+            .await?;
         if !offer.expansion_allowed {
-            return Err(Error::ClassForbids { class: offer.id, what: "growth of volumes" }.into());
+            return Err(Error::ClassForbids {
+                class: offer.id,
+                what: "growth of volumes",
+            }
+            .into());
         }
         let mut violations = Violations::new();
         offer.check_size(size, path, &mut violations);
@@ -244,7 +331,11 @@ struct Origin {
 }
 
 fn class_name(id: &str) -> String {
-    if id.is_empty() { String::new() } else { format!("storageClasses/{id}") }
+    if id.is_empty() {
+        String::new()
+    } else {
+        format!("storageClasses/{id}")
+    }
 }
 
 fn same_cluster(from: &ClusterName, cluster: &ClusterName, path: &str) -> Result<(), RpcError> {
@@ -257,7 +348,11 @@ fn same_cluster(from: &ClusterName, cluster: &ClusterName, path: &str) -> Result
 fn as_reference(error: RpcError, kind: &'static str, name: &str) -> RpcError {
     use steading_api::types::v1::ErrorReason;
     if error.reason() == ErrorReason::ResourceNotFound {
-        return Error::ReferenceNotFound { kind, name: name.to_owned() }.into();
+        return Error::ReferenceNotFound {
+            kind,
+            name: name.to_owned(),
+        }
+        .into();
     }
     error
 }
@@ -270,7 +365,9 @@ pub fn parse_machine(text: &str) -> Result<Option<MachineName>, RpcError> {
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|e| RpcError::invalid_name("machine", &e))
+    text.parse()
+        .map(Some)
+        .map_err(|e| RpcError::invalid_name("machine", &e))
 }
 
 /// A size from a request; `None` if it is left out.
@@ -281,7 +378,9 @@ pub fn parse_size(text: &str, path: &str) -> Result<Option<Quantity>, RpcError> 
     if text.is_empty() {
         return Ok(None);
     }
-    text.parse().map(Some).map_err(|e: steading_model::quantity::QuantityError| Violations::one(path, e.to_string()).into())
+    text.parse()
+        .map(Some)
+        .map_err(|e: steading_model::quantity::QuantityError| Violations::one(path, e.to_string()).into())
 }
 
 fn demand(message: &proto::Volume, at_least: Option<Quantity>) -> Result<Demand, RpcError> {
@@ -293,8 +392,15 @@ fn demand(message: &proto::Volume, at_least: Option<Quantity>) -> Result<Demand,
         (Some(size), _) | (None, Some(size)) => size,
         (None, None) => return Err(Violations::one("volume.size", "must be set").into()),
     };
-    let (access_mode, volume_mode) = (access_mode_from(message.access_mode()), volume_mode_from(message.volume_mode()));
-    Ok(Demand { size, access_mode, volume_mode })
+    let (access_mode, volume_mode) = (
+        access_mode_from(message.access_mode()),
+        volume_mode_from(message.volume_mode()),
+    );
+    Ok(Demand {
+        size,
+        access_mode,
+        volume_mode,
+    })
 }
 
 impl Collection for Volumes {
@@ -316,7 +422,9 @@ impl Collection for Volumes {
 
     fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
         parse_cluster(parent)?;
-        Ok(Scope { selector: labels::VOLUME.to_owned() })
+        Ok(Scope {
+            selector: labels::VOLUME.to_owned(),
+        })
     }
 
     fn object_name(&self, name: &str) -> Result<String, RpcError> {
@@ -352,10 +460,16 @@ impl Collection for Volumes {
     }
 
     async fn before_delete(&self, current: &DataVolume) -> Result<(), RpcError> {
-        let Some(volume) = parse::volume(current).filter(|_| self.removal == Removal::Detached) else { return Ok(()) };
+        let Some(volume) = parse::volume(current).filter(|_| self.removal == Removal::Detached) else {
+            return Ok(());
+        };
         let name = volume.name.to_string();
         if let Some(machine) = volume.wanted_on() {
-            return Err(Error::VolumeInUse { volume: name, why: format!("it is wanted on machine {machine}") }.into());
+            return Err(Error::VolumeInUse {
+                volume: name,
+                why: format!("it is wanted on machine {machine}"),
+            }
+            .into());
         }
         let seen = self.index.read().attachment(&volume);
         match seen.state {
@@ -367,7 +481,11 @@ impl Collection for Volumes {
             | AttachmentState::Failed
             | AttachmentState::Unknown => {
                 let machine = seen.machine.unwrap_or_default();
-                Err(Error::VolumeInUse { volume: name, why: format!("it is still seen on machine {machine}") }.into())
+                Err(Error::VolumeInUse {
+                    volume: name,
+                    why: format!("it is still seen on machine {machine}"),
+                }
+                .into())
             }
         }
     }

@@ -26,21 +26,36 @@ use crate::observe::{Change, SharedIndex, Since};
 ///
 /// # Errors
 /// If a parameter is wrong, the token has expired, or the caller may not.
-pub async fn watch(volumes: &Volumes, context: &CallContext, request: &WatchRequest) -> Result<EventStream<proto::Volume>, RpcError> {
+pub async fn watch(
+    volumes: &Volumes,
+    context: &CallContext,
+    request: &WatchRequest,
+) -> Result<EventStream<proto::Volume>, RpcError> {
     let cluster = parse_cluster(&request.parent)?;
     let known = reflect::filter_fields(Volumes::MESSAGE);
     let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let filter = Filter::parse(&request.filter, &known)?;
     let start = parse_token(&volumes.index, &request.resume_token)?;
-    context.authorize(Action::new(Verb::Watch, Volumes::KIND, &request.parent)).await?;
-    let reader = Reader { volumes: volumes.clone(), cluster, filter, told: BTreeMap::new(), resumed: start.is_some() };
+    context
+        .authorize(Action::new(Verb::Watch, Volumes::KIND, &request.parent))
+        .await?;
+    let reader = Reader {
+        volumes: volumes.clone(),
+        cluster,
+        filter,
+        told: BTreeMap::new(),
+        resumed: start.is_some(),
+    };
     let drain = context.drain();
     let events = futures::StreamExt::take_until(reader.run(start), drain.cancelled_owned());
     Ok(Box::pin(events))
 }
 
 fn expired() -> RpcError {
-    RpcError::new(ErrorReason::ResumeTokenExpired, "the resume token is too old; watch anew without one")
+    RpcError::new(
+        ErrorReason::ResumeTokenExpired,
+        "the resume token is too old; watch anew without one",
+    )
 }
 
 fn parse_token(index: &SharedIndex, token: &str) -> Result<Option<u64>, RpcError> {
@@ -53,7 +68,11 @@ fn parse_token(index: &SharedIndex, token: &str) -> Result<Option<u64>, RpcError
     };
     let (epoch, number) = token.split_once('.').ok_or_else(malformed)?;
     let number = number.parse().map_err(|_| malformed())?;
-    if epoch == index.epoch() { Ok(Some(number)) } else { Err(expired()) }
+    if epoch == index.epoch() {
+        Ok(Some(number))
+    } else {
+        Err(expired())
+    }
 }
 
 struct Reader {
@@ -108,14 +127,19 @@ impl Reader {
         if self.resumed {
             return expired();
         }
-        RpcError::new(ErrorReason::WatchOverrun, "the reader was too slow; watch anew without a token")
+        RpcError::new(
+            ErrorReason::WatchOverrun,
+            "the reader was too slow; watch anew without a token",
+        )
     }
 
     fn passes(&self, message: &proto::Volume) -> Result<bool, RpcError> {
         if self.filter.is_empty() {
             return Ok(true);
         }
-        Ok(self.filter.matches(&reflect::Filterable(reflect::dynamic(Volumes::MESSAGE, message)?)))
+        Ok(self
+            .filter
+            .matches(&reflect::Filterable(reflect::dynamic(Volumes::MESSAGE, message)?)))
     }
 
     fn list(&mut self) -> Result<(Vec<Event<proto::Volume>>, u64), RpcError> {
@@ -129,21 +153,31 @@ impl Reader {
             if self.passes(&message)? {
                 self.told.insert(volume.id().to_owned(), message.clone());
                 // A token in the middle of the list would skip the rest of it; the first that works is that of SYNCED.
-                events.push(Event { kind: WatchEventType::Added, message: Some(message), resume_token: String::new() });
+                events.push(Event {
+                    kind: WatchEventType::Added,
+                    message: Some(message),
+                    resume_token: String::new(),
+                });
             }
         }
         Ok((events, number))
     }
 
     fn changed(&mut self, change: &Change, number: u64) -> Result<Option<Event<proto::Volume>>, RpcError> {
-        let Change::Volume(namespace, id) = change else { return Ok(None) };
+        let Change::Volume(namespace, id) = change else {
+            return Ok(None);
+        };
         if *namespace != self.cluster.namespace() {
             return Ok(None);
         }
         let volume = self.volumes.index.read().volume(namespace, id);
         let present = volume.map(|volume| self.volumes.render(&volume));
         let token = self.token(number);
-        let event = |kind, message| Event { kind, message: Some(message), resume_token: token };
+        let event = |kind, message| Event {
+            kind,
+            message: Some(message),
+            resume_token: token,
+        };
         let present = match present {
             Some(message) if self.passes(&message)? => message,
             gone => {

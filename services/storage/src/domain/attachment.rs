@@ -3,7 +3,10 @@
 //! A volume is *attached* only if the virtual machine has the disk **and** its running instance reports it ready. It is
 //! *detached* only if no virtual machine and no instance shows it; what cannot be seen is *unknown*, never detached.
 
-use super::{mark::disk_name, volume::{Stage, Volume}};
+use super::{
+    mark::disk_name,
+    volume::{Stage, Volume},
+};
 
 /// What a running instance says of a hot-plugged volume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,13 +65,21 @@ impl Site {
     /// Whether the volume may still be in use here. A machine that is being deleted and has no
     /// instance any more cannot start again.
     pub fn holds(&self) -> bool {
-        let in_spec = self.vm.as_ref().is_some_and(|vm| vm.has_disk && !(vm.deleting && self.instance.is_none()));
+        let in_spec = self
+            .vm
+            .as_ref()
+            .is_some_and(|vm| vm.has_disk && !(vm.deleting && self.instance.is_none()));
         in_spec || self.instance.as_ref().is_some_and(|i| i.disk.is_some())
     }
 
     fn is_attached(&self) -> bool {
         let in_spec = self.vm.as_ref().is_some_and(|vm| vm.has_disk);
-        in_spec && self.instance.as_ref().and_then(|i| i.disk.as_ref()).is_some_and(DiskStatus::is_ready)
+        in_spec
+            && self
+                .instance
+                .as_ref()
+                .and_then(|i| i.disk.as_ref())
+                .is_some_and(DiskStatus::is_ready)
     }
 
     fn is_unreachable(&self) -> bool {
@@ -110,7 +121,13 @@ pub struct Attachment {
 
 impl Attachment {
     fn new(state: AttachmentState, reason: &'static str, message: impl Into<String>) -> Self {
-        Self { state, machine: None, reason, message: message.into(), target: String::new() }
+        Self {
+            state,
+            machine: None,
+            reason,
+            message: message.into(),
+            target: String::new(),
+        }
     }
 
     /// It cannot be told at present.
@@ -131,9 +148,15 @@ pub fn judge(volume: &Volume, sites: &[Site]) -> Attachment {
     if let Some(site) = sites.iter().find(lost) {
         let text = format!("machine {} does not answer", site.machine);
         let unknown = Attachment::new(AttachmentState::Unknown, "MachineUnreachable", text);
-        return if site.holds() { unknown.on(&site.machine) } else { unknown };
+        return if site.holds() {
+            unknown.on(&site.machine)
+        } else {
+            unknown
+        };
     }
-    let other = sites.iter().find(|site| site.holds() && Some(site.machine.as_str()) != wanted);
+    let other = sites
+        .iter()
+        .find(|site| site.holds() && Some(site.machine.as_str()) != wanted);
     if let Some(site) = other {
         return judge_leaving(site, wanted).on(&site.machine);
     }
@@ -149,17 +172,31 @@ pub fn judge(volume: &Volume, sites: &[Site]) -> Attachment {
 fn judge_leaving(site: &Site, wanted: Option<&str>) -> Attachment {
     let migrating = site.instance.as_ref().is_some_and(|i| i.migrating);
     let (reason, text) = match (migrating, wanted) {
-        (true, _) => ("MigrationInFlight", format!("machine {} migrates; the volume leaves it afterwards", site.machine)),
-        (false, None) => ("Detaching", format!("waiting for machine {} to let the volume go", site.machine)),
-        (false, Some(wanted)) => {
-            ("OnAnotherMachine", format!("machine {} must let the volume go before {wanted} gets it", site.machine))
-        }
+        (true, _) => (
+            "MigrationInFlight",
+            format!("machine {} migrates; the volume leaves it afterwards", site.machine),
+        ),
+        (false, None) => (
+            "Detaching",
+            format!("waiting for machine {} to let the volume go", site.machine),
+        ),
+        (false, Some(wanted)) => (
+            "OnAnotherMachine",
+            format!(
+                "machine {} must let the volume go before {wanted} gets it",
+                site.machine
+            ),
+        ),
     };
     Attachment::new(AttachmentState::Detaching, reason, text)
 }
 
 fn machine_missing(machine: &str) -> Attachment {
-    Attachment::new(AttachmentState::Failed, "MachineNotFound", format!("there is no machine {machine}"))
+    Attachment::new(
+        AttachmentState::Failed,
+        "MachineNotFound",
+        format!("there is no machine {machine}"),
+    )
 }
 
 fn judge_wanted(volume: &Volume, site: &Site) -> Attachment {
@@ -198,14 +235,22 @@ fn judge_attaching(volume: &Volume, site: &Site, vm: &SiteVm, disk: Option<&Disk
         return Attachment::new(Failed, "HotPlugRefused", refusal.clone());
     }
     match (&site.instance, vm.has_disk) {
-        (Some(instance), _) if instance.migrating => {
-            Attachment::new(Attaching, "MigrationInFlight", "the machine migrates; it gets the volume afterwards")
-        }
+        (Some(instance), _) if instance.migrating => Attachment::new(
+            Attaching,
+            "MigrationInFlight",
+            "the machine migrates; it gets the volume afterwards",
+        ),
         (_, false) => Attachment::new(Attaching, "Queued", "the volume waits for its turn at the machine"),
-        (None, true) => Attachment::new(Attaching, "MachineNotRunning", "the machine gets the volume when it starts"),
+        (None, true) => Attachment::new(
+            Attaching,
+            "MachineNotRunning",
+            "the machine gets the volume when it starts",
+        ),
         (Some(_), true) => {
             let text = disk.map_or("the machine does not report the disk yet".to_owned(), |disk| {
-                format!("the disk is {}: {}", disk.phase, disk.message).trim_end_matches([':', ' ']).to_owned()
+                format!("the disk is {}: {}", disk.phase, disk.message)
+                    .trim_end_matches([':', ' '])
+                    .to_owned()
             });
             Attachment::new(Attaching, "WaitingForInstance", text)
         }

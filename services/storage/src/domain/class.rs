@@ -95,7 +95,11 @@ impl Offer {
             format!("storage class {} does not allow {}", self.id, volume_mode.as_str()),
         );
         violations.finish()?;
-        Ok(Grant { size: demand.size, access_mode, volume_mode })
+        Ok(Grant {
+            size: demand.size,
+            access_mode,
+            volume_mode,
+        })
     }
 
     /// Notes at `path` if a size is outside of the limits.
@@ -116,7 +120,9 @@ fn pick<T: Copy>(wanted: Option<T>, allowed: &[T], fallback: T) -> T {
 
 /// The class that a project gets when it names none: of the default classes offered to it, the first by id.
 pub fn default_for<'a>(offers: impl IntoIterator<Item = &'a Offer>, project: &str) -> Option<&'a Offer> {
-    let offered = offers.into_iter().filter(|offer| offer.default_class && offer.is_offered_to(project));
+    let offered = offers
+        .into_iter()
+        .filter(|offer| offer.default_class && offer.is_offered_to(project));
     offered.min_by(|a, b| a.id.cmp(&b.id))
 }
 
@@ -143,7 +149,11 @@ pub(crate) mod tests {
     }
 
     fn mk_demand(gib: u64) -> Demand {
-        Demand { size: Quantity::from_bytes(gib << 30), access_mode: None, volume_mode: None }
+        Demand {
+            size: Quantity::from_bytes(gib << 30),
+            access_mode: None,
+            volume_mode: None,
+        }
     }
 
     #[test]
@@ -160,17 +170,34 @@ pub(crate) mod tests {
     fn limits_and_modes_are_held() {
         let offer = mk_offer("fast");
         let granted = offer.grant(mk_demand(10)).expect("within limits");
-        assert_eq!((granted.access_mode, granted.volume_mode), (AccessMode::ReadWriteOnce, VolumeMode::Block));
-        let path = |demand| offer.grant(demand).map_err(|v| v.iter().map(|v| v.path.clone()).collect::<Vec<_>>());
-        assert_eq!(path(mk_demand(0)), Err(vec!["volume.size".to_owned(), "volume.size".to_owned()]));
+        assert_eq!(
+            (granted.access_mode, granted.volume_mode),
+            (AccessMode::ReadWriteOnce, VolumeMode::Block)
+        );
+        let path = |demand| {
+            offer
+                .grant(demand)
+                .map_err(|v| v.iter().map(|v| v.path.clone()).collect::<Vec<_>>())
+        };
+        assert_eq!(
+            path(mk_demand(0)),
+            Err(vec!["volume.size".to_owned(), "volume.size".to_owned()])
+        );
         assert_eq!(path(mk_demand(101)), Err(vec!["volume.size".to_owned()]));
-        let many = Demand { access_mode: Some(AccessMode::ReadWriteMany), ..mk_demand(10) };
+        let many = Demand {
+            access_mode: Some(AccessMode::ReadWriteMany),
+            ..mk_demand(10)
+        };
         assert_eq!(path(many), Err(vec!["volume.access_mode".to_owned()]));
     }
 
     #[test]
     fn the_first_default_class_that_is_offered_counts() {
-        let default = |id: &str, audience| Offer { default_class: true, audience, ..mk_offer(id) };
+        let default = |id: &str, audience| Offer {
+            default_class: true,
+            audience,
+            ..mk_offer(id)
+        };
         let offers = [
             mk_offer("a"),
             default("c", Audience::All),

@@ -21,18 +21,25 @@ pub fn disk_name(volume: &str) -> String {
         return name;
     }
     let digest = Sha256::digest(volume.as_bytes());
-    let digest = digest.iter().take(DIGEST_CHARS / 2).fold(String::new(), |mut text, byte| {
-        text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
-        text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
-        text
-    });
+    let digest = digest
+        .iter()
+        .take(DIGEST_CHARS / 2)
+        .fold(String::new(), |mut text, byte| {
+            text.push(char::from_digit(u32::from(byte >> 4), 16).unwrap_or('0'));
+            text.push(char::from_digit(u32::from(byte & 15), 16).unwrap_or('0'));
+            text
+        });
     let kept: String = name.chars().take(MAX_DISK_NAME - DIGEST_CHARS - 1).collect();
     format!("{}-{digest}", kept.trim_end_matches('-'))
 }
 
 /// Serial number of a volume: the first 80 bits of its uid in hexadecimal.
 pub fn serial(uid: &str) -> String {
-    uid.chars().filter(char::is_ascii_hexdigit).take(SERIAL_CHARS).collect::<String>().to_ascii_lowercase()
+    uid.chars()
+        .filter(char::is_ascii_hexdigit)
+        .take(SERIAL_CHARS)
+        .collect::<String>()
+        .to_ascii_lowercase()
 }
 
 /// Whether a disk of a virtual machine carries our mark: hot-pluggable, named after its claim, with a serial number
@@ -58,7 +65,10 @@ mod tests {
         let serial = Some("6f9619ff8b86d011b42d");
         assert!(is_ours("vol-data", "data", serial, true, None));
         assert!(!is_ours("vol-data", "data", serial, true, Some(1)), "a boot disk");
-        assert!(!is_ours("vol-data", "data", serial, false, None), "a disk of the template");
+        assert!(
+            !is_ours("vol-data", "data", serial, false, None),
+            "a disk of the template"
+        );
         assert!(!is_ours("data", "data", serial, true, None), "another name");
         assert!(!is_ours("vol-data", "other", serial, true, None), "another claim");
         assert!(!is_ours("vol-data", "data", Some("mine"), true, None), "another serial");

@@ -164,7 +164,11 @@ pub struct Volume {
 impl Volume {
     /// The machine that the volume should be on now: none once it is to be deleted.
     pub fn wanted_on(&self) -> Option<&str> {
-        if self.deleted.is_some() { None } else { self.attach_to.as_deref() }
+        if self.deleted.is_some() {
+            None
+        } else {
+            self.attach_to.as_deref()
+        }
     }
 
     /// Its id, which is the name of DataVolume and claim.

@@ -15,7 +15,11 @@ use crate::domain::{
 /// The fields, spelled as in the API, that break a rule.
 pub fn offer(object: &StorageClass) -> Result<Offer, Violations> {
     let (spec, mut violations) = (&object.spec, Violations::new());
-    violations.require(!spec.infra_storage_class.is_empty(), "infra_storage_class", "must be set");
+    violations.require(
+        !spec.infra_storage_class.is_empty(),
+        "infra_storage_class",
+        "must be set",
+    );
     let min_size = quantity(spec.min_size.as_deref(), "min_size", &mut violations);
     let max_size = quantity(spec.max_size.as_deref(), "max_size", &mut violations);
     if let (Some(min), Some(max)) = (min_size, max_size) {
@@ -26,21 +30,44 @@ pub fn offer(object: &StorageClass) -> Result<Offer, Violations> {
             violations.add(format!("projects[{index}]"), error.to_string());
         }
     }
-    let access_modes = modes(&spec.access_modes, "access_modes", AccessMode::from_text, &mut violations);
-    let volume_modes = modes(&spec.volume_modes, "volume_modes", VolumeMode::from_text, &mut violations);
+    let access_modes = modes(
+        &spec.access_modes,
+        "access_modes",
+        AccessMode::from_text,
+        &mut violations,
+    );
+    let volume_modes = modes(
+        &spec.volume_modes,
+        "volume_modes",
+        VolumeMode::from_text,
+        &mut violations,
+    );
     let bus = one(spec.bus.as_deref(), "bus", Bus::from_text, &mut violations);
-    let reclaim = one(spec.reclaim_policy.as_deref(), "reclaim_policy", ReclaimPolicy::from_text, &mut violations);
+    let reclaim = one(
+        spec.reclaim_policy.as_deref(),
+        "reclaim_policy",
+        ReclaimPolicy::from_text,
+        &mut violations,
+    );
     violations.finish()?;
     let or = |given: Vec<_>, fallback: &[VolumeMode]| if given.is_empty() { fallback.to_vec() } else { given };
     Ok(Offer {
         id: object.name_any(),
         infra_class: spec.infra_storage_class.clone(),
-        audience: if spec.all_projects { Audience::All } else { Audience::Projects(spec.projects.clone()) },
+        audience: if spec.all_projects {
+            Audience::All
+        } else {
+            Audience::Projects(spec.projects.clone())
+        },
         min_size,
         max_size,
         snapshot_class: spec.snapshot_class.clone().filter(|name| !name.is_empty()),
         bus: bus.unwrap_or_default(),
-        access_modes: if access_modes.is_empty() { vec![AccessMode::ReadWriteOnce] } else { access_modes },
+        access_modes: if access_modes.is_empty() {
+            vec![AccessMode::ReadWriteOnce]
+        } else {
+            access_modes
+        },
         volume_modes: or(volume_modes, &[VolumeMode::Block, VolumeMode::Filesystem]),
         zones: spec.zones.clone(),
         default_class: spec.default_class,
@@ -90,7 +117,10 @@ mod tests {
 
     #[test]
     fn an_empty_offer_is_for_nobody_and_has_defaults() {
-        let spec = StorageClassSpec { infra_storage_class: "ceph".into(), ..StorageClassSpec::default() };
+        let spec = StorageClassSpec {
+            infra_storage_class: "ceph".into(),
+            ..StorageClassSpec::default()
+        };
         let offer = offer(&StorageClass::new("fast", spec)).expect("valid");
         assert!(!offer.is_offered_to("acme"));
         assert_eq!((offer.bus, offer.reclaim), (Bus::Scsi, ReclaimPolicy::Delete));
@@ -110,6 +140,16 @@ mod tests {
         };
         let violations = offer(&StorageClass::new("fast", spec)).expect_err("invalid");
         let paths: Vec<&str> = violations.iter().map(|v| v.path.as_str()).collect();
-        assert_eq!(paths, ["infra_storage_class", "max_size", "projects[0]", "access_modes[1]", "bus", "reclaim_policy"]);
+        assert_eq!(
+            paths,
+            [
+                "infra_storage_class",
+                "max_size",
+                "projects[0]",
+                "access_modes[1]",
+                "bus",
+                "reclaim_policy"
+            ]
+        );
     }
 }

@@ -41,12 +41,23 @@ pub const KEYS: Keys = Keys {
 };
 
 fn annotation<'a>(meta: &'a ObjectMeta, key: &str) -> Option<&'a str> {
-    meta.annotations.as_ref()?.get(key).map(String::as_str).filter(|text| !text.is_empty())
+    meta.annotations
+        .as_ref()?
+        .get(key)
+        .map(String::as_str)
+        .filter(|text| !text.is_empty())
 }
 
 fn updated(meta: &ObjectMeta) -> Option<Timestamp> {
-    let writes = meta.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
-    writes.filter_map(|entry| entry.time.as_ref().map(|t| t.0)).max().or(meta.creation_timestamp.as_ref().map(|t| t.0))
+    let writes = meta
+        .managed_fields
+        .iter()
+        .flatten()
+        .filter(|entry| entry.subresource.is_none());
+    writes
+        .filter_map(|entry| entry.time.as_ref().map(|t| t.0))
+        .max()
+        .or(meta.creation_timestamp.as_ref().map(|t| t.0))
 }
 
 /// A volume; `None` if the object does not carry our label or is outside of a tenant cluster's namespace.
@@ -71,18 +82,41 @@ pub fn volume(object: &DataVolume) -> Option<Volume> {
         held: object.finalizers().iter().any(|f| f == labels::VOLUME_FINALIZER),
         labels: user(meta.labels.as_ref()),
         annotations: user(meta.annotations.as_ref()),
-        class: meta.labels.as_ref().and_then(|l| l.get(labels::STORAGE_CLASS)).cloned().unwrap_or_default(),
+        class: meta
+            .labels
+            .as_ref()
+            .and_then(|l| l.get(labels::STORAGE_CLASS))
+            .cloned()
+            .unwrap_or_default(),
         size: size(meta, &object.spec),
-        access_mode: storage.access_modes.first().and_then(|m| AccessMode::from_text(m)).unwrap_or(AccessMode::ReadWriteOnce),
-        volume_mode: storage.volume_mode.as_deref().and_then(VolumeMode::from_text).unwrap_or(VolumeMode::Filesystem),
+        access_mode: storage
+            .access_modes
+            .first()
+            .and_then(|m| AccessMode::from_text(m))
+            .unwrap_or(AccessMode::ReadWriteOnce),
+        volume_mode: storage
+            .volume_mode
+            .as_deref()
+            .and_then(VolumeMode::from_text)
+            .unwrap_or(VolumeMode::Filesystem),
         source: source(&object.spec),
-        bus: annotation(meta, labels::VOLUME_BUS).and_then(Bus::from_text).unwrap_or_default(),
-        reclaim: annotation(meta, labels::RECLAIM_POLICY).and_then(ReclaimPolicy::from_text).unwrap_or_default(),
-        zones: annotation(meta, labels::VOLUME_ZONES).map(|t| t.split(',').map(str::to_owned).collect()).unwrap_or_default(),
+        bus: annotation(meta, labels::VOLUME_BUS)
+            .and_then(Bus::from_text)
+            .unwrap_or_default(),
+        reclaim: annotation(meta, labels::RECLAIM_POLICY)
+            .and_then(ReclaimPolicy::from_text)
+            .unwrap_or_default(),
+        zones: annotation(meta, labels::VOLUME_ZONES)
+            .map(|t| t.split(',').map(str::to_owned).collect())
+            .unwrap_or_default(),
         attach_to: annotation(meta, labels::ATTACH_TO).map(str::to_owned),
         stage,
         message: failure.and_then(|c| c.message.clone()).unwrap_or_default(),
-        progress: if stage == Stage::Ready { 100 } else { percent(status.progress.as_deref()) },
+        progress: if stage == Stage::Ready {
+            100
+        } else {
+            percent(status.progress.as_deref())
+        },
         name,
     })
 }
@@ -111,15 +145,23 @@ fn stage(phase: Option<&DataVolumePhase>) -> Stage {
 }
 
 fn size(meta: &ObjectMeta, spec: &DataVolumeSpec) -> Quantity {
-    let made = spec.storage.as_ref().and_then(|s| s.resources.as_ref()).and_then(|r| r.requests.as_ref());
-    let made = made.and_then(|requests| requests.get("storage")).and_then(|q| q.0.parse().ok());
+    let made = spec
+        .storage
+        .as_ref()
+        .and_then(|s| s.resources.as_ref())
+        .and_then(|r| r.requests.as_ref());
+    let made = made
+        .and_then(|requests| requests.get("storage"))
+        .and_then(|q| q.0.parse().ok());
     let grown: Option<Quantity> = annotation(meta, labels::VOLUME_SIZE).and_then(|text| text.parse().ok());
     let made = made.unwrap_or(Quantity::ZERO);
     grown.filter(|grown| *grown > made).unwrap_or(made)
 }
 
 fn source(spec: &DataVolumeSpec) -> Source {
-    let Some(source) = &spec.source else { return Source::Blank };
+    let Some(source) = &spec.source else {
+        return Source::Blank;
+    };
     if let Some(from) = &source.snapshot {
         return SnapshotName::from_object(&from.namespace, &from.name).map_or(Source::Blank, Source::Snapshot);
     }
@@ -140,7 +182,8 @@ fn percent(text: Option<&str>) -> u8 {
 pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     let spec = object.spec.as_ref()?;
     let storage = |map: Option<&BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
-        map.and_then(|m| m.get("storage")).and_then(|q| q.0.parse::<Quantity>().ok())
+        map.and_then(|m| m.get("storage"))
+            .and_then(|q| q.0.parse::<Quantity>().ok())
     };
     Some(Claim {
         requested: storage(spec.resources.as_ref().and_then(|r| r.requests.as_ref())).unwrap_or(Quantity::ZERO),
@@ -161,14 +204,22 @@ pub fn machine(object: &VirtualMachine) -> ObservedMachine {
     seen.refusal = condition(&status.conditions, "Failure")
         .filter(|c| c.is_true() && c.reason.as_deref().is_some_and(|r| r.starts_with("HotPlug")))
         .map(|c| c.message.clone().unwrap_or_default());
-    let Some(template) = &object.spec.template else { return seen };
+    let Some(template) = &object.spec.template else {
+        return seen;
+    };
     let disks = &template.spec.domain.devices.disks;
     let mut others: BTreeSet<String> = disks.iter().map(|disk| disk.name.clone()).collect();
     for volume in &template.spec.volumes {
         let disk = disks.iter().find(|disk| disk.name == volume.name);
         let claim = volume.claim_name().unwrap_or_default();
         let serial = disk.and_then(|d| d.serial.as_deref());
-        if is_ours(&volume.name, claim, serial, volume.is_hotpluggable(), disk.and_then(|d| d.boot_order)) {
+        if is_ours(
+            &volume.name,
+            claim,
+            serial,
+            volume.is_hotpluggable(),
+            disk.and_then(|d| d.boot_order),
+        ) {
             others.remove(&volume.name);
             seen.ours.insert(volume.name.clone(), claim.to_owned());
         } else {
@@ -181,15 +232,23 @@ pub fn machine(object: &VirtualMachine) -> ObservedMachine {
 
 /// A running instance.
 pub fn instance(object: &VirtualMachineInstance) -> ObservedInstance {
-    let Some(status) = &object.status else { return ObservedInstance::default() };
+    let Some(status) = &object.status else {
+        return ObservedInstance::default();
+    };
     let disk = |volume: &VolumeStatus| DiskStatus {
         phase: volume.phase.as_ref().map(|p| p.as_str().to_owned()).unwrap_or_default(),
         target: volume.target.clone(),
         message: volume.message.clone().unwrap_or_default(),
     };
-    let named = status.volume_status.iter().filter(|volume| volume.name.starts_with(DISK_PREFIX));
+    let named = status
+        .volume_status
+        .iter()
+        .filter(|volume| volume.name.starts_with(DISK_PREFIX));
     ObservedInstance {
-        migrating: status.migration_state.as_ref().is_some_and(MigrationState::is_under_way),
+        migrating: status
+            .migration_state
+            .as_ref()
+            .is_some_and(MigrationState::is_under_way),
         unreachable: status.phase == Some(VmiPhase::Unknown),
         disks: named.map(|volume| (volume.name.clone(), disk(volume))).collect(),
     }

@@ -38,7 +38,8 @@ impl SharedIndex {
             change(&mut index);
             index.number()
         };
-        self.number.send_if_modified(|seen| std::mem::replace(seen, number) != number);
+        self.number
+            .send_if_modified(|seen| std::mem::replace(seen, number) != number);
     }
 
     /// What changed after `number`.

@@ -85,7 +85,9 @@ impl MachinePlan {
 pub fn wishes(index: &Index, namespace: &str, machine: &str) -> Vec<Wish> {
     let volumes = index.volumes(namespace);
     let wanted = volumes.iter().filter(|volume| volume.wanted_on() == Some(machine));
-    wanted.map(|volume| wish(volume, other_holder(index, volume, machine))).collect()
+    wanted
+        .map(|volume| wish(volume, other_holder(index, volume, machine)))
+        .collect()
 }
 
 /// The wish that a volume is, given who else may use it.
@@ -102,7 +104,10 @@ pub fn wish(volume: &Volume, elsewhere: Option<String>) -> Wish {
 
 fn other_holder(index: &Index, volume: &Volume, machine: &str) -> Option<String> {
     let sites = index.sites(volume);
-    sites.into_iter().find(|site| site.machine != machine && site.holds()).map(|site| site.machine)
+    sites
+        .into_iter()
+        .find(|site| site.machine != machine && site.holds())
+        .map(|site| site.machine)
 }
 
 /// What has to change at a machine so that it has what is wanted, and nothing of ours that is not.
@@ -120,7 +125,10 @@ pub fn plan(machine: &ObservedMachine, migrating: bool, wishes: &[Wish]) -> Mach
         }
     }
     if !migrating {
-        let unwanted = machine.ours.keys().filter(|disk| !wishes.iter().any(|wish| wish.disk == **disk));
+        let unwanted = machine
+            .ours
+            .keys()
+            .filter(|disk| !wishes.iter().any(|wish| wish.disk == **disk));
         plan.detach = unwanted.cloned().collect();
     }
     plan

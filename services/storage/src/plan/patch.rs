@@ -22,9 +22,17 @@ pub fn render(vm: &Value, plan: &MachinePlan) -> Option<Patch> {
     if at(vm, DEVICES).is_none() {
         // There is no list to test: the version stands for it.
         let version = at(vm, &["metadata", "resourceVersion"])?.clone();
-        builder = builder.test(&["metadata", "resourceVersion"], version).add(DEVICES, json!({}));
+        builder = builder
+            .test(&["metadata", "resourceVersion"], version)
+            .add(DEVICES, json!({}));
     }
-    builder = edit_list(builder, vm, VOLUMES, &plan.detach, plan.attach.iter().map(volume).collect());
+    builder = edit_list(
+        builder,
+        vm,
+        VOLUMES,
+        &plan.detach,
+        plan.attach.iter().map(volume).collect(),
+    );
     builder = edit_list(builder, vm, DISKS, &plan.detach, plan.attach.iter().map(disk).collect());
     Some(builder.build())
 }
@@ -33,7 +41,13 @@ fn at<'a>(object: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(object, |value, key| value.get(key))
 }
 
-fn edit_list(builder: PatchBuilder, vm: &Value, list_path: &[&str], remove: &[String], add: Vec<Value>) -> PatchBuilder {
+fn edit_list(
+    builder: PatchBuilder,
+    vm: &Value,
+    list_path: &[&str],
+    remove: &[String],
+    add: Vec<Value>,
+) -> PatchBuilder {
     let Some(list) = at(vm, list_path).and_then(Value::as_array) else {
         if add.is_empty() {
             return builder;
@@ -87,13 +101,24 @@ mod tests {
     }
 
     fn mk_plan() -> MachinePlan {
-        let attach = Attach { disk: "vol-new".into(), claim: "new".into(), serial: "0123456789abcdef0123".into(), bus: Bus::Scsi };
-        MachinePlan { attach: vec![attach], detach: vec!["vol-old".into()], held: Vec::new() }
+        let attach = Attach {
+            disk: "vol-new".into(),
+            claim: "new".into(),
+            serial: "0123456789abcdef0123".into(),
+            bus: Bus::Scsi,
+        };
+        MachinePlan {
+            attach: vec![attach],
+            detach: vec!["vol-old".into()],
+            held: Vec::new(),
+        }
     }
 
     fn names(vm: &Value, path: &[&str]) -> Vec<String> {
         let list = at(vm, path).and_then(Value::as_array).cloned().unwrap_or_default();
-        list.iter().map(|v| v["name"].as_str().unwrap_or_default().to_owned()).collect()
+        list.iter()
+            .map(|v| v["name"].as_str().unwrap_or_default().to_owned())
+            .collect()
     }
 
     #[test]
@@ -103,15 +128,24 @@ mod tests {
         json_patch::patch(&mut vm, &patch).expect("applies");
         assert_eq!(names(&vm, VOLUMES), ["root", "cloudinit", "vol-new"]);
         assert_eq!(names(&vm, DISKS), ["root", "cloudinit", "vol-new"]);
-        assert_eq!(at(&vm, DISKS).expect("disks")[2], json!({"name": "vol-new", "serial": "0123456789abcdef0123", "disk": {"bus": "scsi"}}));
+        assert_eq!(
+            at(&vm, DISKS).expect("disks")[2],
+            json!({"name": "vol-new", "serial": "0123456789abcdef0123", "disk": {"bus": "scsi"}})
+        );
     }
 
     #[test]
     fn nothing_happens_when_somebody_else_wrote_meanwhile() {
         let patch = render(&mk_vm(), &mk_plan()).expect("something to do");
-        for path in ["/spec/template/spec/volumes", "/spec/template/spec/domain/devices/disks"] {
+        for path in [
+            "/spec/template/spec/volumes",
+            "/spec/template/spec/domain/devices/disks",
+        ] {
             let mut vm = mk_vm();
-            vm.pointer_mut(path).and_then(Value::as_array_mut).expect("a list").push(json!({"name": "theirs"}));
+            vm.pointer_mut(path)
+                .and_then(Value::as_array_mut)
+                .expect("a list")
+                .push(json!({"name": "theirs"}));
             let before = vm.clone();
             assert!(json_patch::patch(&mut vm, &patch).is_err());
             assert_eq!(vm, before);
@@ -123,6 +157,9 @@ mod tests {
         let mut vm = json!({"metadata": {"resourceVersion": "7"}, "spec": {"template": {"spec": {"domain": {}}}}});
         let patch = render(&vm, &mk_plan()).expect("something to do");
         json_patch::patch(&mut vm, &patch).expect("applies");
-        assert_eq!((names(&vm, VOLUMES), names(&vm, DISKS)), (vec!["vol-new".to_owned()], vec!["vol-new".to_owned()]));
+        assert_eq!(
+            (names(&vm, VOLUMES), names(&vm, DISKS)),
+            (vec!["vol-new".to_owned()], vec!["vol-new".to_owned()])
+        );
     }
 }

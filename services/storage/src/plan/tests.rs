@@ -26,7 +26,10 @@ fn mk_wish(volume: &str, stage: Stage, elsewhere: bool) -> Wish {
 
 fn mk_machine(ours: &BTreeSet<String>, others: &[&str]) -> ObservedMachine {
     ObservedMachine {
-        ours: ours.iter().map(|id| (disk_name(id), id.clone())).collect::<BTreeMap<_, _>>(),
+        ours: ours
+            .iter()
+            .map(|id| (disk_name(id), id.clone()))
+            .collect::<BTreeMap<_, _>>(),
         others: others.iter().map(ToString::to_string).collect(),
         ..ObservedMachine::default()
     }
@@ -47,8 +50,11 @@ fn stages() -> impl Strategy<Value = Stage> {
 }
 
 fn wishes() -> impl Strategy<Value = Vec<Wish>> {
-    proptest::collection::btree_map("[a-h]", (stages(), any::<bool>()), 0..8)
-        .prop_map(|map| map.into_iter().map(|(id, (stage, elsewhere))| mk_wish(&id, stage, elsewhere)).collect())
+    proptest::collection::btree_map("[a-h]", (stages(), any::<bool>()), 0..8).prop_map(|map| {
+        map.into_iter()
+            .map(|(id, (stage, elsewhere))| mk_wish(&id, stage, elsewhere))
+            .collect()
+    })
 }
 
 fn machines() -> impl Strategy<Value = ObservedMachine> {
@@ -135,7 +141,12 @@ fn every_hold_has_its_reason() {
     assert_eq!(calm.attach.len(), 1);
     assert_eq!(
         held(calm),
-        [HoldReason::Provisioning, HoldReason::Failed, HoldReason::OnAnotherMachine, HoldReason::NameTaken]
+        [
+            HoldReason::Provisioning,
+            HoldReason::Failed,
+            HoldReason::OnAnotherMachine,
+            HoldReason::NameTaken
+        ]
     );
     assert_eq!(held(plan(&machine, true, &wishes))[0], HoldReason::MigrationInFlight);
     let going = ObservedMachine { going: true, ..machine };

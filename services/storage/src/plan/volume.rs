@@ -23,7 +23,11 @@ pub enum VolumeAction {
 /// The steps at a volume, in order; `sites` is where it is wanted or seen.
 pub fn plan(volume: &Volume, claim: Option<&Claim>, sites: &[Site]) -> Vec<VolumeAction> {
     if volume.deleted.is_some() {
-        return if volume.held && !sites.iter().any(Site::holds) { plan_release(volume, claim) } else { Vec::new() };
+        return if volume.held && !sites.iter().any(Site::holds) {
+            plan_release(volume, claim)
+        } else {
+            Vec::new()
+        };
     }
     let mut actions = Vec::new();
     if !volume.held {
@@ -54,11 +58,19 @@ mod tests {
     };
 
     fn mk_claim(gib: u64) -> Claim {
-        Claim { requested: Quantity::from_bytes(gib << 30), capacity: None, persistent_volume: Some("pv-1".into()) }
+        Claim {
+            requested: Quantity::from_bytes(gib << 30),
+            capacity: None,
+            persistent_volume: Some("pv-1".into()),
+        }
     }
 
     fn gone(reclaim: ReclaimPolicy) -> Volume {
-        Volume { deleted: Some(Timestamp::UNIX_EPOCH), reclaim, ..mk_volume("data") }
+        Volume {
+            deleted: Some(Timestamp::UNIX_EPOCH),
+            reclaim,
+            ..mk_volume("data")
+        }
     }
 
     #[test]
@@ -69,15 +81,33 @@ mod tests {
         volume.size = Quantity::from_bytes(5 << 30);
         let wanted = vec![VolumeAction::Hold, VolumeAction::Expand(volume.size)];
         assert_eq!(plan(&volume, Some(&mk_claim(1)), &[]), wanted);
-        assert_eq!(plan(&volume, Some(&mk_claim(9)), &[]), vec![VolumeAction::Hold], "claims never shrink");
+        assert_eq!(
+            plan(&volume, Some(&mk_claim(9)), &[]),
+            vec![VolumeAction::Hold],
+            "claims never shrink"
+        );
     }
 
     #[test]
     fn a_volume_in_use_is_never_let_go() {
-        let spec = Site { machine: "m".into(), vm: Some(SiteVm { has_disk: true, ..SiteVm::default() }), instance: None };
+        let spec = Site {
+            machine: "m".into(),
+            vm: Some(SiteVm {
+                has_disk: true,
+                ..SiteVm::default()
+            }),
+            instance: None,
+        };
         assert_eq!(plan(&gone(ReclaimPolicy::Delete), None, &[spec]), vec![]);
-        let free = Site { machine: "m".into(), vm: Some(SiteVm::default()), instance: Some(SiteInstance::default()) };
-        assert_eq!(plan(&gone(ReclaimPolicy::Delete), None, &[free]), vec![VolumeAction::Release]);
+        let free = Site {
+            machine: "m".into(),
+            vm: Some(SiteVm::default()),
+            instance: Some(SiteInstance::default()),
+        };
+        assert_eq!(
+            plan(&gone(ReclaimPolicy::Delete), None, &[free]),
+            vec![VolumeAction::Release]
+        );
     }
 
     #[test]

@@ -65,28 +65,42 @@ mod tests {
     fn mk_plan(detach: usize, provisioning: usize) -> MachinePlan {
         MachinePlan {
             detach: (0..detach).map(|i| format!("vol-{i}")).collect(),
-            held: (0..provisioning).map(|i| (format!("p{i}"), HoldReason::Provisioning)).collect(),
+            held: (0..provisioning)
+                .map(|i| (format!("p{i}"), HoldReason::Provisioning))
+                .collect(),
             ..MachinePlan::default()
         }
     }
 
     fn after(oldest: u64, quiet: u64) -> Waiting {
-        Waiting { oldest: Duration::from_millis(oldest), quiet: Duration::from_millis(quiet) }
+        Waiting {
+            oldest: Duration::from_millis(oldest),
+            quiet: Duration::from_millis(quiet),
+        }
     }
 
     #[test]
     fn a_batch_waits_for_silence() {
         assert_eq!(decide(&mk_plan(0, 3), false, after(0, 0)), Timing::Idle);
         assert_eq!(decide(&mk_plan(1, 0), false, after(0, 0)), Timing::After(QUIET));
-        assert_eq!(decide(&mk_plan(1, 0), false, after(150, 40)), Timing::After(Duration::from_millis(60)));
+        assert_eq!(
+            decide(&mk_plan(1, 0), false, after(150, 40)),
+            Timing::After(Duration::from_millis(60))
+        );
         assert_eq!(decide(&mk_plan(1, 0), false, after(150, 100)), Timing::Now);
     }
 
     #[test]
     fn a_batch_waits_for_volumes_that_come_and_for_the_batch_before() {
-        assert_eq!(decide(&mk_plan(1, 2), false, after(500, 500)), Timing::After(Duration::from_secs(1)));
+        assert_eq!(
+            decide(&mk_plan(1, 2), false, after(500, 500)),
+            Timing::After(Duration::from_secs(1))
+        );
         assert_eq!(decide(&mk_plan(1, 2), false, after(1500, 500)), Timing::Now);
-        assert_eq!(decide(&mk_plan(1, 0), true, after(1000, 500)), Timing::After(Duration::from_secs(4)));
+        assert_eq!(
+            decide(&mk_plan(1, 0), true, after(1000, 500)),
+            Timing::After(Duration::from_secs(4))
+        );
     }
 
     #[test]

@@ -81,7 +81,9 @@ impl Judge {
         }
         match apply_status(&self.api(), FieldManager::Storage, &name, &wanted).await {
             Ok(_) | Err(InfraError::NotFound(_)) => {}
-            Err(error) => tracing::warn!(name, error = %Chain(&error), "the status of a storage class cannot be written"),
+            Err(error) => {
+                tracing::warn!(name, error = %Chain(&error), "the status of a storage class cannot be written")
+            }
         }
     }
 
@@ -97,15 +99,31 @@ impl Judge {
         if let Some(name) = class.spec.snapshot_class.as_deref().filter(|name| !name.is_empty()) {
             let snapshots: Api<VolumeSnapshotClass> = Api::all(self.client.clone());
             let found = optional(snapshots.get(name).await)?.is_some();
-            conditions.push(self.found(class, "SnapshotClassFound", found, &format!("volume snapshot class {name}")));
+            conditions.push(self.found(
+                class,
+                "SnapshotClassFound",
+                found,
+                &format!("volume snapshot class {name}"),
+            ));
         }
-        Ok(StorageClassStatus { observed_generation: class.metadata.generation, conditions })
+        Ok(StorageClassStatus {
+            observed_generation: class.metadata.generation,
+            conditions,
+        })
     }
 
     fn found(&self, class: &StorageClass, kind: &str, found: bool, what: &str) -> Condition {
         let has = format!("the infra cluster has {what}");
         let lacks = format!("the infra cluster has no {what}");
-        self.condition(class, kind, if found { Ok(has.as_str()) } else { Err(("NotFound", lacks)) })
+        self.condition(
+            class,
+            kind,
+            if found {
+                Ok(has.as_str())
+            } else {
+                Err(("NotFound", lacks))
+            },
+        )
     }
 
     fn condition(&self, class: &StorageClass, kind: &str, holds: Result<&str, (&str, String)>) -> Condition {
@@ -113,8 +131,13 @@ impl Judge {
             Ok(text) => ("True", kind.to_owned(), text.to_owned()),
             Err((reason, text)) => ("False", reason.to_owned(), text),
         };
-        let before = class.status.as_ref().and_then(|s| s.conditions.iter().find(|c| c.type_ == kind));
-        let unchanged = before.filter(|c| c.status == status).map(|c| c.last_transition_time.clone());
+        let before = class
+            .status
+            .as_ref()
+            .and_then(|s| s.conditions.iter().find(|c| c.type_ == kind));
+        let unchanged = before
+            .filter(|c| c.status == status)
+            .map(|c| c.last_transition_time.clone());
         // Kubernetes keeps whole seconds.
         let now = jiff::Timestamp::from_second(self.clock.now().as_second()).unwrap_or_default();
         Condition {

@@ -19,7 +19,11 @@ pub(super) struct Queue<K> {
 
 impl<K> Default for Queue<K> {
     fn default() -> Self {
-        Self { due: BTreeSet::new(), times: BTreeMap::new(), busy: BTreeMap::new() }
+        Self {
+            due: BTreeSet::new(),
+            times: BTreeMap::new(),
+            busy: BTreeMap::new(),
+        }
     }
 }
 
@@ -42,9 +46,13 @@ impl<K: Clone + Ord + Hash> Queue<K> {
 
     /// Waits for the next key and gives it out; it is busy until [`Self::done`]. Safe to be dropped while waiting.
     pub(super) async fn next(&mut self) -> K {
-        let Some((at, _)) = self.due.first() else { return pending().await };
+        let Some((at, _)) = self.due.first() else {
+            return pending().await;
+        };
         sleep_until(*at).await;
-        let Some((_, key)) = self.due.pop_first() else { return pending().await };
+        let Some((_, key)) = self.due.pop_first() else {
+            return pending().await;
+        };
         self.times.remove(&key);
         self.busy.insert(key.clone(), None);
         key

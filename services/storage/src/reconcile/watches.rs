@@ -23,33 +23,59 @@ type Put<K> = fn(&mut Index, &str, &str, Option<&K>);
 
 /// DataVolumes with our label.
 pub(crate) fn volumes(client: Client, index: SharedIndex, cancel: CancellationToken) -> impl Future<Output = ()> {
-    follow::<DataVolume>(client, index, cancel, Kind::Volumes, labels::VOLUME, |index, namespace, name, object| {
-        match object.and_then(parse::volume) {
+    follow::<DataVolume>(
+        client,
+        index,
+        cancel,
+        Kind::Volumes,
+        labels::VOLUME,
+        |index, namespace, name, object| match object.and_then(parse::volume) {
             Some(volume) => index.apply_volume(volume),
             None => index.remove_volume(namespace, name),
-        }
-    })
+        },
+    )
 }
 
 /// The claims of volumes.
 pub(crate) fn claims(client: Client, index: SharedIndex, cancel: CancellationToken) -> impl Future<Output = ()> {
-    follow::<PersistentVolumeClaim>(client, index, cancel, Kind::Claims, labels::VOLUME, |index, namespace, name, object| {
-        index.set_claim(namespace, name, object.and_then(parse::claim).as_ref());
-    })
+    follow::<PersistentVolumeClaim>(
+        client,
+        index,
+        cancel,
+        Kind::Claims,
+        labels::VOLUME,
+        |index, namespace, name, object| {
+            index.set_claim(namespace, name, object.and_then(parse::claim).as_ref());
+        },
+    )
 }
 
 /// Machines.
 pub(crate) fn machines(client: Client, index: SharedIndex, cancel: CancellationToken) -> impl Future<Output = ()> {
-    follow::<VirtualMachine>(client, index, cancel, Kind::Machines, labels::MACHINE, |index, namespace, name, object| {
-        index.set_machine(namespace, name, object.map(parse::machine));
-    })
+    follow::<VirtualMachine>(
+        client,
+        index,
+        cancel,
+        Kind::Machines,
+        labels::MACHINE,
+        |index, namespace, name, object| {
+            index.set_machine(namespace, name, object.map(parse::machine));
+        },
+    )
 }
 
 /// Running instances of machines.
 pub(crate) fn instances(client: Client, index: SharedIndex, cancel: CancellationToken) -> impl Future<Output = ()> {
-    follow::<VirtualMachineInstance>(client, index, cancel, Kind::Instances, labels::MACHINE, |index, namespace, name, object| {
-        index.set_instance(namespace, name, object.map(parse::instance));
-    })
+    follow::<VirtualMachineInstance>(
+        client,
+        index,
+        cancel,
+        Kind::Instances,
+        labels::MACHINE,
+        |index, namespace, name, object| {
+            index.set_instance(namespace, name, object.map(parse::instance));
+        },
+    )
 }
 
 async fn follow<K>(client: Client, index: SharedIndex, cancel: CancellationToken, kind: Kind, label: &str, put: Put<K>)
@@ -57,7 +83,9 @@ where
     K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
 {
     let api: Api<K> = Api::all(client);
-    let events = watcher(api, watcher::Config::default().labels(label)).default_backoff().take_until(cancel.cancelled_owned());
+    let events = watcher(api, watcher::Config::default().labels(label))
+        .default_backoff()
+        .take_until(cancel.cancelled_owned());
     pin_mut!(events);
     let mut known: BTreeSet<(String, String)> = BTreeSet::new();
     let mut listed: BTreeSet<(String, String)> = BTreeSet::new();

@@ -11,7 +11,10 @@ use std::{
 };
 
 use futures::StreamExt;
-use k8s_openapi::api::{core::v1::{Namespace, PersistentVolumeClaim}, storage::v1::StorageClass as InfraClass};
+use k8s_openapi::api::{
+    core::v1::{Namespace, PersistentVolumeClaim},
+    storage::v1::StorageClass as InfraClass,
+};
 use kube::{
     Api, Client, ResourceExt,
     api::{DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
@@ -98,7 +101,13 @@ fn start_service(
     tasks: &TaskGroup,
     cancel: &CancellationToken,
 ) -> (VolumeApi, StorageClassApi, CancellationToken) {
-    let service = Service::new(Config::default(), Deps { kube: server.client_named("storage"), clock: Clock::system() });
+    let service = Service::new(
+        Config::default(),
+        Deps {
+            kube: server.client_named("storage"),
+            clock: Clock::system(),
+        },
+    );
     let (volumes, classes, crash) = (service.volumes(), service.classes(), cancel.child_token());
     let stop = crash.clone();
     tasks.spawn_finite("service", async move { service.run_background(stop).await });
@@ -112,11 +121,18 @@ impl Fixture {
         (self.volumes, self.classes, self.crash) = start_service(&self.server, &self.tasks, &self.cancel);
     }
 
-
     /// Two machines, m1 and m2, that run; class `fast` offered to everybody.
     pub(crate) async fn start() -> Self {
         let this = Self::bare().await;
-        this.offer(proto::StorageClass { all_projects: true, ..mk_class() }, "fast").await.expect("offered");
+        this.offer(
+            proto::StorageClass {
+                all_projects: true,
+                ..mk_class()
+            },
+            "fast",
+        )
+        .await
+        .expect("offered");
         this
     }
 
@@ -124,20 +140,47 @@ impl Fixture {
     pub(crate) async fn bare() -> Self {
         let server = ApiServer::new(ApiServerConfig::default());
         let client = server.client();
-        install_crds(&client, FieldManager::Storage, DEADLINE).await.expect("kinds");
+        install_crds(&client, FieldManager::Storage, DEADLINE)
+            .await
+            .expect("kinds");
         for name in [NS, "steading-system"] {
-            let namespace = Namespace { metadata: ObjectMeta { name: Some(name.into()), ..ObjectMeta::default() }, ..Namespace::default() };
-            Api::all(client.clone()).create(&PostParams::default(), &namespace).await.expect("namespace");
+            let namespace = Namespace {
+                metadata: ObjectMeta {
+                    name: Some(name.into()),
+                    ..ObjectMeta::default()
+                },
+                ..Namespace::default()
+            };
+            Api::all(client.clone())
+                .create(&PostParams::default(), &namespace)
+                .await
+                .expect("namespace");
         }
-        let infra: InfraClass = serde_json::from_value(json!({"metadata": {"name": "ceph"}, "provisioner": "ceph"})).expect("a class");
-        Api::all(client.clone()).create(&PostParams::default(), &infra).await.expect("class");
+        let infra: InfraClass =
+            serde_json::from_value(json!({"metadata": {"name": "ceph"}, "provisioner": "ceph"})).expect("a class");
+        Api::all(client.clone())
+            .create(&PostParams::default(), &infra)
+            .await
+            .expect("class");
         let cancel = CancellationToken::new();
         let tasks = TaskGroup::new("test", cancel.clone());
         let player = Arc::<Player>::default();
-        tasks.spawn("kubevirt", play_kubevirt(client.clone(), player.clone(), cancel.clone()));
+        tasks.spawn(
+            "kubevirt",
+            play_kubevirt(client.clone(), player.clone(), cancel.clone()),
+        );
         tasks.spawn("cdi", play_cdi(client.clone(), player.clone(), cancel.clone()));
         let (volumes, classes, crash) = start_service(&server, &tasks, &cancel);
-        let this = Self { server, client, volumes, classes, player, tasks, cancel, crash };
+        let this = Self {
+            server,
+            client,
+            volumes,
+            classes,
+            player,
+            tasks,
+            cancel,
+            crash,
+        };
         for machine in ["m1", "m2"] {
             this.add_machine(machine).await;
         }
@@ -147,21 +190,33 @@ impl Fixture {
     /// Makes a machine that runs.
     pub(crate) async fn add_machine(&self, name: &str) {
         let vms: Api<VirtualMachine> = Api::namespaced(self.client.clone(), NS);
-        vms.create(&PostParams::default(), &mk_vm(NS, name)).await.expect("a machine");
+        vms.create(&PostParams::default(), &mk_vm(NS, name))
+            .await
+            .expect("a machine");
         let labels = BTreeMap::from([("steading.dev/machine", name)]);
         let vmi = json!({
             "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance",
             "metadata": {"name": name, "namespace": NS, "labels": labels}, "spec": {"domain": {"devices": {}}}
         });
         let vmis: Api<VirtualMachineInstance> = Api::namespaced(self.client.clone(), NS);
-        let made = vmis.create(&PostParams::default(), &serde_json::from_value(vmi).expect("an instance")).await;
+        let made = vmis
+            .create(
+                &PostParams::default(),
+                &serde_json::from_value(vmi).expect("an instance"),
+            )
+            .await;
         made.expect("an instance");
         self.set_instance(name, json!({"phase": "Running"})).await;
     }
 
     /// Merges into the status of an instance.
     pub(crate) async fn set_instance(&self, name: &str, status: Value) {
-        set_status(&Api::<VirtualMachineInstance>::namespaced(self.client.clone(), NS), name, status).await;
+        set_status(
+            &Api::<VirtualMachineInstance>::namespaced(self.client.clone(), NS),
+            name,
+            status,
+        )
+        .await;
     }
 
     pub(crate) async fn offer(&self, class: proto::StorageClass, id: &str) -> Result<proto::StorageClass, Status> {
@@ -170,7 +225,10 @@ impl Fixture {
             storage_class: Some(class),
             ..proto::CreateStorageClassRequest::default()
         };
-        self.classes.create_storage_class(ask(request)).await.map(tonic::Response::into_inner)
+        self.classes
+            .create_storage_class(ask(request))
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     pub(crate) async fn create(&self, id: &str, volume: proto::Volume) -> Result<proto::Volume, Status> {
@@ -180,28 +238,54 @@ impl Fixture {
             volume: Some(volume),
             ..proto::CreateVolumeRequest::default()
         };
-        self.volumes.create_volume(ask(request)).await.map(tonic::Response::into_inner)
+        self.volumes
+            .create_volume(ask(request))
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     pub(crate) async fn get(&self, id: &str) -> Result<proto::Volume, Status> {
         let request = proto::GetVolumeRequest { name: volume_name(id) };
-        self.volumes.get_volume(ask(request)).await.map(tonic::Response::into_inner)
+        self.volumes
+            .get_volume(ask(request))
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     pub(crate) async fn attach(&self, id: &str, machine: &str) -> Result<proto::Volume, Status> {
         let (name, machine) = (volume_name(id), machine_name(machine));
-        let request = proto::AttachVolumeRequest { name, machine, ..proto::AttachVolumeRequest::default() };
-        self.volumes.attach_volume(ask(request)).await.map(tonic::Response::into_inner)
+        let request = proto::AttachVolumeRequest {
+            name,
+            machine,
+            ..proto::AttachVolumeRequest::default()
+        };
+        self.volumes
+            .attach_volume(ask(request))
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     pub(crate) async fn detach(&self, id: &str) -> Result<proto::Volume, Status> {
-        let request = proto::DetachVolumeRequest { name: volume_name(id), ..proto::DetachVolumeRequest::default() };
-        self.volumes.detach_volume(ask(request)).await.map(tonic::Response::into_inner)
+        let request = proto::DetachVolumeRequest {
+            name: volume_name(id),
+            ..proto::DetachVolumeRequest::default()
+        };
+        self.volumes
+            .detach_volume(ask(request))
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     pub(crate) async fn delete(&self, id: &str, force: bool) -> Result<proto::Volume, Status> {
-        let request = proto::DeleteVolumeRequest { name: volume_name(id), force, ..proto::DeleteVolumeRequest::default() };
-        self.volumes.delete_volume(ask(request)).await.map(tonic::Response::into_inner)
+        let request = proto::DeleteVolumeRequest {
+            name: volume_name(id),
+            force,
+            ..proto::DeleteVolumeRequest::default()
+        };
+        self.volumes
+            .delete_volume(ask(request))
+            .await
+            .map(tonic::Response::into_inner)
     }
 
     /// Waits until the volume's attachment is in this state.
@@ -235,12 +319,21 @@ impl Fixture {
         let vms: Api<VirtualMachine> = Api::namespaced(self.client.clone(), NS);
         let vm = vms.get(machine).await.expect("the machine");
         let template = vm.spec.template.expect("a template");
-        template.spec.domain.devices.disks.into_iter().map(|disk| disk.name).collect()
+        template
+            .spec
+            .domain
+            .devices
+            .disks
+            .into_iter()
+            .map(|disk| disk.name)
+            .collect()
     }
 
     /// Requests of the service, by verb and resource.
     pub(crate) fn requests(&self, verb: Verb, resource: &str) -> u64 {
-        self.server.counters().count(|key| key.user_agent == "storage" && key.verb == verb && key.resource == resource)
+        self.server
+            .counters()
+            .count(|key| key.user_agent == "storage" && key.verb == verb && key.resource == resource)
     }
 
     /// Ends everything; a task that died shows here.
@@ -275,7 +368,10 @@ pub(crate) fn mk_class() -> proto::StorageClass {
 
 /// A volume of a gibibyte.
 pub(crate) fn mk_volume() -> proto::Volume {
-    proto::Volume { size: "1Gi".into(), ..proto::Volume::default() }
+    proto::Volume {
+        size: "1Gi".into(),
+        ..proto::Volume::default()
+    }
 }
 
 async fn set_status<K>(api: &Api<K>, name: &str, status: Value)
@@ -283,14 +379,20 @@ where
     K: kube::Resource + Clone + std::fmt::Debug + serde::de::DeserializeOwned,
 {
     let patch = json!({"status": status});
-    let _ = api.patch_status(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+    let _ = api
+        .patch_status(name, &PatchParams::default(), &Patch::Merge(&patch))
+        .await;
 }
 
 /// Every virtual machine's hot-plugged volumes become ready in its instance.
 async fn play_kubevirt(client: Client, player: Arc<Player>, cancel: CancellationToken) {
     let vms: Api<VirtualMachine> = Api::all(client.clone());
     let mut seen: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    let mut events = Box::pin(watcher(vms, watcher::Config::default()).default_backoff().applied_objects());
+    let mut events = Box::pin(
+        watcher(vms, watcher::Config::default())
+            .default_backoff()
+            .applied_objects(),
+    );
     loop {
         let vm = tokio::select! {
             () = cancel.cancelled() => return,
@@ -299,7 +401,11 @@ async fn play_kubevirt(client: Client, player: Arc<Player>, cancel: Cancellation
         let Some(Ok(vm)) = vm else { continue };
         let (namespace, name) = (vm.namespace().unwrap_or_default(), vm.name_any());
         let volumes = vm.spec.template.map(|t| t.spec.volumes).unwrap_or_default();
-        let plugged: Vec<String> = volumes.iter().filter(|v| v.is_hotpluggable()).map(|v| v.name.clone()).collect();
+        let plugged: Vec<String> = volumes
+            .iter()
+            .filter(|v| v.is_hotpluggable())
+            .map(|v| v.name.clone())
+            .collect();
         if seen.insert(name.clone(), plugged.clone()).unwrap_or_default() == plugged {
             continue;
         }
@@ -307,15 +413,27 @@ async fn play_kubevirt(client: Client, player: Arc<Player>, cancel: Cancellation
         while player.hold_instances.load(Ordering::SeqCst) && !cancel.is_cancelled() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let status: Vec<Value> = plugged.iter().map(|name| json!({"name": name, "target": "sda", "phase": "Ready", "hotplugVolume": {}})).collect();
-        set_status(&Api::<VirtualMachineInstance>::namespaced(client.clone(), &namespace), &name, json!({"volumeStatus": status})).await;
+        let status: Vec<Value> = plugged
+            .iter()
+            .map(|name| json!({"name": name, "target": "sda", "phase": "Ready", "hotplugVolume": {}}))
+            .collect();
+        set_status(
+            &Api::<VirtualMachineInstance>::namespaced(client.clone(), &namespace),
+            &name,
+            json!({"volumeStatus": status}),
+        )
+        .await;
     }
 }
 
 /// Every DataVolume gets its claim and succeeds; every snapshot becomes ready.
 async fn play_cdi(client: Client, player: Arc<Player>, cancel: CancellationToken) {
     let all: Api<DataVolume> = Api::all(client.clone());
-    let mut events = Box::pin(watcher(all, watcher::Config::default()).default_backoff().applied_objects());
+    let mut events = Box::pin(
+        watcher(all, watcher::Config::default())
+            .default_backoff()
+            .applied_objects(),
+    );
     loop {
         let object = tokio::select! {
             () = cancel.cancelled() => return,
@@ -337,8 +455,18 @@ async fn play_cdi(client: Client, player: Arc<Player>, cancel: CancellationToken
         .expect("a claim");
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);
         let _ = claims.create(&PostParams::default(), &claim).await;
-        set_status(&claims, &name, json!({"capacity": storage.resources.and_then(|r| r.requests)})).await;
-        set_status(&Api::<DataVolume>::namespaced(client.clone(), &namespace), &name, json!({"phase": "Succeeded", "progress": "100.0%"})).await;
+        set_status(
+            &claims,
+            &name,
+            json!({"capacity": storage.resources.and_then(|r| r.requests)}),
+        )
+        .await;
+        set_status(
+            &Api::<DataVolume>::namespaced(client.clone(), &namespace),
+            &name,
+            json!({"phase": "Succeeded", "progress": "100.0%"}),
+        )
+        .await;
     }
 }
 

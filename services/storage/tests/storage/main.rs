@@ -1,5 +1,10 @@
 //! The storage service on the simulated API server, through its gRPC handlers.
-#![allow(clippy::expect_used, clippy::panic, clippy::similar_names, reason = "tests say what they expect by failing")]
+#![allow(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::similar_names,
+    reason = "tests say what they expect by failing"
+)]
 
 mod attachments;
 mod classes;

@@ -32,7 +32,10 @@ macro_rules! standard_methods {
         $delete:ident($delete_request:ident), $watch:ident($watch_request:ident, $watch_response:ident),
     }) => {
         impl CatalogApi {
-            async fn $create(&self, request: Request<proto::$create_request>) -> Result<Response<proto::$kind>, Status> {
+            async fn $create(
+                &self,
+                request: Request<proto::$create_request>,
+            ) -> Result<Response<proto::$kind>, Status> {
                 let context = CallContext::from_request(&request);
                 let r = request.into_inner();
                 let create = CreateRequest {
@@ -42,13 +45,17 @@ macro_rules! standard_methods {
                     request_id: r.request_id,
                     validate_only: r.validate_only,
                 };
-                Ok(Response::new(collection::create(&$collection(self.infra.clone()), &context, &create).await?))
+                Ok(Response::new(
+                    collection::create(&$collection(self.infra.clone()), &context, &create).await?,
+                ))
             }
 
             async fn $get(&self, request: Request<proto::$get_request>) -> Result<Response<proto::$kind>, Status> {
                 let context = CallContext::from_request(&request);
                 let name = &request.get_ref().name;
-                Ok(Response::new(collection::get(&$collection(self.infra.clone()), &context, name).await?))
+                Ok(Response::new(
+                    collection::get(&$collection(self.infra.clone()), &context, name).await?,
+                ))
             }
 
             async fn $list_method(
@@ -66,10 +73,16 @@ macro_rules! standard_methods {
                 };
                 let ($list, next_page_token) =
                     collection::list(&$collection(self.infra.clone()), &context, &list).await?;
-                Ok(Response::new(proto::$list_response { $list, next_page_token }))
+                Ok(Response::new(proto::$list_response {
+                    $list,
+                    next_page_token,
+                }))
             }
 
-            async fn $update(&self, request: Request<proto::$update_request>) -> Result<Response<proto::$kind>, Status> {
+            async fn $update(
+                &self,
+                request: Request<proto::$update_request>,
+            ) -> Result<Response<proto::$kind>, Status> {
                 let context = CallContext::from_request(&request);
                 let r = request.into_inner();
                 let update = UpdateRequest {
@@ -78,10 +91,15 @@ macro_rules! standard_methods {
                     request_id: r.request_id,
                     validate_only: r.validate_only,
                 };
-                Ok(Response::new(collection::update(&$collection(self.infra.clone()), &context, &update).await?))
+                Ok(Response::new(
+                    collection::update(&$collection(self.infra.clone()), &context, &update).await?,
+                ))
             }
 
-            async fn $delete(&self, request: Request<proto::$delete_request>) -> Result<Response<proto::$kind>, Status> {
+            async fn $delete(
+                &self,
+                request: Request<proto::$delete_request>,
+            ) -> Result<Response<proto::$kind>, Status> {
                 let context = CallContext::from_request(&request);
                 let r = request.into_inner();
                 let delete = DeleteRequest {
@@ -92,7 +110,9 @@ macro_rules! standard_methods {
                     validate_only: r.validate_only,
                 };
                 let collection = $collection(self.infra.clone());
-                Ok(Response::new(collection::delete(&collection, &context, &self.clock, &delete).await?))
+                Ok(Response::new(
+                    collection::delete(&collection, &context, &self.clock, &delete).await?,
+                ))
             }
 
             async fn $watch(
@@ -101,7 +121,11 @@ macro_rules! standard_methods {
             ) -> Result<Response<ResponseStream<proto::$watch_response>>, Status> {
                 let context = CallContext::from_request(&request);
                 let r = request.into_inner();
-                let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+                let watch = WatchRequest {
+                    parent: r.parent,
+                    filter: r.filter,
+                    resume_token: r.resume_token,
+                };
                 let events = collection::watch(&$collection(self.infra.clone()), &context, &watch).await?;
                 Ok(Response::new(Box::pin(events.map(|event| {
                     let event = event?;
@@ -229,10 +253,7 @@ impl CatalogService for CatalogApi {
         self.do_create_image(request).await
     }
 
-    async fn get_image(
-        &self,
-        request: Request<proto::GetImageRequest>,
-    ) -> Result<Response<proto::Image>, Status> {
+    async fn get_image(&self, request: Request<proto::GetImageRequest>) -> Result<Response<proto::Image>, Status> {
         self.do_get_image(request).await
     }
 
@@ -269,6 +290,8 @@ impl CatalogService for CatalogApi {
         request: Request<proto::RefreshImageRequest>,
     ) -> Result<Response<proto::Image>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(Images(self.infra.clone()).refresh(&context, request.get_ref()).await?))
+        Ok(Response::new(
+            Images(self.infra.clone()).refresh(&context, request.get_ref()).await?,
+        ))
     }
 }

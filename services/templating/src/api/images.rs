@@ -39,13 +39,25 @@ fn parse(name: &str) -> Result<ImageName, RpcError> {
 /// Source of a DataSource that points at a content.
 pub fn pointing_at(object_name: &str, content: &str) -> DataSourceSpec {
     let name = ImageSpec::data_volume_name(object_name, content);
-    let pvc = ObjectSource { namespace: labels::SYSTEM_NAMESPACE.into(), name };
-    DataSourceSpec { source: DataVolumeSource { pvc: Some(pvc), ..DataVolumeSource::default() } }
+    let pvc = ObjectSource {
+        namespace: labels::SYSTEM_NAMESPACE.into(),
+        name,
+    };
+    DataSourceSpec {
+        source: DataVolumeSource {
+            pvc: Some(pvc),
+            ..DataVolumeSource::default()
+        },
+    }
 }
 
 fn write_spec(object: &mut DataSource, spec: &ImageSpec) -> Result<(), RpcError> {
     let text = serde_json::to_string(spec).map_err(|_| RpcError::internal())?;
-    object.metadata.annotations.get_or_insert_default().insert(SPEC_ANNOTATION.into(), text);
+    object
+        .metadata
+        .annotations
+        .get_or_insert_default()
+        .insert(SPEC_ANNOTATION.into(), text);
     Ok(())
 }
 
@@ -64,11 +76,18 @@ impl Images {
         if !request.request_id.is_empty() && uuid::Uuid::try_parse(&request.request_id).is_err() {
             return Err(Violations::one("request_id", "must be a UUID").into());
         }
-        context.authorize(Action::new(Verb::Custom("refresh"), Self::KIND, name)).await?;
+        context
+            .authorize(Action::new(Verb::Custom("refresh"), Self::KIND, name))
+            .await?;
         let api = self.api(name)?;
-        let found = api.get_opt(&object_name).await.map_err(|e| kube_error(Self::KIND, name, &e))?;
+        let found = api
+            .get_opt(&object_name)
+            .await
+            .map_err(|e| kube_error(Self::KIND, name, &e))?;
         let mut object = found.ok_or_else(|| RpcError::not_found(Self::KIND, name))?;
-        let before = self.message(&object).ok_or_else(|| RpcError::not_found(Self::KIND, name))?;
+        let before = self
+            .message(&object)
+            .ok_or_else(|| RpcError::not_found(Self::KIND, name))?;
         if !request.request_id.is_empty() && annotation(&object.metadata, REFRESH_REQUEST) == request.request_id {
             return Ok(before);
         }
@@ -76,13 +95,18 @@ impl Images {
             return Err(RpcError::etag_mismatch(Self::KIND, name));
         }
         if object.metadata.deletion_timestamp.is_some() {
-            return Err(RpcError::new(ErrorReason::ResourceDeleting, format!("{name} is being deleted")));
+            return Err(RpcError::new(
+                ErrorReason::ResourceDeleting,
+                format!("{name} is being deleted"),
+            ));
         }
         let mut spec = read_spec(&object).ok_or_else(|| Error::Unreadable(name.to_owned()))?;
         spec.refresh += 1;
         write_spec(&mut object, &spec)?;
         if !request.request_id.is_empty() {
-            object.annotations_mut().insert(REFRESH_REQUEST.into(), request.request_id.clone());
+            object
+                .annotations_mut()
+                .insert(REFRESH_REQUEST.into(), request.request_id.clone());
         }
         if !request.validate_only {
             let replaced = api.replace(&object_name, &PostParams::default(), &object).await;
@@ -137,29 +161,50 @@ impl Collection for Images {
     ) -> Result<DataSource, RpcError> {
         let name = parse(name)?;
         let refresh = current.and_then(read_spec).map_or(0, |spec| spec.refresh);
-        let spec = convert_image::image_spec(message, refresh)
-            .map_err(|violations| Error::Invalid { field: "image", violations })?;
+        let spec = convert_image::image_spec(message, refresh).map_err(|violations| Error::Invalid {
+            field: "image",
+            violations,
+        })?;
         if let (Some(pvc), Some(project)) = (&spec.pvc, name.scope.project())
-            && !pvc.namespace.starts_with(&format!("{project}{}", labels::PROJECT_SEPARATOR))
+            && !pvc
+                .namespace
+                .starts_with(&format!("{project}{}", labels::PROJECT_SEPARATOR))
         {
-            let violations = Violations::one("pvc.namespace", "must be the namespace of one of the project's clusters");
-            return Err(Error::Invalid { field: "image", violations }.into());
+            let violations = Violations::one(
+                "pvc.namespace",
+                "must be the namespace of one of the project's clusters",
+            );
+            return Err(Error::Invalid {
+                field: "image",
+                violations,
+            }
+            .into());
         }
         // What can be cloned goes on being cloned until the reconciler has the new content.
-        let content = current.map(|c| read_status(c).content).filter(|c| !c.is_empty()).unwrap_or_else(|| spec.content_id());
+        let content = current
+            .map(|c| read_status(c).content)
+            .filter(|c| !c.is_empty())
+            .unwrap_or_else(|| spec.content_id());
         let mut object = DataSource::new(&name.object_name(), pointing_at(&name.object_name(), &content));
         if let Some(current) = current {
             object.metadata = current.metadata.clone();
         }
         object.metadata.namespace = Some(labels::SYSTEM_NAMESPACE.into());
-        stamp(&mut object.metadata, &name.scope, (&message.labels, &message.annotations), ("", ""));
+        stamp(
+            &mut object.metadata,
+            &name.scope,
+            (&message.labels, &message.annotations),
+            ("", ""),
+        );
         object.labels_mut().insert(labels::IMAGE.into(), name.object_name());
         write_spec(&mut object, &spec)?;
         Ok(object)
     }
 
     async fn before_delete(&self, current: &DataSource) -> Result<(), RpcError> {
-        let Some(name) = ImageName::from_object_name(&current.name_any()) else { return Ok(()) };
+        let Some(name) = ImageName::from_object_name(&current.name_any()) else {
+            return Ok(());
+        };
         let name = name.to_string();
         let users = templates_using(&self.0.kube, |spec| {
             let of_disks = spec.disks.iter().filter_map(|d| d.image.as_ref());

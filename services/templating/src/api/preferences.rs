@@ -55,7 +55,9 @@ impl Collection for Preferences {
 
     fn message(&self, object: &Self::Object) -> Option<proto::Preference> {
         let name = PreferenceName::from_object_name(&object.name_any())?;
-        if name.scope.project().map(steading_model::ids::Id::as_str) != object.labels().get(labels::PROJECT).map(String::as_str) {
+        if name.scope.project().map(steading_model::ids::Id::as_str)
+            != object.labels().get(labels::PROJECT).map(String::as_str)
+        {
             return None;
         }
         convert_preference::preference(object, &serde_json::to_value(&object.spec).ok()?)
@@ -68,15 +70,22 @@ impl Collection for Preferences {
         current: Option<&Self::Object>,
     ) -> Result<Self::Object, RpcError> {
         let name = parse(name)?;
-        let spec = convert_preference::preference_spec(message)
-            .map_err(|violations| Error::Invalid { field: "preference", violations })?;
+        let spec = convert_preference::preference_spec(message).map_err(|violations| Error::Invalid {
+            field: "preference",
+            violations,
+        })?;
         let spec = serde_json::from_value(spec).map_err(|_| RpcError::internal())?;
         let mut object = Self::Object::new(&name.object_name(), spec);
         if let Some(current) = current {
             object.metadata = current.metadata.clone();
         }
         let texts = (message.display_name.as_str(), message.description.as_str());
-        stamp(&mut object.metadata, &name.scope, (&message.labels, &message.annotations), texts);
+        stamp(
+            &mut object.metadata,
+            &name.scope,
+            (&message.labels, &message.annotations),
+            texts,
+        );
         Ok(object)
     }
 
@@ -90,11 +99,18 @@ impl Collection for Preferences {
         };
         let name = PreferenceName::from_object_name(&current.name_any());
         let name = name.map_or_else(|| current.name_any(), |n| n.to_string());
-        Err(Error::ReadOnly { kind: Self::KIND, name, owner }.into())
+        Err(Error::ReadOnly {
+            kind: Self::KIND,
+            name,
+            owner,
+        }
+        .into())
     }
 
     async fn before_delete(&self, current: &Self::Object) -> Result<(), RpcError> {
-        let Some(name) = PreferenceName::from_object_name(&current.name_any()) else { return Ok(()) };
+        let Some(name) = PreferenceName::from_object_name(&current.name_any()) else {
+            return Ok(());
+        };
         let name = name.to_string();
         let users = templates_using(&self.0.kube, |spec| spec.preference.as_ref() == Some(&name)).await?;
         Ok(refuse_if_used(Self::KIND, name, users)?)

@@ -33,12 +33,20 @@ use crate::{
 const NAMED_USERS: usize = 5;
 
 fn missing(path: &str, kind: &'static str, name: &str) -> Error {
-    Error::Reference { path: format!("machine_template.{path}"), kind, name: name.to_owned() }
+    Error::Reference {
+        path: format!("machine_template.{path}"),
+        kind,
+        name: name.to_owned(),
+    }
 }
 
 /// A name whose scope the project may see. To others it does not exist.
 fn visible(scope: &Scope, project: &Id, missing: impl FnOnce() -> Error) -> Result<(), Error> {
-    if scope.visible_to(project) { Ok(()) } else { Err(missing()) }
+    if scope.visible_to(project) {
+        Ok(())
+    } else {
+        Err(missing())
+    }
 }
 
 /// Looks up everything that a valid template of `project` refers to. Defaults of the image are filled in.
@@ -47,18 +55,34 @@ fn visible(scope: &Scope, project: &Id, missing: impl FnOnce() -> Error) -> Resu
 /// If something does not exist, or is another project's.
 pub async fn resolve(kube: &Client, project: &Id, spec: &MachineTemplateSpec) -> Result<Resolved, RpcError> {
     let mut resolved = Resolved::default();
-    let root = spec.root_disk.image.iter().map(|name| ("root_disk.image".to_owned(), name));
-    let others = spec.disks.iter().enumerate().filter_map(|(i, d)| Some((format!("disks[{i}].image"), d.image.as_ref()?)));
+    let root = spec
+        .root_disk
+        .image
+        .iter()
+        .map(|name| ("root_disk.image".to_owned(), name));
+    let others = spec
+        .disks
+        .iter()
+        .enumerate()
+        .filter_map(|(i, d)| Some((format!("disks[{i}].image"), d.image.as_ref()?)));
     for (path, name) in root.chain(others) {
         let image = image(kube, project, &path, name).await?;
         resolved.images.insert(name.clone(), image);
     }
-    let of_image = spec.root_disk.image.as_ref().and_then(|name| resolved.images.get(name)).map(|i| i.spec.clone());
+    let of_image = spec
+        .root_disk
+        .image
+        .as_ref()
+        .and_then(|name| resolved.images.get(name))
+        .map(|i| i.spec.clone());
     let of_image = of_image.unwrap_or_default();
     let default = |text: String| Some(text).filter(|t| !t.is_empty());
 
     let inline = spec.memory.is_some();
-    let instance_type = spec.instance_type.clone().or_else(|| default(of_image.default_instance_type).filter(|_| !inline));
+    let instance_type = spec
+        .instance_type
+        .clone()
+        .or_else(|| default(of_image.default_instance_type).filter(|_| !inline));
     if let Some(name) = instance_type {
         resolved.instance_type = Some(find_instance_type(kube, project, &name).await?);
     }
@@ -72,10 +96,19 @@ async fn image(kube: &Client, project: &Id, path: &str, name: &str) -> Result<Re
     let parsed: ImageName = name.parse().map_err(|e| RpcError::invalid_name(path, &e))?;
     visible(&parsed.scope, project, || missing(path, "Image", name))?;
     let api: Api<DataSource> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
-    let found = api.get_opt(&parsed.object_name()).await.map_err(|e| kube_error("Image", name, &e))?;
-    let spec = found.as_ref().filter(|o| o.metadata.deletion_timestamp.is_none()).and_then(read_spec);
+    let found = api
+        .get_opt(&parsed.object_name())
+        .await
+        .map_err(|e| kube_error("Image", name, &e))?;
+    let spec = found
+        .as_ref()
+        .filter(|o| o.metadata.deletion_timestamp.is_none())
+        .and_then(read_spec);
     let spec = spec.ok_or_else(|| missing(path, "Image", name))?;
-    Ok(ResolvedImage { data_source: parsed.object_name(), spec })
+    Ok(ResolvedImage {
+        data_source: parsed.object_name(),
+        spec,
+    })
 }
 
 async fn find_instance_type(kube: &Client, project: &Id, name: &str) -> Result<(String, Size), RpcError> {
@@ -83,10 +116,16 @@ async fn find_instance_type(kube: &Client, project: &Id, name: &str) -> Result<(
     let parsed: InstanceTypeName = name.parse().map_err(|e| RpcError::invalid_name(path, &e))?;
     visible(&parsed.scope, project, || missing(path, "InstanceType", name))?;
     let api: Api<VirtualMachineClusterInstancetype> = Api::all(kube.clone());
-    let found = api.get_opt(&parsed.object_name()).await.map_err(|e| kube_error("InstanceType", name, &e))?;
+    let found = api
+        .get_opt(&parsed.object_name())
+        .await
+        .map_err(|e| kube_error("InstanceType", name, &e))?;
     let spec = found.and_then(|o| serde_json::to_value(o.spec).ok());
     let size = spec.as_ref().and_then(Size::from_instancetype_spec);
-    Ok((parsed.object_name(), size.ok_or_else(|| missing(path, "InstanceType", name))?))
+    Ok((
+        parsed.object_name(),
+        size.ok_or_else(|| missing(path, "InstanceType", name))?,
+    ))
 }
 
 async fn find_preference(kube: &Client, project: &Id, name: &str) -> Result<(String, Value), RpcError> {
@@ -94,22 +133,40 @@ async fn find_preference(kube: &Client, project: &Id, name: &str) -> Result<(Str
     let parsed: PreferenceName = name.parse().map_err(|e| RpcError::invalid_name(path, &e))?;
     visible(&parsed.scope, project, || missing(path, "Preference", name))?;
     let api: Api<VirtualMachineClusterPreference> = Api::all(kube.clone());
-    let found = api.get_opt(&parsed.object_name()).await.map_err(|e| kube_error("Preference", name, &e))?;
+    let found = api
+        .get_opt(&parsed.object_name())
+        .await
+        .map_err(|e| kube_error("Preference", name, &e))?;
     let spec = found.and_then(|o| serde_json::to_value(o.spec).ok());
-    Ok((parsed.object_name(), spec.ok_or_else(|| missing(path, "Preference", name))?))
+    Ok((
+        parsed.object_name(),
+        spec.ok_or_else(|| missing(path, "Preference", name))?,
+    ))
 }
 
 /// Some of the templates for which `uses` holds.
 ///
 /// # Errors
 /// If the API server does not answer.
-pub async fn templates_using(kube: &Client, uses: impl Fn(&MachineTemplateSpec) -> bool) -> Result<Vec<String>, RpcError> {
+pub async fn templates_using(
+    kube: &Client,
+    uses: impl Fn(&MachineTemplateSpec) -> bool,
+) -> Result<Vec<String>, RpcError> {
     let api: Api<MachineTemplate> = Api::all(kube.clone());
-    let all = api.list(&ListParams::default()).await.map_err(|e| kube_error("MachineTemplate", "machine templates", &e))?;
+    let all = api
+        .list(&ListParams::default())
+        .await
+        .map_err(|e| kube_error("MachineTemplate", "machine templates", &e))?;
     let name = |t: &MachineTemplate| {
         MachineTemplateName::from_object_name(&t.name_any()).map_or_else(|| t.name_any(), |n| n.to_string())
     };
-    Ok(all.items.iter().filter(|t| uses(&t.spec)).map(name).take(NAMED_USERS).collect())
+    Ok(all
+        .items
+        .iter()
+        .filter(|t| uses(&t.spec))
+        .map(name)
+        .take(NAMED_USERS)
+        .collect())
 }
 
 /// Refuses if somebody uses the resource.
@@ -117,7 +174,11 @@ pub async fn templates_using(kube: &Client, uses: impl Fn(&MachineTemplateSpec) 
 /// # Errors
 /// `RESOURCE_IN_USE`.
 pub fn refuse_if_used(kind: &'static str, name: String, users: Vec<String>) -> Result<(), Error> {
-    if users.is_empty() { Ok(()) } else { Err(Error::InUse { kind, name, users }) }
+    if users.is_empty() {
+        Ok(())
+    } else {
+        Err(Error::InUse { kind, name, users })
+    }
 }
 
 /// Who uses a template, by the id of the revision.
@@ -152,7 +213,11 @@ pub async fn usage(kube: &Client, name: &MachineTemplateName, latest: &str) -> R
     let machines: Api<VirtualMachine> = Api::all(kube.clone());
     let made_from = ListParams::default().labels(&format!("{}={}", labels::MACHINE_TEMPLATE, name.object_name()));
     for vm in machines.list(&made_from).await.map_err(fault)? {
-        let revision = vm.annotations().get(labels::TEMPLATE_REVISION).cloned().unwrap_or_default();
+        let revision = vm
+            .annotations()
+            .get(labels::TEMPLATE_REVISION)
+            .cloned()
+            .unwrap_or_default();
         *usage.machines.entry(revision.clone()).or_default() += 1;
         let pool = vm.labels().get(labels::POOL).cloned().unwrap_or_default();
         if let Some(pool) = MachinePoolName::from_object(&vm.namespace().unwrap_or_default(), &pool) {
@@ -169,12 +234,18 @@ pub async fn usage(kube: &Client, name: &MachineTemplateName, latest: &str) -> R
         if !same || !namespace.starts_with(&prefix) {
             continue;
         }
-        let Some(pool_name) = MachinePoolName::from_object(&namespace, &pool.name_any()) else { continue };
+        let Some(pool_name) = MachinePoolName::from_object(&namespace, &pool.name_any()) else {
+            continue;
+        };
         let wanted = last_segment(text("/spec/machineTemplateRevision"));
         let wanted = if wanted.is_empty() { latest } else { wanted };
         let current = last_segment(text("/status/templateRevision"));
         for revision in [wanted, current].into_iter().filter(|r| !r.is_empty()) {
-            usage.pools.entry(revision.to_owned()).or_default().insert(pool_name.to_string());
+            usage
+                .pools
+                .entry(revision.to_owned())
+                .or_default()
+                .insert(pool_name.to_string());
         }
     }
     Ok(usage)

@@ -31,7 +31,10 @@ fn api(kube: &Client) -> Api<ControllerRevision> {
 
 /// Id of a stored revision.
 fn id_of(name: &MachineTemplateName, object: &ControllerRevision) -> Option<String> {
-    object.name_any().strip_prefix(&format!("{}-", name.object_name())).map(str::to_owned)
+    object
+        .name_any()
+        .strip_prefix(&format!("{}-", name.object_name()))
+        .map(str::to_owned)
 }
 
 /// All stored revisions, newest first.
@@ -40,7 +43,11 @@ fn id_of(name: &MachineTemplateName, object: &ControllerRevision) -> Option<Stri
 /// If the API server does not answer.
 pub async fn list(kube: &Client, name: &MachineTemplateName) -> Result<Vec<ControllerRevision>, RpcError> {
     let own = ListParams::default().labels(&format!("{}={}", labels::MACHINE_TEMPLATE, name.object_name()));
-    let mut all = api(kube).list(&own).await.map_err(|e| kube_error(KIND, &name.to_string(), &e))?.items;
+    let mut all = api(kube)
+        .list(&own)
+        .await
+        .map_err(|e| kube_error(KIND, &name.to_string(), &e))?
+        .items;
     all.sort_by_key(|r| std::cmp::Reverse(r.revision));
     Ok(all)
 }
@@ -65,7 +72,10 @@ pub async fn ensure(
         }
         // An old content is wanted again: its number says so.
         let patch = Patch::Merge(json!({"revision": newest + 1}));
-        api(kube).patch(&object_name, &PatchParams::default(), &patch).await.map_err(fault)?;
+        api(kube)
+            .patch(&object_name, &PatchParams::default(), &patch)
+            .await
+            .map_err(fault)?;
         return Ok((id, newest + 1));
     }
     let object = ControllerRevision {
@@ -84,7 +94,9 @@ pub async fn ensure(
             owner_references: owner(template).map(|o| vec![o]),
             ..ObjectMeta::default()
         },
-        data: Some(RawExtension(serde_json::to_value(content(&template.spec)).map_err(|_| RpcError::internal())?)),
+        data: Some(RawExtension(
+            serde_json::to_value(content(&template.spec)).map_err(|_| RpcError::internal())?,
+        )),
         revision: newest + 1,
     };
     match api(kube).create(&PostParams::default(), &object).await {
@@ -96,7 +108,9 @@ pub async fn ensure(
 }
 
 fn owner(template: &MachineTemplate) -> Option<OwnerReference> {
-    template.controller_owner_ref(&()).filter(|_| template.meta().uid.is_some())
+    template
+        .controller_owner_ref(&())
+        .filter(|_| template.meta().uid.is_some())
 }
 
 /// The content of a revision; an empty id means the newest.
@@ -119,7 +133,10 @@ pub async fn find(
         return Err(Error::UnknownRevision(full).into());
     }
     let object_name = revision::object_name(&name.object_name(), id);
-    let found = api(kube).get_opt(&object_name).await.map_err(|e| kube_error(KIND, &full, &e))?;
+    let found = api(kube)
+        .get_opt(&object_name)
+        .await
+        .map_err(|e| kube_error(KIND, &full, &e))?;
     let found = found.ok_or_else(|| Error::UnknownRevision(full.clone()))?;
     Ok((id.to_owned(), read(&full, &found)?))
 }
@@ -171,10 +188,20 @@ pub async fn collect(
     let stored: Vec<Stored> = list(kube, name)
         .await?
         .iter()
-        .filter_map(|r| Some(Stored { id: id_of(name, r)?, number: r.revision }))
+        .filter_map(|r| {
+            Some(Stored {
+                id: id_of(name, r)?,
+                number: r.revision,
+            })
+        })
         .collect();
     let latest = revision_id(&template.spec);
-    for id in plan_collection(&stored, &latest, &usage.revisions(), template.spec.revision_history_limit) {
+    for id in plan_collection(
+        &stored,
+        &latest,
+        &usage.revisions(),
+        template.spec.revision_history_limit,
+    ) {
         let object_name = revision::object_name(&name.object_name(), &id);
         match api(kube).delete(&object_name, &DeleteParams::default()).await {
             Ok(_) => tracing::info!(template = %name, revision = id, "old revision deleted"),

@@ -22,9 +22,9 @@ impl From<Error> for RpcError {
                 }
                 refusal
             }
-            Error::Reference { path, kind, name } => {
-                Self::new(ErrorReason::ReferenceNotFound, text).with_field(path, format!("{name} does not exist")).with_resource(kind, name)
-            }
+            Error::Reference { path, kind, name } => Self::new(ErrorReason::ReferenceNotFound, text)
+                .with_field(path, format!("{name} does not exist"))
+                .with_resource(kind, name),
             Error::UnknownRevision(name) => Self::not_found("MachineTemplateRevision", name),
             Error::Unreadable(name) => {
                 tracing::error!(name, "a stored object cannot be read");
@@ -42,10 +42,37 @@ mod tests {
     fn every_error_has_its_reason() {
         let name = || "images/x".to_owned();
         for (error, reason) in [
-            (Error::Invalid { field: "image", violations: Violations::one("size", "x") }, ErrorReason::InvalidField),
-            (Error::ReadOnly { kind: "Image", name: name(), owner: "KubeVirt" }, ErrorReason::InvalidState),
-            (Error::InUse { kind: "Image", name: name(), users: vec!["y".into()] }, ErrorReason::ResourceInUse),
-            (Error::Reference { path: "p".into(), kind: "Image", name: name() }, ErrorReason::ReferenceNotFound),
+            (
+                Error::Invalid {
+                    field: "image",
+                    violations: Violations::one("size", "x"),
+                },
+                ErrorReason::InvalidField,
+            ),
+            (
+                Error::ReadOnly {
+                    kind: "Image",
+                    name: name(),
+                    owner: "KubeVirt",
+                },
+                ErrorReason::InvalidState,
+            ),
+            (
+                Error::InUse {
+                    kind: "Image",
+                    name: name(),
+                    users: vec!["y".into()],
+                },
+                ErrorReason::ResourceInUse,
+            ),
+            (
+                Error::Reference {
+                    path: "p".into(),
+                    kind: "Image",
+                    name: name(),
+                },
+                ErrorReason::ReferenceNotFound,
+            ),
             (Error::UnknownRevision("r".into()), ErrorReason::ResourceNotFound),
             (Error::Unreadable("r".into()), ErrorReason::Internal),
         ] {

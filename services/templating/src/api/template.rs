@@ -7,9 +7,7 @@ use kube::Api;
 use serde_json::Value;
 use steading_api::{
     error::RpcError,
-    templating::v1::{
-        self as proto, diff_machine_template_request::To, template_service_server::TemplateService,
-    },
+    templating::v1::{self as proto, diff_machine_template_request::To, template_service_server::TemplateService},
     types::v1::ErrorReason,
 };
 use steading_infra::{
@@ -23,7 +21,9 @@ use steading_runtime::{
     CallContext,
     auth::{Action, Verb},
     clock::Clock,
-    collection::{self, Collection, CreateRequest, DeleteRequest, ListRequest, UpdateRequest, WatchRequest, kube_error},
+    collection::{
+        self, Collection, CreateRequest, DeleteRequest, ListRequest, UpdateRequest, WatchRequest, kube_error,
+    },
 };
 use tonic::{Request, Response, Status};
 
@@ -72,7 +72,9 @@ impl TemplateApi {
         request: &proto::RenderMachineTemplateRequest,
     ) -> Result<proto::RenderMachineTemplateResponse, RpcError> {
         let name = parse("name", &request.name)?;
-        context.authorize(Action::new(Verb::Custom("render"), Templates::KIND, &name)).await?;
+        context
+            .authorize(Action::new(Verb::Custom("render"), Templates::KIND, &name))
+            .await?;
         let (revision, spec) = if let Some(proposal) = &request.machine_template {
             (String::new(), proposed(proposal)?)
         } else {
@@ -99,7 +101,11 @@ impl TemplateApi {
                 memory: size.memory,
                 root_disk_size: render::root_size(&spec, &resolved),
                 local_storage: render::local_storage(&spec, &resolved).to_string(),
-                devices: size.devices.into_iter().map(|(k, n)| (k, i32::try_from(n).unwrap_or(i32::MAX))).collect(),
+                devices: size
+                    .devices
+                    .into_iter()
+                    .map(|(k, n)| (k, i32::try_from(n).unwrap_or(i32::MAX)))
+                    .collect(),
                 architecture: spec.architecture.clone().unwrap_or_default(),
             }),
             machine_name_paths: render::name_paths(&spec, &resolved, &machine),
@@ -115,7 +121,9 @@ impl TemplateApi {
         request: &proto::DiffMachineTemplateRequest,
     ) -> Result<proto::DiffMachineTemplateResponse, RpcError> {
         let name = parse("name", &request.name)?;
-        context.authorize(Action::new(Verb::Custom("diff"), Templates::KIND, &name)).await?;
+        context
+            .authorize(Action::new(Verb::Custom("diff"), Templates::KIND, &name))
+            .await?;
         let template = self.stored(&name).await?;
         let kube = &self.infra.kube;
         let from_id = revision_of("from_revision", &name, &request.from_revision)?;
@@ -132,8 +140,11 @@ impl TemplateApi {
         let templates = self.templates();
         let before = templates.check(&name, &from).await?;
         let after = templates.check(&name, &to).await?;
-        let virtual_machine_changes =
-            changes("/", &render::render(&from, &before, &machine), &render::render(&to, &after, &machine));
+        let virtual_machine_changes = changes(
+            "/",
+            &render::render(&from, &before, &machine),
+            &render::render(&to, &after, &machine),
+        );
         let same_user_data = render::user_data(&from) == render::user_data(&to);
         let usage = usage(kube, &name, &revision_id(&template.spec)).await?;
         let json = |spec: &MachineTemplateSpec| serde_json::to_value(spec).unwrap_or_default();
@@ -156,7 +167,9 @@ impl TemplateApi {
         if id.is_empty() {
             return Err(Violations::one("revision", "must be set").into());
         }
-        context.authorize(Action::new(Verb::Custom("rollback"), Templates::KIND, &name)).await?;
+        context
+            .authorize(Action::new(Verb::Custom("rollback"), Templates::KIND, &name))
+            .await?;
         let template = self.stored(&name).await?;
         let (_, spec) = revisions::find(&self.infra.kube, &name, &template, id).await?;
         let current = convert_template::machine_template(&template).ok_or_else(RpcError::internal)?;
@@ -172,7 +185,9 @@ impl TemplateApi {
         };
         let update = UpdateRequest {
             message: Some(message),
-            mask: Some(prost_types::FieldMask { paths: vec!["*".into()] }),
+            mask: Some(prost_types::FieldMask {
+                paths: vec!["*".into()],
+            }),
             request_id: request.request_id.clone(),
             validate_only: request.validate_only,
         };
@@ -194,30 +209,49 @@ impl TemplateApi {
         let filter = steading_model::filter::Filter::parse(&request.filter, &known)?;
         let binding = [MESSAGE, &request.parent, &request.filter];
         let page = PageRequest::parse(request.page_size, &request.page_token, &binding)?;
-        context.authorize(Action::new(Verb::List, "MachineTemplateRevision", &name)).await?;
+        context
+            .authorize(Action::new(Verb::List, "MachineTemplateRevision", &name))
+            .await?;
         let template = self.stored(&name).await?;
         let latest = revision_id(&template.spec);
         let usage = usage(&self.infra.kube, &name, &latest).await?;
         let mut all = Vec::new();
         for object in revisions::list(&self.infra.kube, &name).await? {
             let message = revisions::message(&name, &object, &latest, &usage)?;
-            if filter.matches(&steading_api::reflect::Filterable(steading_api::reflect::dynamic(MESSAGE, &message)?)) {
+            if filter.matches(&steading_api::reflect::Filterable(steading_api::reflect::dynamic(
+                MESSAGE, &message,
+            )?)) {
                 all.push(message);
             }
         }
         // Newest first: the cursor counts down, so that it grows with the list.
         let key = |r: &proto::MachineTemplateRevision| format!("{:020}", i64::MAX - r.revision_number);
         let (machine_template_revisions, next_page_token) = page.cut(all, key);
-        Ok(proto::ListMachineTemplateRevisionsResponse { machine_template_revisions, next_page_token })
+        Ok(proto::ListMachineTemplateRevisionsResponse {
+            machine_template_revisions,
+            next_page_token,
+        })
     }
 
-    async fn get_revision(&self, context: &CallContext, full: &str) -> Result<proto::MachineTemplateRevision, RpcError> {
+    async fn get_revision(
+        &self,
+        context: &CallContext,
+        full: &str,
+    ) -> Result<proto::MachineTemplateRevision, RpcError> {
         let (template, id) = full.rsplit_once("/revisions/").ok_or_else(|| {
-            RpcError::new(ErrorReason::InvalidName, "name must have the form projects/{project}/machineTemplates/{template}/revisions/{revision}")
-                .with_field("name", "must have the form projects/{project}/machineTemplates/{template}/revisions/{revision}")
+            RpcError::new(
+                ErrorReason::InvalidName,
+                "name must have the form projects/{project}/machineTemplates/{template}/revisions/{revision}",
+            )
+            .with_field(
+                "name",
+                "must have the form projects/{project}/machineTemplates/{template}/revisions/{revision}",
+            )
         })?;
         let name = parse("name", template)?;
-        context.authorize(Action::new(Verb::Get, "MachineTemplateRevision", full)).await?;
+        context
+            .authorize(Action::new(Verb::Get, "MachineTemplateRevision", full))
+            .await?;
         let stored = self.stored(&name).await?;
         let latest = revision_id(&stored.spec);
         let usage = usage(&self.infra.kube, &name, &latest).await?;
@@ -232,7 +266,13 @@ impl TemplateApi {
 }
 
 fn proposed(message: &proto::MachineTemplate) -> Result<MachineTemplateSpec, RpcError> {
-    convert_template::spec(message).map_err(|violations| Error::Invalid { field: "machine_template", violations }.into())
+    convert_template::spec(message).map_err(|violations| {
+        Error::Invalid {
+            field: "machine_template",
+            violations,
+        }
+        .into()
+    })
 }
 
 /// The machine to render for; what the request leaves open becomes an example.
@@ -245,16 +285,25 @@ fn machine(
     let mut violations = Violations::new();
     let mut id = |path: &str, text: &str, default: &str| {
         let text = if text.is_empty() { default } else { text };
-        violations.take(path, Id::parse(text)).map(|id| id.to_string()).unwrap_or_default()
+        violations
+            .take(path, Id::parse(text))
+            .map(|id| id.to_string())
+            .unwrap_or_default()
     };
     let project = id("machine.project", &context.project, name.project.as_str());
     let cluster = id("machine.cluster", &context.cluster, "cluster");
     let pool = id("machine.pool", &context.pool, "pool");
-    violations.require(project == name.project.as_str(), "machine.project", "must be the template's own");
+    violations.require(
+        project == name.project.as_str(),
+        "machine.project",
+        "must be the template's own",
+    );
     let or = |text: String, default: String| if text.is_empty() { default } else { text };
     let machine_name = or(context.machine_name, format!("{pool}-xxxxx"));
     let label = machine_name.len() <= 63
-        && machine_name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+        && machine_name
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
         && !machine_name.starts_with('-')
         && !machine_name.ends_with('-');
     violations.require(label, "machine.machine_name", "must be a DNS label");
@@ -270,14 +319,23 @@ fn machine(
         .map(|(k, v)| (k.to_owned(), v)),
     );
     let mut annotations: BTreeMap<String, String> = context.annotations.into_iter().collect();
-    for (key, value) in [(labels::TEMPLATE_REVISION, revision), (KUBERNETES_VERSION, &context.kubernetes_version)] {
+    for (key, value) in [
+        (labels::TEMPLATE_REVISION, revision),
+        (KUBERNETES_VERSION, &context.kubernetes_version),
+    ] {
         if !value.is_empty() {
             annotations.insert(key.to_owned(), value.to_owned());
         }
     }
     Ok(Machine {
-        namespace: or(context.namespace, format!("{project}{}{cluster}", labels::PROJECT_SEPARATOR)),
-        user_data_secret: or(context.user_data_secret, format!("{machine_name}{}", labels::USER_DATA_SUFFIX)),
+        namespace: or(
+            context.namespace,
+            format!("{project}{}{cluster}", labels::PROJECT_SEPARATOR),
+        ),
+        user_data_secret: or(
+            context.user_data_secret,
+            format!("{machine_name}{}", labels::USER_DATA_SUFFIX),
+        ),
         name: machine_name,
         labels: all_labels,
         annotations,
@@ -287,15 +345,27 @@ fn machine(
 
 fn used_instance_type(spec: &MachineTemplateSpec, resolved: &Resolved) -> String {
     let by_image = || default_of(spec, resolved, |image| &image.default_instance_type);
-    resolved.instance_type.as_ref().map(|_| spec.instance_type.clone().unwrap_or_else(by_image)).unwrap_or_default()
+    resolved
+        .instance_type
+        .as_ref()
+        .map(|_| spec.instance_type.clone().unwrap_or_else(by_image))
+        .unwrap_or_default()
 }
 
 fn used_preference(spec: &MachineTemplateSpec, resolved: &Resolved) -> String {
     let by_image = || default_of(spec, resolved, |image| &image.default_preference);
-    resolved.preference.as_ref().map(|_| spec.preference.clone().unwrap_or_else(by_image)).unwrap_or_default()
+    resolved
+        .preference
+        .as_ref()
+        .map(|_| spec.preference.clone().unwrap_or_else(by_image))
+        .unwrap_or_default()
 }
 
-fn default_of(spec: &MachineTemplateSpec, resolved: &Resolved, field: fn(&crate::domain::ImageSpec) -> &String) -> String {
+fn default_of(
+    spec: &MachineTemplateSpec,
+    resolved: &Resolved,
+    field: fn(&crate::domain::ImageSpec) -> &String,
+) -> String {
     let image = spec.root_disk.image.as_ref().and_then(|name| resolved.images.get(name));
     image.map(|i| field(&i.spec).clone()).unwrap_or_default()
 }
@@ -304,15 +374,28 @@ fn default_of(spec: &MachineTemplateSpec, resolved: &Resolved, field: fn(&crate:
 fn changes(separator: &str, from: &Value, to: &Value) -> Vec<proto::FieldChange> {
     let mut all = Vec::new();
     render::differences("", from, to, &mut |path, from, to| {
-        let path = if separator == "." { path.trim_start_matches('/').replace('/', ".") } else { path.to_owned() };
-        all.push(proto::FieldChange { path, from: from.map(to_value), to: to.map(to_value) });
+        let path = if separator == "." {
+            path.trim_start_matches('/').replace('/', ".")
+        } else {
+            path.to_owned()
+        };
+        all.push(proto::FieldChange {
+            path,
+            from: from.map(to_value),
+            to: to.map(to_value),
+        });
     });
     all
 }
 
 fn to_struct(value: &Value) -> Option<prost_types::Struct> {
-    let fields = value.as_object()?.iter().map(|(key, value)| (key.clone(), to_value(value)));
-    Some(prost_types::Struct { fields: fields.collect() })
+    let fields = value
+        .as_object()?
+        .iter()
+        .map(|(key, value)| (key.clone(), to_value(value)));
+    Some(prost_types::Struct {
+        fields: fields.collect(),
+    })
 }
 
 fn to_value(value: &Value) -> prost_types::Value {
@@ -322,7 +405,9 @@ fn to_value(value: &Value) -> prost_types::Value {
         Value::Bool(flag) => Kind::BoolValue(*flag),
         Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
         Value::String(text) => Kind::StringValue(text.clone()),
-        Value::Array(list) => Kind::ListValue(prost_types::ListValue { values: list.iter().map(to_value).collect() }),
+        Value::Array(list) => Kind::ListValue(prost_types::ListValue {
+            values: list.iter().map(to_value).collect(),
+        }),
         Value::Object(_) => Kind::StructValue(to_struct(value).unwrap_or_default()),
     };
     prost_types::Value { kind: Some(kind) }
@@ -345,7 +430,9 @@ impl TemplateService for TemplateApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::create(&self.templates(), &context, &create).await?))
+        Ok(Response::new(
+            collection::create(&self.templates(), &context, &create).await?,
+        ))
     }
 
     async fn get_machine_template(
@@ -374,7 +461,10 @@ impl TemplateService for TemplateApi {
             order_by: r.order_by,
         };
         let (machine_templates, next_page_token) = collection::list(&self.templates(), &context, &list).await?;
-        Ok(Response::new(proto::ListMachineTemplatesResponse { machine_templates, next_page_token }))
+        Ok(Response::new(proto::ListMachineTemplatesResponse {
+            machine_templates,
+            next_page_token,
+        }))
     }
 
     async fn update_machine_template(
@@ -389,7 +479,9 @@ impl TemplateService for TemplateApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::update(&self.templates(), &context, &update).await?))
+        Ok(Response::new(
+            collection::update(&self.templates(), &context, &update).await?,
+        ))
     }
 
     async fn delete_machine_template(
@@ -405,7 +497,9 @@ impl TemplateService for TemplateApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::delete(&self.templates(), &context, &self.clock, &delete).await?))
+        Ok(Response::new(
+            collection::delete(&self.templates(), &context, &self.clock, &delete).await?,
+        ))
     }
 
     async fn watch_machine_templates(
@@ -414,7 +508,11 @@ impl TemplateService for TemplateApi {
     ) -> Result<Response<Self::WatchMachineTemplatesStream>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let watch = WatchRequest { parent: r.parent, filter: r.filter, resume_token: r.resume_token };
+        let watch = WatchRequest {
+            parent: r.parent,
+            filter: r.filter,
+            resume_token: r.resume_token,
+        };
         let events = collection::watch(&self.templates(), &context, &watch).await?;
         Ok(Response::new(Box::pin(events.map(|event| {
             let event = event?;
@@ -431,7 +529,9 @@ impl TemplateService for TemplateApi {
         request: Request<proto::GetMachineTemplateRevisionRequest>,
     ) -> Result<Response<proto::MachineTemplateRevision>, Status> {
         let context = CallContext::from_request(&request);
-        Ok(Response::new(self.get_revision(&context, &request.get_ref().name).await?))
+        Ok(Response::new(
+            self.get_revision(&context, &request.get_ref().name).await?,
+        ))
     }
 
     async fn list_machine_template_revisions(
@@ -448,7 +548,9 @@ impl TemplateService for TemplateApi {
     ) -> Result<Response<proto::MachineTemplate>, Status> {
         let context = CallContext::from_request(&request);
         // Large on the stack: an update inside a method of its own.
-        Ok(Response::new(Box::pin(self.rollback(&context, request.get_ref())).await?))
+        Ok(Response::new(
+            Box::pin(self.rollback(&context, request.get_ref())).await?,
+        ))
     }
 
     async fn render_machine_template(

@@ -2,7 +2,10 @@
 
 use kube::{Api, ResourceExt};
 use steading_api::{error::RpcError, templating::v1 as proto};
-use steading_infra::{crd::machine_template::{MachineTemplate, MachineTemplateSpec}, labels};
+use steading_infra::{
+    crd::machine_template::{MachineTemplate, MachineTemplateSpec},
+    labels,
+};
 use steading_model::name::{MachineTemplateName, ProjectName, Scope as Owner};
 use steading_runtime::collection::{Collection, Keys, Scope};
 
@@ -37,7 +40,12 @@ impl Templates {
     /// # Errors
     /// If it breaks a rule or refers to nothing.
     pub async fn check(&self, name: &MachineTemplateName, spec: &MachineTemplateSpec) -> Result<Resolved, RpcError> {
-        let invalid = |violations| RpcError::from(Error::Invalid { field: "machine_template", violations });
+        let invalid = |violations| {
+            RpcError::from(Error::Invalid {
+                field: "machine_template",
+                violations,
+            })
+        };
         validate(spec).map_err(invalid)?;
         let resolved = resolve(&self.0.kube, &name.project, spec).await?;
         validate_resolved(spec, &resolved).map_err(invalid)?;
@@ -60,7 +68,9 @@ impl Collection for Templates {
 
     fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
         let project: ProjectName = parent.parse().map_err(|e| RpcError::invalid_name("parent", &e))?;
-        Ok(Scope { selector: format!("{}={}", labels::PROJECT, project.project) })
+        Ok(Scope {
+            selector: format!("{}={}", labels::PROJECT, project.project),
+        })
     }
 
     fn object_name(&self, name: &str) -> Result<String, RpcError> {
@@ -87,18 +97,29 @@ impl Collection for Templates {
         current: Option<&MachineTemplate>,
     ) -> Result<MachineTemplate, RpcError> {
         let name = parse("name", name)?;
-        let spec = convert_template::spec(message)
-            .map_err(|violations| Error::Invalid { field: "machine_template", violations })?;
+        let spec = convert_template::spec(message).map_err(|violations| Error::Invalid {
+            field: "machine_template",
+            violations,
+        })?;
         self.check(&name, &spec).await?;
-        let mut object = current.cloned().unwrap_or_else(|| MachineTemplate::new(&name.object_name(), spec.clone()));
+        let mut object = current
+            .cloned()
+            .unwrap_or_else(|| MachineTemplate::new(&name.object_name(), spec.clone()));
         object.spec = spec;
         let owner = Owner::Project(name.project.clone());
-        stamp(&mut object.metadata, &owner, (&message.labels, &message.annotations), ("", ""));
+        stamp(
+            &mut object.metadata,
+            &owner,
+            (&message.labels, &message.annotations),
+            ("", ""),
+        );
         Ok(object)
     }
 
     async fn before_delete(&self, current: &MachineTemplate) -> Result<(), RpcError> {
-        let Some(name) = MachineTemplateName::from_object_name(&current.name_any()) else { return Ok(()) };
+        let Some(name) = MachineTemplateName::from_object_name(&current.name_any()) else {
+            return Ok(());
+        };
         let usage = usage(&self.0.kube, &name, &revision_id(&current.spec)).await?;
         let mut users = usage.some_pools();
         let machines: i32 = usage.machines.values().sum();
@@ -109,7 +130,9 @@ impl Collection for Templates {
     }
 
     async fn after_write(&self, stored: &MachineTemplate) -> Result<(), RpcError> {
-        let Some(name) = MachineTemplateName::from_object_name(&stored.name_any()) else { return Ok(()) };
+        let Some(name) = MachineTemplateName::from_object_name(&stored.name_any()) else {
+            return Ok(());
+        };
         revisions::ensure(&self.0.kube, &name, stored).await.map(|_| ())
     }
 }

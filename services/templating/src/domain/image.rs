@@ -60,8 +60,15 @@ impl ImageSpec {
     /// Identifies the content that is wanted: it changes with everything that makes a golden disk differ.
     pub fn content_id(&self) -> String {
         let parts = serde_json::json!([
-            self.http, self.registry, self.pvc, self.size, self.storage_class, self.access_mode, self.volume_mode,
-            self.preallocation, self.refresh
+            self.http,
+            self.registry,
+            self.pvc,
+            self.size,
+            self.storage_class,
+            self.access_mode,
+            self.volume_mode,
+            self.preallocation,
+            self.refresh
         ]);
         let digest = Sha256::digest(parts.to_string());
         super::hex(digest.get(..5).unwrap_or_default())
@@ -115,16 +122,32 @@ mod tests {
     #[test]
     fn only_what_makes_the_disk_differ_changes_the_content() {
         let spec = ImageSpec {
-            http: Some(HttpSource { url: "https://a".into(), ..HttpSource::default() }),
+            http: Some(HttpSource {
+                url: "https://a".into(),
+                ..HttpSource::default()
+            }),
             size: "10Gi".into(),
             ..ImageSpec::default()
         };
-        let renamed = ImageSpec { display_name: "x".into(), os: "ubuntu".into(), ..spec.clone() };
+        let renamed = ImageSpec {
+            display_name: "x".into(),
+            os: "ubuntu".into(),
+            ..spec.clone()
+        };
         assert_eq!(spec.content_id(), renamed.content_id());
         for other in [
-            ImageSpec { refresh: 1, ..spec.clone() },
-            ImageSpec { size: "11Gi".into(), ..spec.clone() },
-            ImageSpec { http: None, ..spec.clone() },
+            ImageSpec {
+                refresh: 1,
+                ..spec.clone()
+            },
+            ImageSpec {
+                size: "11Gi".into(),
+                ..spec.clone()
+            },
+            ImageSpec {
+                http: None,
+                ..spec.clone()
+            },
         ] {
             assert_ne!(spec.content_id(), other.content_id());
         }

@@ -58,7 +58,11 @@ impl Size {
     /// Reads the `spec` of a VirtualMachine(Cluster)Instancetype; `None` if it has no size.
     pub fn from_instancetype_spec(spec: &Value) -> Option<Self> {
         let mut devices = BTreeMap::new();
-        for device in ["/gpus", "/hostDevices"].iter().filter_map(|p| spec.pointer(p)?.as_array()).flatten() {
+        for device in ["/gpus", "/hostDevices"]
+            .iter()
+            .filter_map(|p| spec.pointer(p)?.as_array())
+            .flatten()
+        {
             if let Some(name) = device.get("deviceName").and_then(Value::as_str) {
                 *devices.entry(name.to_owned()).or_default() += 1;
             }

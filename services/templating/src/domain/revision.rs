@@ -58,7 +58,10 @@ pub struct Stored {
 /// Revisions that can go: those beyond the limit, the oldest first, never the latest and never one in use.
 pub fn plan_collection(stored: &[Stored], latest: &str, used: &[String], limit: Option<i32>) -> Vec<String> {
     let keep = usize::try_from(limit.unwrap_or(DEFAULT_HISTORY).clamp(0, MAX_HISTORY)).unwrap_or_default();
-    let mut unused: Vec<&Stored> = stored.iter().filter(|r| r.id != latest && !used.contains(&r.id)).collect();
+    let mut unused: Vec<&Stored> = stored
+        .iter()
+        .filter(|r| r.id != latest && !used.contains(&r.id))
+        .collect();
     unused.sort_by_key(|r| std::cmp::Reverse(r.number));
     unused.into_iter().skip(keep).map(|r| r.id.clone()).collect()
 }
@@ -71,14 +74,20 @@ mod tests {
 
     #[test]
     fn names_for_people_make_no_revision() {
-        let spec = MachineTemplateSpec { memory: Some("1Gi".into()), ..MachineTemplateSpec::default() };
+        let spec = MachineTemplateSpec {
+            memory: Some("1Gi".into()),
+            ..MachineTemplateSpec::default()
+        };
         let renamed = MachineTemplateSpec {
             display_name: "x".into(),
             revision_history_limit: Some(3),
             ..spec.clone()
         };
         assert_eq!(revision_id(&spec), revision_id(&renamed));
-        let other = MachineTemplateSpec { memory: Some("2Gi".into()), ..spec.clone() };
+        let other = MachineTemplateSpec {
+            memory: Some("2Gi".into()),
+            ..spec.clone()
+        };
         assert_ne!(revision_id(&spec), revision_id(&other));
         assert_eq!(revision_id(&spec).len(), 10);
     }

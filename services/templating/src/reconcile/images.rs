@@ -19,7 +19,10 @@ use steading_runtime::clock::Clock;
 
 use super::{RESYNC, RETRY};
 use crate::{
-    api::{convert::image::{read_spec, read_status}, images::pointing_at},
+    api::{
+        convert::image::{read_spec, read_status},
+        images::pointing_at,
+    },
     domain::image::{CONTENT_LABEL, ImageSpec, ImageStatus, ImportPhase, STATUS_ANNOTATION},
     render,
 };
@@ -61,7 +64,14 @@ pub async fn run(kube: Client, clock: Clock) {
     let context = Arc::new(Context { kube, clock });
     Controller::new(sources, ours.clone())
         .owns(volumes, ours)
-        .run(reconcile, |_, error, _| { tracing::warn!(%error, "image cannot be reconciled yet"); Action::requeue(RETRY) }, context)
+        .run(
+            reconcile,
+            |_, error, _| {
+                tracing::warn!(%error, "image cannot be reconciled yet");
+                Action::requeue(RETRY)
+            },
+            context,
+        )
         .for_each(|_| std::future::ready(()))
         .await;
 }
@@ -89,8 +99,13 @@ fn observe(volume: &DataVolume) -> Seen {
         Some(DataVolumePhase::Failed) => ImportPhase::Failed,
         Some(_) => ImportPhase::Importing,
     };
-    let percent = status.progress.as_deref().and_then(|p| p.trim_end_matches('%').split('.').next()?.parse().ok());
-    let failure = failing.or(running.filter(|_| phase == ImportPhase::Failed)).and_then(|c| c.message.clone());
+    let percent = status
+        .progress
+        .as_deref()
+        .and_then(|p| p.trim_end_matches('%').split('.').next()?.parse().ok());
+    let failure = failing
+        .or(running.filter(|_| phase == ImportPhase::Failed))
+        .and_then(|c| c.message.clone());
     Seen {
         name: volume.name_any(),
         content: volume.labels().get(CONTENT_LABEL).cloned().unwrap_or_default(),
@@ -106,7 +121,9 @@ fn plan(name: &str, spec: &ImageSpec, before: &ImageStatus, seen: &[Seen], now: 
     let import = seen.iter().find(|s| s.content == wanted);
     let phase = import.map_or(ImportPhase::Pending, |s| s.phase);
     let ready = phase == ImportPhase::Ready;
-    let still_there = seen.iter().any(|s| s.content == before.content && s.phase == ImportPhase::Ready);
+    let still_there = seen
+        .iter()
+        .any(|s| s.content == before.content && s.phase == ImportPhase::Ready);
     let content = if ready {
         wanted.clone()
     } else if still_there {
@@ -119,7 +136,11 @@ fn plan(name: &str, spec: &ImageSpec, before: &ImageStatus, seen: &[Seen], now: 
         (false, true) => before.import_time.clone().or(Some(Time(now))),
         (false, false) => Some(Time(now)),
     };
-    let delete = seen.iter().filter(|s| ready && s.content != wanted).map(|s| s.name.clone()).collect();
+    let delete = seen
+        .iter()
+        .filter(|s| ready && s.content != wanted)
+        .map(|s| s.name.clone())
+        .collect();
     ImagePlan {
         create: import.is_none().then(|| wanted.clone()),
         point_at: ImageSpec::data_volume_name(name, if content.is_empty() { &wanted } else { &content }),
@@ -148,14 +169,20 @@ async fn apply(source: &DataSource, spec: &ImageSpec, plan: &ImagePlan, kube: &C
             Err(error) => return Err(error),
         }
     }
-    let content = if plan.status.content.is_empty() { &plan.status.wanted } else { &plan.status.content };
+    let content = if plan.status.content.is_empty() {
+        &plan.status.wanted
+    } else {
+        &plan.status.content
+    };
     let mut wanted = source.clone();
     wanted.spec = pointing_at(&source.name_any(), content);
     let status = serde_json::to_string(&plan.status).map_err(kube::Error::SerdeError)?;
     wanted.annotations_mut().insert(STATUS_ANNOTATION.into(), status);
     if wanted != *source {
         // With the resource version that was read: a change that was not seen is not overwritten.
-        sources.replace(&source.name_any(), &PostParams::default(), &wanted).await?;
+        sources
+            .replace(&source.name_any(), &PostParams::default(), &wanted)
+            .await?;
     }
     for name in &plan.delete {
         match volumes.delete(name, &DeleteParams::default()).await {
@@ -178,7 +205,10 @@ fn golden(source: &DataSource, spec: &ImageSpec, content: &str) -> Result<DataVo
         json!({"pvc": spec.pvc})
     };
     let mut storage = json!({"resources": {"requests": {"storage": spec.size}}});
-    let texts = [("storageClassName", &spec.storage_class), ("volumeMode", &spec.volume_mode)];
+    let texts = [
+        ("storageClassName", &spec.storage_class),
+        ("volumeMode", &spec.volume_mode),
+    ];
     for (key, text) in texts.into_iter().filter(|(_, text)| !text.is_empty()) {
         storage[key] = json!(text);
     }
@@ -214,12 +244,23 @@ mod tests {
     use super::*;
 
     fn mk_spec(refresh: u64) -> ImageSpec {
-        ImageSpec { size: "1Gi".into(), refresh, ..ImageSpec::default() }
+        ImageSpec {
+            size: "1Gi".into(),
+            refresh,
+            ..ImageSpec::default()
+        }
     }
 
     fn mk_seen(spec: &ImageSpec, phase: ImportPhase) -> Seen {
         let content = spec.content_id();
-        Seen { name: format!("ubuntu-{content}"), content, phase, progress: 40, restarts: 0, failure: String::new() }
+        Seen {
+            name: format!("ubuntu-{content}"),
+            content,
+            phase,
+            progress: 40,
+            restarts: 0,
+            failure: String::new(),
+        }
     }
 
     #[test]
@@ -228,7 +269,13 @@ mod tests {
         let first = plan("ubuntu", &spec, &ImageStatus::default(), &[], now);
         assert_eq!(first.create, Some(spec.content_id()));
         assert_eq!(first.status.phase, ImportPhase::Pending);
-        let done = plan("ubuntu", &spec, &first.status, &[mk_seen(&spec, ImportPhase::Ready)], now);
+        let done = plan(
+            "ubuntu",
+            &spec,
+            &first.status,
+            &[mk_seen(&spec, ImportPhase::Ready)],
+            now,
+        );
         assert_eq!((done.create, done.status.content), (None, spec.content_id()));
         assert_eq!(done.status.import_time, Some(Time(now)));
     }
@@ -236,13 +283,24 @@ mod tests {
     #[test]
     fn the_old_content_is_cloned_until_the_new_one_is_there() {
         let (old, new, now) = (mk_spec(0), mk_spec(1), Timestamp::UNIX_EPOCH);
-        let before = ImageStatus { phase: ImportPhase::Ready, wanted: old.content_id(), content: old.content_id(), ..ImageStatus::default() };
+        let before = ImageStatus {
+            phase: ImportPhase::Ready,
+            wanted: old.content_id(),
+            content: old.content_id(),
+            ..ImageStatus::default()
+        };
         let running = [mk_seen(&old, ImportPhase::Ready), mk_seen(&new, ImportPhase::Importing)];
         let during = plan("ubuntu", &new, &before, &running, now);
         assert_eq!(during.point_at, format!("ubuntu-{}", old.content_id()));
-        assert_eq!((during.delete.len(), during.status.content.clone()), (0, old.content_id()));
+        assert_eq!(
+            (during.delete.len(), during.status.content.clone()),
+            (0, old.content_id())
+        );
         let failed = [mk_seen(&old, ImportPhase::Ready), mk_seen(&new, ImportPhase::Failed)];
-        assert_eq!(plan("ubuntu", &new, &during.status, &failed, now).status.content, old.content_id());
+        assert_eq!(
+            plan("ubuntu", &new, &during.status, &failed, now).status.content,
+            old.content_id()
+        );
         let there = [mk_seen(&old, ImportPhase::Ready), mk_seen(&new, ImportPhase::Ready)];
         let after = plan("ubuntu", &new, &during.status, &there, now);
         assert_eq!(after.point_at, format!("ubuntu-{}", new.content_id()));

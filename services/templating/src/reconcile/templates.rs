@@ -64,7 +64,9 @@ async fn reconcile(template: Arc<MachineTemplate>, context: Arc<Context>) -> Res
     let Some(name) = name.filter(|_| template.metadata.deletion_timestamp.is_none()) else {
         return Ok(Action::await_change());
     };
-    let infra = Infra { kube: context.kube.clone() };
+    let infra = Infra {
+        kube: context.kube.clone(),
+    };
     let verdict = match Templates(infra).check(&name, &template.spec).await {
         Ok(_) => Ok(()),
         // Unknown is not invalid: look again.
@@ -73,15 +75,21 @@ async fn reconcile(template: Arc<MachineTemplate>, context: Arc<Context>) -> Res
         }
         Err(error) => Err(tonic::Status::from(error).message().to_owned()),
     };
-    let revision = revisions::ensure(&context.kube, &name, &template).await.map_err(Error::Rpc)?;
+    let revision = revisions::ensure(&context.kube, &name, &template)
+        .await
+        .map_err(Error::Rpc)?;
     if let Some(status) = plan_status(&template, &revision, &verdict, context.clock.now()) {
         let api: Api<MachineTemplate> = Api::all(context.kube.clone());
         apply_status(&api, FieldManager::Templating, &template.name_any(), &status)
             .await
             .map_err(|e| Error::Status(e.into()))?;
     }
-    let used = usage(&context.kube, &name, &revision_id(&template.spec)).await.map_err(Error::Rpc)?;
-    revisions::collect(&context.kube, &name, &template, &used).await.map_err(Error::Rpc)?;
+    let used = usage(&context.kube, &name, &revision_id(&template.spec))
+        .await
+        .map_err(Error::Rpc)?;
+    revisions::collect(&context.kube, &name, &template, &used)
+        .await
+        .map_err(Error::Rpc)?;
     Ok(Action::requeue(if verdict.is_ok() { RESYNC } else { RECHECK }))
 }
 
@@ -98,7 +106,10 @@ fn plan_status(
         Err(text) => ("False", "Invalid", text.clone()),
     };
     let old = template.status.clone().unwrap_or_default();
-    let since = old.conditions.iter().find(|c| c.type_ == "Accepted" && c.status == status);
+    let since = old
+        .conditions
+        .iter()
+        .find(|c| c.type_ == "Accepted" && c.status == status);
     let wanted = MachineTemplateStatus {
         observed_generation: generation,
         latest_revision: Some(revision.0.clone()),
@@ -121,7 +132,10 @@ mod tests {
 
     #[test]
     fn a_status_is_written_once() {
-        let mut template = MachineTemplate::new("acme--web", steading_infra::crd::machine_template::MachineTemplateSpec::default());
+        let mut template = MachineTemplate::new(
+            "acme--web",
+            steading_infra::crd::machine_template::MachineTemplateSpec::default(),
+        );
         let revision = ("abc".to_owned(), 1);
         let now = jiff::Timestamp::UNIX_EPOCH;
         let status = plan_status(&template, &revision, &Ok(()), now).expect("a status");

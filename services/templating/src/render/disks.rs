@@ -13,14 +13,26 @@ use crate::domain::{Machine, Resolved};
 
 /// Size of the root disk: the template's or the image's.
 pub fn root_size(spec: &MachineTemplateSpec, resolved: &Resolved) -> String {
-    let of_image = || spec.root_disk.image.as_ref().and_then(|i| resolved.images.get(i)).map(|i| i.spec.size.clone());
+    let of_image = || {
+        spec.root_disk
+            .image
+            .as_ref()
+            .and_then(|i| resolved.images.get(i))
+            .map(|i| i.spec.size.clone())
+    };
     spec.root_disk.size.clone().or_else(of_image).unwrap_or_default()
 }
 
 /// Sum of all disks of the template.
 pub fn local_storage(spec: &MachineTemplateSpec, resolved: &Resolved) -> Quantity {
-    let sizes = spec.disks.iter().map(|d| d.size.clone()).chain([root_size(spec, resolved)]);
-    sizes.filter_map(|s| s.parse::<Quantity>().ok()).fold(Quantity::from_bytes(0), Quantity::saturating_add)
+    let sizes = spec
+        .disks
+        .iter()
+        .map(|d| d.size.clone())
+        .chain([root_size(spec, resolved)]);
+    sizes
+        .filter_map(|s| s.parse::<Quantity>().ok())
+        .fold(Quantity::from_bytes(0), Quantity::saturating_add)
 }
 
 fn disk_name(machine: &Machine, disk: &str) -> String {
@@ -106,10 +118,20 @@ pub fn http_source(source: &steading_infra::crd::machine_template::HttpSource) -
         ("secretRef", source.secret.as_ref().map(|v| json!(v))),
         ("certConfigMap", source.cert_config_map.as_ref().map(|v| json!(v))),
         ("checksum", source.checksum.as_ref().map(|v| json!(v))),
-        ("extraHeaders", Some(json!(source.extra_headers)).filter(|_| !source.extra_headers.is_empty())),
-        ("secretExtraHeaders", Some(json!(source.secret_extra_headers)).filter(|_| !source.secret_extra_headers.is_empty())),
+        (
+            "extraHeaders",
+            Some(json!(source.extra_headers)).filter(|_| !source.extra_headers.is_empty()),
+        ),
+        (
+            "secretExtraHeaders",
+            Some(json!(source.secret_extra_headers)).filter(|_| !source.secret_extra_headers.is_empty()),
+        ),
     ];
-    http.extend(fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    http.extend(
+        fields
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?))),
+    );
     Value::Object(http)
 }
 
@@ -120,9 +142,16 @@ pub fn registry_source(source: &steading_infra::crd::machine_template::RegistryS
         ("pullMethod", source.pull_method.as_ref().map(|v| json!(v))),
         ("secretRef", source.secret.as_ref().map(|v| json!(v))),
         ("certConfigMap", source.cert_config_map.as_ref().map(|v| json!(v))),
-        ("platform", source.architecture.as_ref().map(|v| json!({"architecture": v}))),
+        (
+            "platform",
+            source.architecture.as_ref().map(|v| json!({"architecture": v})),
+        ),
     ];
-    registry.extend(fields.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))));
+    registry.extend(
+        fields
+            .into_iter()
+            .filter_map(|(key, value)| Some((key.to_owned(), value?))),
+    );
     Value::Object(registry)
 }
 

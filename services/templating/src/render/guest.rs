@@ -35,7 +35,11 @@ pub fn user_data(spec: &MachineTemplateSpec) -> String {
     if spec.ssh_authorized_keys.is_empty() {
         return spec.user_data.clone();
     }
-    let mut text = if spec.user_data.is_empty() { "#cloud-config".to_owned() } else { spec.user_data.trim_end().to_owned() };
+    let mut text = if spec.user_data.is_empty() {
+        "#cloud-config".to_owned()
+    } else {
+        spec.user_data.trim_end().to_owned()
+    };
     text.push_str("\nssh_authorized_keys:\n");
     for key in &spec.ssh_authorized_keys {
         text.extend(["  - \"", key, "\"\n"]);
@@ -47,7 +51,10 @@ pub(super) fn domain(spec: &MachineTemplateSpec, resolved: &Resolved) -> Value {
     let preferred = resolved.preference.as_ref().map(|(_, spec)| spec);
     let prefers = |pointer: &str| preferred.is_some_and(|p| p.pointer(pointer).is_some());
     let mut devices = Map::new();
-    devices.insert("disks".into(), Value::Array(disks(spec, prefers("/devices/preferredDiskBus"))));
+    devices.insert(
+        "disks".into(),
+        Value::Array(disks(spec, prefers("/devices/preferredDiskBus"))),
+    );
     devices.insert("interfaces".into(), Value::Array(interfaces(spec)));
     devices.insert("rng".into(), json!({}));
     match spec.network_multiqueue {
@@ -68,11 +75,14 @@ pub(super) fn domain(spec: &MachineTemplateSpec, resolved: &Resolved) -> Value {
     }
     domain.insert("devices".into(), Value::Object(devices));
     if let Some(firmware) = spec.firmware {
-        domain.insert("firmware".into(), json!({"bootloader": match firmware {
-            Firmware::Bios => json!({"bios": {}}),
-            Firmware::Efi => json!({"efi": {"secureBoot": false}}),
-            Firmware::EfiSecureBoot => json!({"efi": {"secureBoot": true}}),
-        }}));
+        domain.insert(
+            "firmware".into(),
+            json!({"bootloader": match firmware {
+                Firmware::Bios => json!({"bios": {}}),
+                Firmware::Efi => json!({"efi": {"secureBoot": false}}),
+                Firmware::EfiSecureBoot => json!({"efi": {"secureBoot": true}}),
+            }}),
+        );
         if firmware == Firmware::EfiSecureBoot {
             // Secure boot needs system management mode.
             domain.insert("features".into(), json!({"smm": {"enabled": true}}));
@@ -101,7 +111,10 @@ fn hardware(spec: &MachineTemplateSpec, domain: &mut Map<String, Value>, devices
             fields["numa"] = json!({"guestMappingPassthrough": {}});
         }
         if !cpu.features.is_empty() {
-            let features = cpu.features.iter().map(|(name, policy)| json!({"name": name, "policy": policy}));
+            let features = cpu
+                .features
+                .iter()
+                .map(|(name, policy)| json!({"name": name, "policy": policy}));
             fields["features"] = features.collect();
         }
         domain.insert("cpu".into(), fields);
@@ -117,25 +130,33 @@ fn hardware(spec: &MachineTemplateSpec, domain: &mut Map<String, Value>, devices
     let gpus: Vec<Value> = spec
         .gpus
         .iter()
-        .flat_map(|gpu| numbered(&gpu.name, gpu.count).map(|name| {
-            let mut device = json!({"name": name, "deviceName": gpu.device_name});
-            if gpu.display.is_some() || gpu.ram_framebuffer.is_some() {
-                device["virtualGPUOptions"] = json!({"display": {"enabled": gpu.display.unwrap_or(true),
+        .flat_map(|gpu| {
+            numbered(&gpu.name, gpu.count)
+                .map(|name| {
+                    let mut device = json!({"name": name, "deviceName": gpu.device_name});
+                    if gpu.display.is_some() || gpu.ram_framebuffer.is_some() {
+                        device["virtualGPUOptions"] = json!({"display": {"enabled": gpu.display.unwrap_or(true),
                     "ramFB": {"enabled": gpu.ram_framebuffer.unwrap_or(true)}}});
-            }
-            device
-        }).collect::<Vec<_>>())
+                    }
+                    device
+                })
+                .collect::<Vec<_>>()
+        })
         .collect();
     let host_devices: Vec<Value> = spec
         .host_devices
         .iter()
-        .flat_map(|each| numbered(&each.name, each.count).map(|name| {
-            let mut device = json!({"name": name, "deviceName": each.device_name});
-            if let Some(tag) = &each.tag {
-                device["tag"] = json!(tag);
-            }
-            device
-        }).collect::<Vec<_>>())
+        .flat_map(|each| {
+            numbered(&each.name, each.count)
+                .map(|name| {
+                    let mut device = json!({"name": name, "deviceName": each.device_name});
+                    if let Some(tag) = &each.tag {
+                        device["tag"] = json!(tag);
+                    }
+                    device
+                })
+                .collect::<Vec<_>>()
+        })
         .collect();
     for (key, list) in [("gpus", gpus), ("hostDevices", host_devices)] {
         if !list.is_empty() {

@@ -35,10 +35,7 @@ pub async fn layer(State(stack): State<Arc<Stack>>, mut request: Request, next: 
     }
     let now = Instant::now();
     let wanted = deadline::parse(request.headers());
-    let until = now
-        + wanted.map_or(stack.limits.deadline, |wanted| {
-            wanted.min(stack.limits.deadline)
-        });
+    let until = now + wanted.map_or(stack.limits.deadline, |wanted| wanted.min(stack.limits.deadline));
     let answered = timeout_at(until, async {
         let call = match admit(&stack, request.headers(), request.extensions(), until).await {
             Ok(call) => call,
@@ -74,17 +71,11 @@ async fn admit(
         .authenticator
         .authenticate(Credentials { headers, peer })
         .await?;
-    let id = extensions
-        .get::<RequestId>()
-        .map(|id| id.0.clone())
-        .unwrap_or_default();
+    let id = extensions.get::<RequestId>().map(|id| id.0.clone()).unwrap_or_default();
     Ok(CallContext::new(principal, id, &stack.auth)
         .with_deadline(Some(until))
         .with_drain(stack.drain.clone())
-        .with_incoming(
-            headers.get(AUTHORIZATION).cloned(),
-            TraceHeaders::of(headers),
-        ))
+        .with_incoming(headers.get(AUTHORIZATION).cloned(), TraceHeaders::of(headers)))
 }
 
 fn exceeded() -> RpcError {

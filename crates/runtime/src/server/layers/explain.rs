@@ -39,14 +39,9 @@ fn explain(status: &Status, path: &str) -> Option<RpcError> {
             ErrorReason::RequestTooLarge,
             "the request is larger than the server takes",
         )),
-        Code::Internal
-            if message.contains("decode") || message.contains("Missing request message") =>
-        {
-            Some(RpcError::new(
-                ErrorReason::MalformedRequest,
-                "the request cannot be decoded",
-            ))
-        }
+        Code::Internal if message.contains("decode") || message.contains("Missing request message") => Some(
+            RpcError::new(ErrorReason::MalformedRequest, "the request cannot be decoded"),
+        ),
         Code::Internal | Code::Unknown => {
             tracing::error!(method, code = ?status.code(), message, "an error without a reason");
             Some(RpcError::internal())
@@ -56,20 +51,14 @@ fn explain(status: &Status, path: &str) -> Option<RpcError> {
 }
 
 #[cfg(test)]
-#[allow(
-    clippy::disallowed_methods,
-    reason = "these stand for what tonic makes"
-)]
+#[allow(clippy::disallowed_methods, reason = "these stand for what tonic makes")]
 mod tests {
     use super::*;
 
     #[test]
     fn tonics_own_errors_get_reasons() {
         for (status, reason) in [
-            (
-                Status::new(Code::Unimplemented, ""),
-                Some(ErrorReason::NotImplemented),
-            ),
+            (Status::new(Code::Unimplemented, ""), Some(ErrorReason::NotImplemented)),
             (
                 Status::new(
                     Code::OutOfRange,
@@ -81,17 +70,10 @@ mod tests {
                 Status::new(Code::Internal, "failed to decode Protobuf message: x"),
                 Some(ErrorReason::MalformedRequest),
             ),
-            (
-                Status::new(Code::Internal, "boom"),
-                Some(ErrorReason::Internal),
-            ),
+            (Status::new(Code::Internal, "boom"), Some(ErrorReason::Internal)),
             (Status::new(Code::NotFound, "gone"), None),
         ] {
-            assert_eq!(
-                explain(&status, "/a.B/C").map(|e| e.reason()),
-                reason,
-                "{status:?}"
-            );
+            assert_eq!(explain(&status, "/a.B/C").map(|e| e.reason()), reason, "{status:?}");
         }
     }
 }

@@ -26,13 +26,7 @@ pub async fn layer(State(stack): State<Arc<Stack>>, request: Request, next: Next
     let code = code_in(response.headers());
     let drain = stack.drain.clone().cancelled_owned();
     let on_end: OnEnd = Box::new(move |code| record.end(code));
-    response.map(|body| {
-        Body::new(
-            CallBody::new(body, code)
-                .cutoff(Cutoff::drain(drain))
-                .on_end(on_end),
-        )
-    })
+    response.map(|body| Body::new(CallBody::new(body, code).cutoff(Cutoff::drain(drain)).on_end(on_end)))
 }
 
 /// A call being measured. Dropped before its end, as when the client goes away, it counts as cancelled.
@@ -101,12 +95,7 @@ fn is_fault(code: Code) -> bool {
     use Code as C;
     matches!(
         code,
-        C::Unknown
-            | C::DeadlineExceeded
-            | C::Unimplemented
-            | C::Internal
-            | C::Unavailable
-            | C::DataLoss
+        C::Unknown | C::DeadlineExceeded | C::Unimplemented | C::Internal | C::Unavailable | C::DataLoss
     )
 }
 
@@ -115,9 +104,6 @@ fn durations() -> &'static Histogram<f64> {
     static DURATIONS: std::sync::OnceLock<Histogram<f64>> = std::sync::OnceLock::new();
     DURATIONS.get_or_init(|| {
         let meter = opentelemetry::global::meter("steading");
-        meter
-            .f64_histogram("rpc.server.call.duration")
-            .with_unit("s")
-            .build()
+        meter.f64_histogram("rpc.server.call.duration").with_unit("s").build()
     })
 }

@@ -32,10 +32,7 @@ pub async fn layer(mut request: Request, next: Next) -> Response {
 }
 
 fn is_tame(text: &str) -> bool {
-    (1..=MAX_LENGTH).contains(&text.len())
-        && text
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
+    (1..=MAX_LENGTH).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.:".contains(&b))
 }
 
 #[cfg(test)]

@@ -22,10 +22,7 @@ async fn handlers_know_who_calls_and_under_which_id() {
         .insert("x-request-id", "my-id".parse().expect("ascii"));
     let response = server.client().get_project(request).await.expect("answers");
     assert_eq!(
-        response
-            .metadata()
-            .get("x-request-id")
-            .and_then(|v| v.to_str().ok()),
+        response.metadata().get("x-request-id").and_then(|v| v.to_str().ok()),
         Some("my-id")
     );
     let seen = response.into_inner().annotations;
@@ -38,11 +35,7 @@ async fn handlers_know_who_calls_and_under_which_id() {
         .get_project(get("projects/echo"))
         .await
         .expect("answers");
-    assert_eq!(
-        again.into_inner().annotations["request_id"].len(),
-        36,
-        "made up"
-    );
+    assert_eq!(again.into_inner().annotations["request_id"].len(), 36, "made up");
     server.ended().await;
 }
 
@@ -88,19 +81,13 @@ async fn the_servers_longest_deadline_holds_without_one_of_the_clients() {
 async fn a_stream_ends_at_the_deadline_that_its_client_set() {
     let server = Fixture::start(ServerConfig::dev_mode()).await;
     // A bare connection: the ending must come from the server.
-    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address))
-        .expect("an address");
+    let channel = tonic::transport::Endpoint::from_shared(format!("http://{}", server.address)).expect("an address");
     let mut client = ProjectServiceClient::new(channel.connect().await.expect("connects"));
-    let mut request =
-        tonic::Request::new(steading_api::lifecycle::v1::WatchProjectsRequest::default());
+    let mut request = tonic::Request::new(steading_api::lifecycle::v1::WatchProjectsRequest::default());
     request
         .metadata_mut()
         .insert("grpc-timeout", "200m".parse().expect("ascii"));
-    let mut stream = client
-        .watch_projects(request)
-        .await
-        .expect("begins")
-        .into_inner();
+    let mut stream = client.watch_projects(request).await.expect("begins").into_inner();
     assert!(stream.next().await.is_some_and(|m| m.is_ok()));
     let end = stream.next().await.and_then(Result::err).expect("ended");
     assert_eq!(end.code(), Code::DeadlineExceeded);
@@ -111,16 +98,10 @@ async fn a_stream_ends_at_the_deadline_that_its_client_set() {
 async fn panics_and_errors_have_reasons_and_are_counted() {
     let server = Fixture::start(ServerConfig::dev_mode()).await;
     let mut client = server.client();
-    let error = client
-        .get_project(get("projects/panic"))
-        .await
-        .expect_err("panics");
+    let error = client.get_project(get("projects/panic")).await.expect_err("panics");
     assert_eq!(reason_of(&error), Some(ErrorReason::Internal));
     assert!(!error.message().contains("as asked"), "causes stay inside");
-    let error = client
-        .get_project(get("projects/missing"))
-        .await
-        .expect_err("missing");
+    let error = client.get_project(get("projects/missing")).await.expect_err("missing");
     assert_eq!(reason_of(&error), Some(ErrorReason::ResourceNotFound));
     assert!(
         client.get_project(get("projects/echo")).await.is_ok(),
@@ -163,34 +144,15 @@ async fn made_up_methods_have_a_reason_and_no_series_of_their_own() {
 async fn too_large_a_message_and_nonsense_are_told_apart() {
     let server = Fixture::start(ServerConfig::dev_mode()).await;
     let large = get(&"x".repeat(5 * 1024 * 1024));
-    let error = server
-        .client()
-        .get_project(large)
-        .await
-        .expect_err("too large");
-    assert_eq!(
-        reason_of(&error),
-        Some(ErrorReason::RequestTooLarge),
-        "{error:?}"
-    );
+    let error = server.client().get_project(large).await.expect_err("too large");
+    assert_eq!(reason_of(&error), Some(ErrorReason::RequestTooLarge), "{error:?}");
     let mut grpc = tonic::client::Grpc::new(server.channel());
     grpc.ready().await.expect("ready");
     let codec = tonic_prost::ProstCodec::<prost_types::Timestamp, ()>::default();
-    let path =
-        http::uri::PathAndQuery::from_static("/steading.lifecycle.v1.ProjectService/GetProject");
-    let nonsense = tonic::Request::new(prost_types::Timestamp {
-        seconds: 1,
-        nanos: 1,
-    });
-    let error = grpc
-        .unary(nonsense, path, codec)
-        .await
-        .expect_err("nonsense");
-    assert_eq!(
-        reason_of(&error),
-        Some(ErrorReason::MalformedRequest),
-        "{error:?}"
-    );
+    let path = http::uri::PathAndQuery::from_static("/steading.lifecycle.v1.ProjectService/GetProject");
+    let nonsense = tonic::Request::new(prost_types::Timestamp { seconds: 1, nanos: 1 });
+    let error = grpc.unary(nonsense, path, codec).await.expect_err("nonsense");
+    assert_eq!(reason_of(&error), Some(ErrorReason::MalformedRequest), "{error:?}");
     server.ended().await;
 }
 

@@ -71,10 +71,7 @@ async fn a_drain_ends_streams_and_lets_calls_finish() {
         .expect("begins")
         .into_inner();
     assert!(stream.message().await.expect("told").is_some());
-    let (mut client, group) = (
-        server.client(),
-        TaskGroup::new("slow", CancellationToken::new()),
-    );
+    let (mut client, group) = (server.client(), TaskGroup::new("slow", CancellationToken::new()));
     group.spawn_finite("call", async move {
         client.get_project(get("projects/slow")).await.map(drop)
     });
@@ -103,10 +100,7 @@ async fn what_does_not_end_in_time_is_cut_off() {
     let mut config = ServerConfig::dev_mode();
     config.limits.drain = Duration::from_millis(50);
     let mut server = Fixture::start(config).await;
-    let (mut client, group) = (
-        server.client(),
-        TaskGroup::new("slow", CancellationToken::new()),
-    );
+    let (mut client, group) = (server.client(), TaskGroup::new("slow", CancellationToken::new()));
     group.spawn_finite("call", async move {
         client.get_project(get("projects/slow")).await.map(drop)
     });
@@ -123,10 +117,7 @@ async fn what_does_not_end_in_time_is_cut_off() {
 async fn a_server_starts_again_on_the_same_port_at_once() {
     let first = Fixture::start(ServerConfig::dev_mode()).await;
     let (address, mut client) = (first.address, first.client());
-    client
-        .get_project(get("projects/echo"))
-        .await
-        .expect("answers");
+    client.get_project(get("projects/echo")).await.expect("answers");
     first.ended().await;
     let second = Fixture::start_with(ServerConfig::dev_mode(), address, None).await;
     let deadline = tokio::time::Instant::now() + Duration::from_secs(10);
@@ -141,10 +132,7 @@ async fn a_server_starts_again_on_the_same_port_at_once() {
 #[tokio::test]
 async fn a_dropped_server_is_as_a_crashed_one() {
     let mut server = Fixture::start(ServerConfig::dev_mode()).await;
-    let (mut client, group) = (
-        server.client(),
-        TaskGroup::new("slow", CancellationToken::new()),
-    );
+    let (mut client, group) = (server.client(), TaskGroup::new("slow", CancellationToken::new()));
     group.spawn_finite("call", async move {
         client.get_project(get("projects/slow")).await.map(drop)
     });
@@ -158,10 +146,7 @@ async fn a_dropped_server_is_as_a_crashed_one() {
     assert!(error.to_string().contains("call failed"), "{error}");
     let deadline = tokio::time::Instant::now() + Duration::from_secs(5);
     while tokio::net::TcpStream::connect(address).await.is_ok() {
-        assert!(
-            tokio::time::Instant::now() < deadline,
-            "the port stays open"
-        );
+        assert!(tokio::time::Instant::now() < deadline, "the port stays open");
         tokio::task::yield_now().await;
     }
 }

@@ -3,8 +3,8 @@
 use std::{net::SocketAddr, sync::Arc};
 
 use steading_api::lifecycle::v1::{
-    CreateProjectRequest, DeleteProjectRequest, ListProjectsRequest, ListProjectsResponse,
-    UpdateProjectRequest, WatchProjectsRequest, WatchProjectsResponse,
+    CreateProjectRequest, DeleteProjectRequest, ListProjectsRequest, ListProjectsResponse, UpdateProjectRequest,
+    WatchProjectsRequest, WatchProjectsResponse,
 };
 use tokio::sync::Notify;
 
@@ -23,14 +23,10 @@ pub(super) struct Probe {
 
 #[tonic::async_trait]
 impl ProjectService for Probe {
-    async fn get_project(
-        &self,
-        request: tonic::Request<GetProjectRequest>,
-    ) -> Result<Response<Project>, Status> {
+    async fn get_project(&self, request: tonic::Request<GetProjectRequest>) -> Result<Response<Project>, Status> {
         let call = CallContext::from_request(&request);
         let name = request.into_inner().name;
-        call.authorize(Action::new(Verb::Get, "Project", &name))
-            .await?;
+        call.authorize(Action::new(Verb::Get, "Project", &name)).await?;
         match name.as_str() {
             "projects/panic" => panic!("as asked"),
             "projects/missing" => return Err(RpcError::not_found("Project", name).into()),
@@ -70,29 +66,19 @@ impl ProjectService for Probe {
         Err(RpcError::not_implemented("ListProjects").into())
     }
 
-    async fn create_project(
-        &self,
-        _: tonic::Request<CreateProjectRequest>,
-    ) -> Result<Response<Project>, Status> {
+    async fn create_project(&self, _: tonic::Request<CreateProjectRequest>) -> Result<Response<Project>, Status> {
         Err(RpcError::not_implemented("CreateProject").into())
     }
 
-    async fn update_project(
-        &self,
-        _: tonic::Request<UpdateProjectRequest>,
-    ) -> Result<Response<Project>, Status> {
+    async fn update_project(&self, _: tonic::Request<UpdateProjectRequest>) -> Result<Response<Project>, Status> {
         Err(RpcError::not_implemented("UpdateProject").into())
     }
 
-    async fn delete_project(
-        &self,
-        _: tonic::Request<DeleteProjectRequest>,
-    ) -> Result<Response<Project>, Status> {
+    async fn delete_project(&self, _: tonic::Request<DeleteProjectRequest>) -> Result<Response<Project>, Status> {
         Err(RpcError::not_implemented("DeleteProject").into())
     }
 
-    type WatchProjectsStream =
-        Pin<Box<dyn Stream<Item = Result<WatchProjectsResponse, Status>> + Send>>;
+    type WatchProjectsStream = Pin<Box<dyn Stream<Item = Result<WatchProjectsResponse, Status>> + Send>>;
 
     /// One message, then silence: a watch that does not care for the drain itself.
     async fn watch_projects(
@@ -100,9 +86,7 @@ impl ProjectService for Probe {
         _: tonic::Request<WatchProjectsRequest>,
     ) -> Result<Response<Self::WatchProjectsStream>, Status> {
         let first = futures::stream::iter([Ok(WatchProjectsResponse::default())]);
-        Ok(Response::new(Box::pin(
-            first.chain(futures::stream::pending()),
-        )))
+        Ok(Response::new(Box::pin(first.chain(futures::stream::pending()))))
     }
 }
 
@@ -121,18 +105,10 @@ impl Fixture {
         Self::start_with(config, "127.0.0.1:0".parse().expect("an address"), None).await
     }
 
-    pub(super) async fn start_with(
-        config: ServerConfig,
-        address: SocketAddr,
-        peer: Option<PeerChannel>,
-    ) -> Self {
+    pub(super) async fn start_with(config: ServerConfig, address: SocketAddr, peer: Option<PeerChannel>) -> Self {
         let listener = crate::process::bind(address).await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        let (cancel, (tell, began), release) = (
-            CancellationToken::new(),
-            mpsc::unbounded_channel(),
-            Arc::default(),
-        );
+        let (cancel, (tell, began), release) = (CancellationToken::new(), mpsc::unbounded_channel(), Arc::default());
         let probe = Probe {
             began: tell,
             release: Arc::clone(&release),
@@ -155,11 +131,7 @@ impl Fixture {
     }
 
     pub(super) fn channel(&self) -> PeerChannel {
-        connect_lazy(
-            &format!("http://{}", self.address),
-            &ChannelConfig::new("test"),
-        )
-        .expect("an address")
+        connect_lazy(&format!("http://{}", self.address), &ChannelConfig::new("test")).expect("an address")
     }
 
     pub(super) fn client(&self) -> ProjectServiceClient<PeerChannel> {
@@ -178,7 +150,5 @@ impl Fixture {
 }
 
 pub(super) fn get(name: &str) -> tonic::Request<GetProjectRequest> {
-    tonic::Request::new(GetProjectRequest {
-        name: name.to_owned(),
-    })
+    tonic::Request::new(GetProjectRequest { name: name.to_owned() })
 }

@@ -34,12 +34,20 @@ const PROVISIONER: &str = "csi.sim.steading.dev";
 /// Makes the classes. Failures are logged: on a real cluster they may not be ours to make.
 pub(super) async fn seed(context: &Context) {
     for (name, default, modes) in [
-        (DEFAULT_CLASS, "true", json!([
-            {"accessModes": ["ReadWriteMany"], "volumeMode": "Block"},
-            {"accessModes": ["ReadWriteOnce"], "volumeMode": "Block"},
-            {"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem"},
-        ])),
-        (LOCAL_CLASS, "false", json!([{"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem"}])),
+        (
+            DEFAULT_CLASS,
+            "true",
+            json!([
+                {"accessModes": ["ReadWriteMany"], "volumeMode": "Block"},
+                {"accessModes": ["ReadWriteOnce"], "volumeMode": "Block"},
+                {"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem"},
+            ]),
+        ),
+        (
+            LOCAL_CLASS,
+            "false",
+            json!([{"accessModes": ["ReadWriteOnce"], "volumeMode": "Filesystem"}]),
+        ),
     ] {
         make::<StorageClass>(context, json!({
             "metadata": {"name": name, "annotations": {"storageclass.kubernetes.io/is-default-class": default}},
@@ -52,7 +60,10 @@ pub(super) async fn seed(context: &Context) {
             "claimPropertySets": modes,
         }});
         let api: Api<StorageProfile> = Api::all(context.client.clone());
-        if let Err(error) = api.patch_status(name, &PatchParams::default(), &Patch::Merge(status)).await {
+        if let Err(error) = api
+            .patch_status(name, &PatchParams::default(), &Patch::Merge(status))
+            .await
+        {
             tracing::debug!(name, %error, "storage profile not filled in");
         }
     }
@@ -65,11 +76,17 @@ pub(super) async fn seed(context: &Context) {
 
 async fn make<K>(context: &Context, mut object: Value)
 where
-    K: Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
+    K: Resource<DynamicType = (), Scope = kube::core::ClusterResourceScope>
+        + Clone
+        + std::fmt::Debug
+        + DeserializeOwned
+        + Serialize,
 {
     object["apiVersion"] = json!(K::api_version(&()));
     object["kind"] = json!(K::kind(&()));
-    let Ok(object) = serde_json::from_value::<K>(object) else { return };
+    let Ok(object) = serde_json::from_value::<K>(object) else {
+        return;
+    };
     let api: Api<K> = Api::all(context.client.clone());
     if let Err(error) = unless_there(api.create(&PostParams::default(), &object).await) {
         tracing::debug!(kind = %K::kind(&()), %error, "not made");
@@ -78,14 +95,19 @@ where
 
 /// Binds and grows claims until `cancel`.
 pub(super) async fn run(context: Context, cancel: CancellationToken) {
-    let (claims, seen) = follow(Api::<PersistentVolumeClaim>::all(context.client.clone()), watcher::Config::default());
+    let (claims, seen) = follow(
+        Api::<PersistentVolumeClaim>::all(context.client.clone()),
+        watcher::Config::default(),
+    );
     let timers = Timers::new(&context);
     // A claim that is gone still tells its uid here, to find its volume by.
     let keys = seen.map(|seen| (seen.key, seen.object.metadata.uid.clone().unwrap_or_default()));
     work_off(&context.time, cancel, keys.boxed(), |(key, uid)| {
         let (context, claims, timers) = (context.clone(), claims.clone(), timers.clone());
         async move {
-            let claim = claims.get(&key).filter(|claim| claim.metadata.uid.as_deref() == Some(&uid));
+            let claim = claims
+                .get(&key)
+                .filter(|claim| claim.metadata.uid.as_deref() == Some(&uid));
             let Some(claim) = claim else {
                 timers.forget(&key);
                 let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
@@ -98,12 +120,26 @@ pub(super) async fn run(context: Context, cancel: CancellationToken) {
     .await;
 }
 
-async fn sync(context: &Context, timers: &Timers, key: &Key, claim: &PersistentVolumeClaim, uid: &str) -> kube::Result<Again> {
+async fn sync(
+    context: &Context,
+    timers: &Timers,
+    key: &Key,
+    claim: &PersistentVolumeClaim,
+    uid: &str,
+) -> kube::Result<Again> {
     let Some(spec) = &claim.spec else { return Ok(None) };
-    let wanted = spec.resources.as_ref().and_then(|resources| resources.requests.as_ref()?.get("storage")).map(|size| size.0.clone());
+    let wanted = spec
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.as_ref()?.get("storage"))
+        .map(|size| size.0.clone());
     let wanted = wanted.unwrap_or_else(|| "1Gi".to_owned());
     let status = claim.status.clone().unwrap_or_default();
-    let has = status.capacity.as_ref().and_then(|capacity| capacity.get("storage")).map(|size| size.0.as_str());
+    let has = status
+        .capacity
+        .as_ref()
+        .and_then(|capacity| capacity.get("storage"))
+        .map(|size| size.0.as_str());
     if status.phase.as_deref() == Some("Bound") && has == Some(wanted.as_str()) {
         return Ok(None);
     }
@@ -125,7 +161,11 @@ async fn sync(context: &Context, timers: &Timers, key: &Key, claim: &PersistentV
     let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
     let params = PatchParams::default();
     if unless_there(volumes.create(&PostParams::default(), &volume).await)?.is_some() {
-        unless_gone(volumes.patch_status(&name, &params, &Patch::Merge(json!({"status": {"phase": "Bound"}}))).await)?;
+        unless_gone(
+            volumes
+                .patch_status(&name, &params, &Patch::Merge(json!({"status": {"phase": "Bound"}})))
+                .await,
+        )?;
     } else {
         let grown = json!({"spec": {"capacity": {"storage": wanted}}});
         unless_gone(volumes.patch(&name, &params, &Patch::Merge(grown)).await)?;
@@ -138,7 +178,8 @@ async fn sync(context: &Context, timers: &Timers, key: &Key, claim: &PersistentV
         });
         unless_gone(claims.patch(&key.name, &params, &Patch::Merge(bind)).await)?;
     }
-    let bound = json!({"status": {"phase": "Bound", "accessModes": spec.access_modes, "capacity": {"storage": wanted}}});
+    let bound =
+        json!({"status": {"phase": "Bound", "accessModes": spec.access_modes, "capacity": {"storage": wanted}}});
     unless_gone(claims.patch_status(&key.name, &params, &Patch::Merge(bound)).await)?;
     Ok(None)
 }

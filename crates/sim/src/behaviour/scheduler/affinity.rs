@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use k8s_openapi::{
-    api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, Toleration, Taint},
+    api::core::v1::{NodeSelectorRequirement, NodeSelectorTerm, Pod, PodAffinityTerm, PodSpec, Taint, Toleration},
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use kube::ResourceExt;
@@ -15,7 +15,11 @@ type Labels = BTreeMap<String, String>;
 /// Whether a label selector takes these labels. A missing selector takes nothing, an empty one everything.
 pub fn selects(selector: Option<&LabelSelector>, labels: &Labels) -> bool {
     let Some(selector) = selector else { return false };
-    let exact = selector.match_labels.iter().flatten().all(|(key, value)| labels.get(key) == Some(value));
+    let exact = selector
+        .match_labels
+        .iter()
+        .flatten()
+        .all(|(key, value)| labels.get(key) == Some(value));
     exact
         && selector.match_expressions.iter().flatten().all(|requirement| {
             let values = requirement.values.as_deref().unwrap_or_default();
@@ -31,8 +35,12 @@ fn meets(operator: &str, values: &[String], found: Option<&String>) -> bool {
         "NotIn" => found.is_none_or(|found| !values.contains(found)),
         "Exists" => found.is_some(),
         "DoesNotExist" => found.is_none(),
-        "Gt" => number(found).zip(number(values.first())).is_some_and(|(found, bound)| found > bound),
-        "Lt" => number(found).zip(number(values.first())).is_some_and(|(found, bound)| found < bound),
+        "Gt" => number(found)
+            .zip(number(values.first()))
+            .is_some_and(|(found, bound)| found > bound),
+        "Lt" => number(found)
+            .zip(number(values.first()))
+            .is_some_and(|(found, bound)| found < bound),
         _ => false,
     }
 }
@@ -55,13 +63,23 @@ pub fn term_takes(term: &NodeSelectorTerm, name: &str, node: &NodeState) -> bool
 
 /// Whether the pod's node selector and required node affinity take a node.
 pub fn node_fits(spec: &PodSpec, name: &str, node: &NodeState) -> bool {
-    let selected = spec.node_selector.iter().flatten().all(|(key, value)| node.labels().get(key) == Some(value));
+    let selected = spec
+        .node_selector
+        .iter()
+        .flatten()
+        .all(|(key, value)| node.labels().get(key) == Some(value));
     let required = spec
         .affinity
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.required_during_scheduling_ignored_during_execution.as_ref());
-    selected && required.is_none_or(|required| required.node_selector_terms.iter().any(|term| term_takes(term, name, node)))
+    selected
+        && required.is_none_or(|required| {
+            required
+                .node_selector_terms
+                .iter()
+                .any(|term| term_takes(term, name, node))
+        })
 }
 
 /// Sum of the weights of the preferred node affinity terms that take a node.
@@ -71,7 +89,12 @@ pub fn node_preference(spec: &PodSpec, name: &str, node: &NodeState) -> i64 {
         .as_ref()
         .and_then(|affinity| affinity.node_affinity.as_ref())
         .and_then(|affinity| affinity.preferred_during_scheduling_ignored_during_execution.as_ref());
-    preferred.into_iter().flatten().filter(|term| term_takes(&term.preference, name, node)).map(|term| i64::from(term.weight)).sum()
+    preferred
+        .into_iter()
+        .flatten()
+        .filter(|term| term_takes(&term.preference, name, node))
+        .map(|term| i64::from(term.weight))
+        .sum()
 }
 
 /// Whether one of the tolerations tolerates a taint.
@@ -90,7 +113,9 @@ pub fn tolerates(tolerations: &[Toleration], taint: &Taint) -> bool {
 fn term_counts(term: &PodAffinityTerm, own_namespace: &str, snapshot: &Snapshot) -> HashMap<String, u64> {
     let mut counts = HashMap::new();
     for (_, node) in snapshot.nodes() {
-        let Some(domain) = node.labels().get(&term.topology_key) else { continue };
+        let Some(domain) = node.labels().get(&term.topology_key) else {
+            continue;
+        };
         let here = node.pods.iter().filter(|(key, pod)| {
             in_namespaces(term, own_namespace, &key.namespace) && selects(term.label_selector.as_ref(), &pod.labels)
         });
@@ -103,7 +128,8 @@ fn in_namespaces(term: &PodAffinityTerm, own: &str, namespace: &str) -> bool {
     let named = term.namespaces.as_deref().unwrap_or_default();
     // A namespace selector needs the namespaces' labels; only the empty one, which takes all, is played.
     let all = term.namespace_selector.as_ref().is_some_and(|selector| {
-        selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty) && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+        selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+            && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
     });
     if named.is_empty() && term.namespace_selector.is_none() {
         return namespace == own;
@@ -136,8 +162,14 @@ impl Neighbours {
     pub fn of(pod: &Pod, spec: &PodSpec, snapshot: &Snapshot) -> Self {
         let namespace = pod.namespace().unwrap_or_default();
         let labels = pod.metadata.labels.clone().unwrap_or_default();
-        let near = spec.affinity.as_ref().and_then(|affinity| affinity.pod_affinity.as_ref());
-        let far = spec.affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+        let near = spec
+            .affinity
+            .as_ref()
+            .and_then(|affinity| affinity.pod_affinity.as_ref());
+        let far = spec
+            .affinity
+            .as_ref()
+            .and_then(|affinity| affinity.pod_anti_affinity.as_ref());
         let required_near = near.and_then(|near| near.required_during_scheduling_ignored_during_execution.as_ref());
         let required_far = far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref());
         let preferred_near = near.and_then(|near| near.preferred_during_scheduling_ignored_during_execution.as_ref());
@@ -147,23 +179,42 @@ impl Neighbours {
             .into_iter()
             .flatten()
             .map(|term| (term, i64::from(term.weight)))
-            .chain(preferred_far.into_iter().flatten().map(|term| (term, -i64::from(term.weight))));
+            .chain(
+                preferred_far
+                    .into_iter()
+                    .flatten()
+                    .map(|term| (term, -i64::from(term.weight))),
+            );
         Self {
             affinity: required_near
                 .into_iter()
                 .flatten()
-                .map(|term| (term.clone(), count(term), selects(term.label_selector.as_ref(), &labels)))
+                .map(|term| {
+                    (
+                        term.clone(),
+                        count(term),
+                        selects(term.label_selector.as_ref(), &labels),
+                    )
+                })
                 .collect(),
-            anti_affinity: required_far.into_iter().flatten().map(|term| (term.clone(), count(term))).collect(),
+            anti_affinity: required_far
+                .into_iter()
+                .flatten()
+                .map(|term| (term.clone(), count(term)))
+                .collect(),
             repelled: repelled(&namespace, &labels, snapshot),
-            preferred: weighted.map(|(term, weight)| (term.pod_affinity_term.clone(), count(&term.pod_affinity_term), weight)).collect(),
+            preferred: weighted
+                .map(|(term, weight)| (term.pod_affinity_term.clone(), count(&term.pod_affinity_term), weight))
+                .collect(),
         }
     }
 
     /// Why the pod must not go to a node, if so.
     pub fn clash(&self, node: &NodeState) -> Option<Clash> {
         let count = |term: &PodAffinityTerm, counts: &HashMap<String, u64>| {
-            node.labels().get(&term.topology_key).map(|domain| counts.get(domain).copied().unwrap_or(0))
+            node.labels()
+                .get(&term.topology_key)
+                .map(|domain| counts.get(domain).copied().unwrap_or(0))
         };
         for (term, counts, takes_itself) in &self.affinity {
             // The first of a group that wants to be together may go anywhere.
@@ -174,10 +225,17 @@ impl Neighbours {
                 Some(_) => {}
             }
         }
-        if self.anti_affinity.iter().any(|(term, counts)| count(term, counts).unwrap_or(0) > 0) {
+        if self
+            .anti_affinity
+            .iter()
+            .any(|(term, counts)| count(term, counts).unwrap_or(0) > 0)
+        {
             return Some(Clash::AntiAffinity);
         }
-        let repelled = self.repelled.iter().any(|(key, value)| node.labels().get(key) == Some(value));
+        let repelled = self
+            .repelled
+            .iter()
+            .any(|(key, value)| node.labels().get(key) == Some(value));
         repelled.then_some(Clash::Existing)
     }
 
@@ -186,7 +244,12 @@ impl Neighbours {
         self.preferred
             .iter()
             .map(|(term, counts, weight)| {
-                let count = node.labels().get(&term.topology_key).and_then(|domain| counts.get(domain)).copied().unwrap_or(0);
+                let count = node
+                    .labels()
+                    .get(&term.topology_key)
+                    .and_then(|domain| counts.get(domain))
+                    .copied()
+                    .unwrap_or(0);
                 weight.saturating_mul(i64::try_from(count).unwrap_or(i64::MAX))
             })
             .sum()
@@ -197,7 +260,11 @@ fn repelled(namespace: &str, labels: &Labels, snapshot: &Snapshot) -> Vec<(Strin
     let mut domains = Vec::new();
     for (_, node) in snapshot.nodes() {
         for (key, pod) in &node.pods {
-            let far = pod.spec.affinity.as_ref().and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+            let far = pod
+                .spec
+                .affinity
+                .as_ref()
+                .and_then(|affinity| affinity.pod_anti_affinity.as_ref());
             let terms = far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref());
             for term in terms.into_iter().flatten() {
                 if in_namespaces(term, &key.namespace, namespace)

@@ -22,7 +22,12 @@ pub enum Decision {
 /// Decides for one pod.
 pub fn decide(pod: &Pod, snapshot: &Snapshot) -> Decision {
     let spec = pod.spec.clone().unwrap_or_default();
-    let look = Look { wants: requests(&spec), neighbours: Neighbours::of(pod, &spec, snapshot), spread: Spread::of(pod, &spec, snapshot), spec };
+    let look = Look {
+        wants: requests(&spec),
+        neighbours: Neighbours::of(pod, &spec, snapshot),
+        spread: Spread::of(pod, &spec, snapshot),
+        spec,
+    };
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut fits = Vec::new();
     let mut total = 0_usize;
@@ -46,9 +51,13 @@ fn message(total: usize, reasons: &BTreeMap<String, usize>) -> String {
     if total == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
-    let mut parts: Vec<String> = reasons.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    let mut parts: Vec<String> = reasons
+        .iter()
+        .map(|(reason, count)| format!("{count} {reason}"))
+        .collect();
     parts.sort();
-    let helpless = format!("preemption: 0/{total} nodes are available: {total} Preemption is not helpful for scheduling.");
+    let helpless =
+        format!("preemption: 0/{total} nodes are available: {total} Preemption is not helpful for scheduling.");
     format!("0/{total} nodes are available: {}. {helpless}", parts.join(", "))
 }
 
@@ -67,7 +76,10 @@ impl Look {
         if node.is_cordoned() && !tolerates(tolerations, &cordon()) {
             return one("node(s) were unschedulable");
         }
-        let mut hard = node.taints().iter().filter(|taint| taint.effect != "PreferNoSchedule" && taint.key != CORDON);
+        let mut hard = node
+            .taints()
+            .iter()
+            .filter(|taint| taint.effect != "PreferNoSchedule" && taint.key != CORDON);
         if hard.any(|taint| !tolerates(tolerations, taint)) {
             return one("node(s) had untolerated taint(s)");
         }
@@ -79,7 +91,9 @@ impl Look {
             return short;
         }
         match self.spread.breach(node) {
-            Some(Breach::NoLabel) => return one("node(s) didn't match pod topology spread constraints (missing required label)"),
+            Some(Breach::NoLabel) => {
+                return one("node(s) didn't match pod topology spread constraints (missing required label)");
+            }
             Some(Breach::Skew) => return one("node(s) didn't match pod topology spread constraints"),
             None => {}
         }
@@ -95,38 +109,62 @@ impl Look {
     fn short(&self, node: &NodeState) -> Vec<String> {
         let free = |name: &str| {
             let has = node.allocatable.get(name).copied();
-            has.unwrap_or(0).saturating_sub(node.requested.get(name).copied().unwrap_or(0))
+            has.unwrap_or(0)
+                .saturating_sub(node.requested.get(name).copied().unwrap_or(0))
         };
         self.wants
             .iter()
-            .filter(|(name, wanted)| **wanted > free(name) && (name.as_str() != "pods" || node.allocatable.contains_key("pods")))
-            .map(|(name, _)| if name == "pods" { "Too many pods".to_owned() } else { format!("Insufficient {name}") })
+            .filter(|(name, wanted)| {
+                **wanted > free(name) && (name.as_str() != "pods" || node.allocatable.contains_key("pods"))
+            })
+            .map(|(name, _)| {
+                if name == "pods" {
+                    "Too many pods".to_owned()
+                } else {
+                    format!("Insufficient {name}")
+                }
+            })
             .collect()
     }
 
     /// The best of the nodes that fit; among equals the first by name.
     fn best<'a>(&self, fits: &[(&'a str, &NodeState)]) -> Option<&'a str> {
         let crowds: Vec<f64> = fits.iter().map(|(_, node)| self.spread.crowd(node)).collect();
-        let tastes: Vec<f64> = fits.iter().map(|(name, node)| small(node_preference(&self.spec, name, node))).collect();
-        let company: Vec<f64> = fits.iter().map(|(_, node)| small(self.neighbours.preference(node))).collect();
+        let tastes: Vec<f64> = fits
+            .iter()
+            .map(|(name, node)| small(node_preference(&self.spec, name, node)))
+            .collect();
+        let company: Vec<f64> = fits
+            .iter()
+            .map(|(_, node)| small(self.neighbours.preference(node)))
+            .collect();
         let taints: Vec<f64> = fits.iter().map(|(_, node)| self.soft_taints(node)).collect();
         // kube-scheduler's default weights.
         let (crowds, tastes, company, taints) = (scaled(&crowds), scaled(&tastes), scaled(&company), scaled(&taints));
         let scored = fits.iter().enumerate().map(|(index, (name, node))| {
             let at = |list: &[f64]| list.get(index).copied().unwrap_or(0.0);
-            let score = 2.0 * (100.0 - at(&crowds)) + 2.0 * at(&tastes) + 2.0 * at(&company) + 3.0 * (100.0 - at(&taints)) + self.room(node);
+            let score = 2.0 * (100.0 - at(&crowds))
+                + 2.0 * at(&tastes)
+                + 2.0 * at(&company)
+                + 3.0 * (100.0 - at(&taints))
+                + self.room(node);
             (score, *name)
         });
-        scored.fold(None, |best: Option<(f64, &str)>, next| match best {
-            Some(best) if best.0 >= next.0 => Some(best),
-            _ => Some(next),
-        })
-        .map(|(_, name)| name)
+        scored
+            .fold(None, |best: Option<(f64, &str)>, next| match best {
+                Some(best) if best.0 >= next.0 => Some(best),
+                _ => Some(next),
+            })
+            .map(|(_, name)| name)
     }
 
     fn soft_taints(&self, node: &NodeState) -> f64 {
         let tolerations = self.spec.tolerations.as_deref().unwrap_or_default();
-        let count = node.taints().iter().filter(|taint| taint.effect == "PreferNoSchedule" && !tolerates(tolerations, taint)).count();
+        let count = node
+            .taints()
+            .iter()
+            .filter(|taint| taint.effect == "PreferNoSchedule" && !tolerates(tolerations, taint))
+            .count();
         f64::from(u32::try_from(count).unwrap_or(u32::MAX))
     }
 
@@ -135,7 +173,11 @@ impl Look {
         let share = |name: &str| {
             let has = node.allocatable.get(name).copied().unwrap_or(0);
             let used = node.requested.get(name).copied().unwrap_or(0) + self.wants.get(name).copied().unwrap_or(0);
-            if has == 0 { 0.0 } else { 100.0 - 100.0 * small_ratio(used.min(has), has) }
+            if has == 0 {
+                0.0
+            } else {
+                100.0 - 100.0 * small_ratio(used.min(has), has)
+            }
         };
         f64::midpoint(share("cpu"), share("memory"))
     }
@@ -144,14 +186,27 @@ impl Look {
 const CORDON: &str = "node.kubernetes.io/unschedulable";
 
 fn cordon() -> k8s_openapi::api::core::v1::Taint {
-    k8s_openapi::api::core::v1::Taint { key: CORDON.to_owned(), effect: "NoSchedule".to_owned(), ..Default::default() }
+    k8s_openapi::api::core::v1::Taint {
+        key: CORDON.to_owned(),
+        effect: "NoSchedule".to_owned(),
+        ..Default::default()
+    }
 }
 
 /// Values stretched to 0–100; all equal is all 0.
 fn scaled(values: &[f64]) -> Vec<f64> {
     let low = values.iter().copied().fold(f64::INFINITY, f64::min);
     let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
-    values.iter().map(|value| if high > low { 100.0 * (value - low) / (high - low) } else { 0.0 }).collect()
+    values
+        .iter()
+        .map(|value| {
+            if high > low {
+                100.0 * (value - low) / (high - low)
+            } else {
+                0.0
+            }
+        })
+        .collect()
 }
 
 fn small(value: i64) -> f64 {

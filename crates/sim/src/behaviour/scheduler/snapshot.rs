@@ -55,25 +55,39 @@ impl NodeState {
     /// Labels of the node.
     pub fn labels(&self) -> &BTreeMap<String, String> {
         static NONE: BTreeMap<String, String> = BTreeMap::new();
-        self.node.as_ref().and_then(|node| node.metadata.labels.as_ref()).unwrap_or(&NONE)
+        self.node
+            .as_ref()
+            .and_then(|node| node.metadata.labels.as_ref())
+            .unwrap_or(&NONE)
     }
 
     /// Taints of the node.
     pub fn taints(&self) -> &[Taint] {
-        let taints = self.node.as_ref().and_then(|node| node.spec.as_ref()).and_then(|spec| spec.taints.as_deref());
+        let taints = self
+            .node
+            .as_ref()
+            .and_then(|node| node.spec.as_ref())
+            .and_then(|spec| spec.taints.as_deref());
         taints.unwrap_or_default()
     }
 
     /// Whether it is cordoned.
     pub fn is_cordoned(&self) -> bool {
-        self.node.as_ref().and_then(|node| node.spec.as_ref()).and_then(|spec| spec.unschedulable).unwrap_or(false)
+        self.node
+            .as_ref()
+            .and_then(|node| node.spec.as_ref())
+            .and_then(|spec| spec.unschedulable)
+            .unwrap_or(false)
     }
 }
 
 impl Snapshot {
     /// Nodes that exist, by name.
     pub fn nodes(&self) -> impl Iterator<Item = (&str, &NodeState)> {
-        self.nodes.iter().filter(|(_, state)| state.node.is_some()).map(|(name, state)| (name.as_str(), state))
+        self.nodes
+            .iter()
+            .filter(|(_, state)| state.node.is_some())
+            .map(|(name, state)| (name.as_str(), state))
     }
 
     /// Pods that are placed.
@@ -84,7 +98,12 @@ impl Snapshot {
     /// Takes in a node.
     pub fn put_node(&mut self, node: Arc<Node>) {
         let state = self.nodes.entry(node.name_any()).or_insert_with(NodeState::empty);
-        state.allocatable = node.status.as_ref().and_then(|status| status.allocatable.as_ref()).map(amounts).unwrap_or_default();
+        state.allocatable = node
+            .status
+            .as_ref()
+            .and_then(|status| status.allocatable.as_ref())
+            .map(amounts)
+            .unwrap_or_default();
         state.node = Some(node);
     }
 
@@ -142,7 +161,12 @@ impl Snapshot {
 
 impl NodeState {
     fn empty() -> Self {
-        Self { node: None, allocatable: Amounts::new(), requested: Amounts::new(), pods: HashMap::new() }
+        Self {
+            node: None,
+            allocatable: Amounts::new(),
+            requested: Amounts::new(),
+            pods: HashMap::new(),
+        }
     }
 }
 
@@ -151,7 +175,10 @@ fn key_of(pod: &Pod) -> Key {
 }
 
 fn phase(pod: &Pod) -> &str {
-    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+    pod.status
+        .as_ref()
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or_default()
 }
 
 /// What a pod asks for: the sum of its containers or the largest of its init containers, plus overhead, plus one of `pods`.
@@ -177,7 +204,9 @@ pub fn requests(spec: &PodSpec) -> Amounts {
 
 /// Limits stand in for requests that are not given.
 fn of_container(resources: Option<&ResourceRequirements>) -> Amounts {
-    let Some(resources) = resources else { return Amounts::new() };
+    let Some(resources) = resources else {
+        return Amounts::new();
+    };
     let mut all = resources.limits.as_ref().map(amounts).unwrap_or_default();
     all.extend(resources.requests.as_ref().map(amounts).unwrap_or_default());
     all

@@ -43,12 +43,23 @@ impl Spread {
     /// Counts.
     pub fn of(pod: &Pod, spec: &PodSpec, snapshot: &Snapshot) -> Self {
         let all = spec.topology_spread_constraints.as_deref().unwrap_or_default();
-        let (hard, soft): (Vec<_>, Vec<_>) = all.iter().partition(|constraint| constraint.when_unsatisfiable == "DoNotSchedule");
+        let (hard, soft): (Vec<_>, Vec<_>) = all
+            .iter()
+            .partition(|constraint| constraint.when_unsatisfiable == "DoNotSchedule");
         let count = |constraints: &[&TopologySpreadConstraint]| {
-            let keys: Vec<&str> = constraints.iter().map(|constraint| constraint.topology_key.as_str()).collect();
-            constraints.iter().map(|constraint| Counted::of(constraint, pod, spec, snapshot, &keys)).collect()
+            let keys: Vec<&str> = constraints
+                .iter()
+                .map(|constraint| constraint.topology_key.as_str())
+                .collect();
+            constraints
+                .iter()
+                .map(|constraint| Counted::of(constraint, pod, spec, snapshot, &keys))
+                .collect()
         };
-        Self { hard: count(&hard), soft: count(&soft) }
+        Self {
+            hard: count(&hard),
+            soft: count(&soft),
+        }
     }
 
     /// Whether a node would break a hard constraint.
@@ -69,8 +80,16 @@ impl Spread {
         self.soft
             .iter()
             .map(|counted| {
-                let here = node.labels().get(&counted.constraint.topology_key).and_then(|domain| counted.domains.get(domain));
-                let weight = f64::from(u32::try_from(counted.domains.len()).unwrap_or(u32::MAX).saturating_add(2)).ln();
+                let here = node
+                    .labels()
+                    .get(&counted.constraint.topology_key)
+                    .and_then(|domain| counted.domains.get(domain));
+                let weight = f64::from(
+                    u32::try_from(counted.domains.len())
+                        .unwrap_or(u32::MAX)
+                        .saturating_add(2),
+                )
+                .ln();
                 f64::from(u32::try_from(here.copied().unwrap_or(0)).unwrap_or(u32::MAX)) * weight
             })
             .sum()
@@ -78,14 +97,22 @@ impl Spread {
 }
 
 impl Counted {
-    fn of(constraint: &TopologySpreadConstraint, pod: &Pod, spec: &PodSpec, snapshot: &Snapshot, keys: &[&str]) -> Self {
+    fn of(
+        constraint: &TopologySpreadConstraint,
+        pod: &Pod,
+        spec: &PodSpec,
+        snapshot: &Snapshot,
+        keys: &[&str],
+    ) -> Self {
         let namespace = pod.namespace().unwrap_or_default();
         let labels = pod.metadata.labels.clone().unwrap_or_default();
         let selector = with_keys(constraint, &labels);
         let mut domains: HashMap<String, u64> = HashMap::new();
         for (name, node) in snapshot.nodes() {
             let complete = keys.iter().all(|key| node.labels().contains_key(*key));
-            let Some(domain) = node.labels().get(&constraint.topology_key).filter(|_| complete) else { continue };
+            let Some(domain) = node.labels().get(&constraint.topology_key).filter(|_| complete) else {
+                continue;
+            };
             if !eligible(constraint, spec, name, node) {
                 continue;
             }
@@ -95,10 +122,22 @@ impl Counted {
             *domains.entry(domain.clone()).or_default() += u64::try_from(here.count()).unwrap_or(u64::MAX);
         }
         let enough = u64::try_from(domains.len()).unwrap_or(u64::MAX)
-            >= constraint.min_domains.and_then(|least| u64::try_from(least).ok()).unwrap_or(1);
-        let lowest = if enough { domains.values().min().copied().unwrap_or(0) } else { 0 };
+            >= constraint
+                .min_domains
+                .and_then(|least| u64::try_from(least).ok())
+                .unwrap_or(1);
+        let lowest = if enough {
+            domains.values().min().copied().unwrap_or(0)
+        } else {
+            0
+        };
         let itself = u64::from(selects(selector.as_ref(), &labels));
-        Self { constraint: constraint.clone(), domains, lowest, itself }
+        Self {
+            constraint: constraint.clone(),
+            domains,
+            lowest,
+            itself,
+        }
     }
 }
 
@@ -108,7 +147,11 @@ fn eligible(constraint: &TopologySpreadConstraint, spec: &PodSpec, name: &str, n
     let tolerations = spec.tolerations.as_deref().unwrap_or_default();
     (!affinity || node_fits(spec, name, node))
         && (!taints
-            || node.taints().iter().filter(|taint| taint.effect != "PreferNoSchedule").all(|taint| tolerates(tolerations, taint)))
+            || node
+                .taints()
+                .iter()
+                .filter(|taint| taint.effect != "PreferNoSchedule")
+                .all(|taint| tolerates(tolerations, taint)))
 }
 
 /// The constraint's selector with the values of its `matchLabelKeys` from the pod.
@@ -116,7 +159,10 @@ fn with_keys(constraint: &TopologySpreadConstraint, labels: &BTreeMap<String, St
     let mut selector = constraint.label_selector.clone()?;
     for key in constraint.match_label_keys.iter().flatten() {
         if let Some(value) = labels.get(key) {
-            selector.match_labels.get_or_insert_default().insert(key.clone(), value.clone());
+            selector
+                .match_labels
+                .get_or_insert_default()
+                .insert(key.clone(), value.clone());
         }
     }
     Some(selector)

@@ -33,7 +33,8 @@ fn mk_pod(name: &str, spec: &Value) -> Pod {
 fn mk_cluster(count: usize) -> Snapshot {
     let mut snapshot = Snapshot::default();
     for index in 1..=count {
-        let node: Node = serde_json::from_value(mk_node(&format!("infra-{index}"), &format!("z{}", index % 3))).unwrap();
+        let node: Node =
+            serde_json::from_value(mk_node(&format!("infra-{index}"), &format!("z{}", index % 3))).unwrap();
         snapshot.put_node(Arc::new(node));
     }
     snapshot
@@ -50,7 +51,9 @@ fn place_all(snapshot: &mut Snapshot, count: usize, spec: &Value) -> Vec<usize> 
     let mut counts = BTreeMap::new();
     for index in 0..count {
         let pod = mk_pod(&format!("p{index}"), spec);
-        let Decision::Place(node) = decide(&pod, snapshot) else { continue };
+        let Decision::Place(node) = decide(&pod, snapshot) else {
+            continue;
+        };
         snapshot.place(&pod, &node);
         *counts.entry(node).or_insert(0) += 1;
     }
@@ -143,9 +146,16 @@ fn a_taint_keeps_out_who_does_not_tolerate_it() {
     let mut node = mk_node("infra-1", "z1");
     node["spec"]["taints"] = json!([{"key": "dedicated", "value": "gpu", "effect": "NoSchedule"}]);
     snapshot.put_node(Arc::new(serde_json::from_value(node).unwrap()));
-    assert!(matches!(decide(&mk_pod("p", &json!({})), &snapshot), Decision::Unschedulable(_)));
-    let tolerant = json!({"tolerations": [{"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}]});
-    assert_eq!(decide(&mk_pod("p", &tolerant), &snapshot), Decision::Place("infra-1".to_owned()));
+    assert!(matches!(
+        decide(&mk_pod("p", &json!({})), &snapshot),
+        Decision::Unschedulable(_)
+    ));
+    let tolerant =
+        json!({"tolerations": [{"key": "dedicated", "operator": "Equal", "value": "gpu", "effect": "NoSchedule"}]});
+    assert_eq!(
+        decide(&mk_pod("p", &tolerant), &snapshot),
+        Decision::Place("infra-1".to_owned())
+    );
 }
 
 #[test]

@@ -35,7 +35,9 @@ enum Verdict {
 
 impl Interceptor {
     pub(super) fn new(context: &Context) -> Self {
-        Self { context: context.clone() }
+        Self {
+            context: context.clone(),
+        }
     }
 
     async fn review(&self, pod: &Value, dry_run: bool) -> Result<(), ApiError> {
@@ -49,10 +51,15 @@ impl Interceptor {
             return Ok(());
         }
         let namespace = text("/metadata/namespace");
-        let name = pod["metadata"]["annotations"][labels::KUBEVIRT_DOMAIN].as_str().unwrap_or_default();
+        let name = pod["metadata"]["annotations"][labels::KUBEVIRT_DOMAIN]
+            .as_str()
+            .unwrap_or_default();
         let api: Api<VirtualMachineInstance> = Api::namespaced(Client::clone(&self.context.client), namespace);
         for _ in 0..ATTEMPTS {
-            let read = api.get_opt(name).await.map_err(|error| ApiError::internal(error.to_string()))?;
+            let read = api
+                .get_opt(name)
+                .await
+                .map_err(|error| ApiError::internal(error.to_string()))?;
             let Some(vmi) = read else { return Ok(()) };
             match verdict(&vmi, text("/spec/nodeName")) {
                 Verdict::Allow => return Ok(()),
@@ -60,7 +67,9 @@ impl Interceptor {
                 Verdict::Mark => {}
             }
             if dry_run || self.mark(&api, vmi).await {
-                return Err(denied(&format!("Eviction triggered evacuation of VMI \"{namespace}/{name}\"")));
+                return Err(denied(&format!(
+                    "Eviction triggered evacuation of VMI \"{namespace}/{name}\""
+                )));
             }
         }
         Err(ApiError::internal("the VMI could not be marked"))
@@ -69,9 +78,18 @@ impl Interceptor {
     async fn mark(&self, api: &Api<VirtualMachineInstance>, mut vmi: VirtualMachineInstance) -> bool {
         let mut status = vmi.status.take().unwrap_or_default();
         status.evacuation_node_name.clone_from(&status.node_name);
-        set(&self.context, &mut status.conditions, "EvictionRequested", "True", "EvictionRequested", "The virtual machine has to leave its node");
+        set(
+            &self.context,
+            &mut status.conditions,
+            "EvictionRequested",
+            "True",
+            "EvictionRequested",
+            "The virtual machine has to leave its node",
+        );
         vmi.status = Some(status);
-        api.replace_status(&vmi.name_any(), &PostParams::default(), &vmi).await.is_ok()
+        api.replace_status(&vmi.name_any(), &PostParams::default(), &vmi)
+            .await
+            .is_ok()
     }
 }
 
@@ -79,7 +97,12 @@ fn verdict(vmi: &VirtualMachineInstance, pod_node: &str) -> Verdict {
     let name = format!("{}/{}", vmi.namespace().unwrap_or_default(), vmi.name_any());
     let status = vmi.status.clone().unwrap_or_default();
     let node = status.node_name.clone().unwrap_or_default();
-    if vmi.metadata.deletion_timestamp.is_some() || status.phase.as_ref().is_some_and(steading_infra::kubevirt::virtual_machine_instance::VmiPhase::is_final) {
+    if vmi.metadata.deletion_timestamp.is_some()
+        || status
+            .phase
+            .as_ref()
+            .is_some_and(steading_infra::kubevirt::virtual_machine_instance::VmiPhase::is_final)
+    {
         return Verdict::Allow;
     }
     let migratable = condition_is_true(&status.conditions, "LiveMigratable");
@@ -87,12 +110,17 @@ fn verdict(vmi: &VirtualMachineInstance, pod_node: &str) -> Verdict {
         None | Some(EvictionStrategy::None | EvictionStrategy::Other(_)) => return Verdict::Allow,
         Some(EvictionStrategy::LiveMigrateIfPossible) if !migratable => return Verdict::Allow,
         Some(EvictionStrategy::LiveMigrate) if !migratable => {
-            return Verdict::Deny(format!("VMI {} is configured with an eviction strategy but is not live-migratable", vmi.name_any()));
+            return Verdict::Deny(format!(
+                "VMI {} is configured with an eviction strategy but is not live-migratable",
+                vmi.name_any()
+            ));
         }
         Some(EvictionStrategy::LiveMigrate | EvictionStrategy::LiveMigrateIfPossible | EvictionStrategy::External) => {}
     }
     if status.evacuation_node_name.is_some() && status.evacuation_node_name == status.node_name {
-        return Verdict::Deny(format!("Evacuation in progress: Eviction triggered evacuation of VMI \"{name}\""));
+        return Verdict::Deny(format!(
+            "Evacuation in progress: Eviction triggered evacuation of VMI \"{name}\""
+        ));
     }
     if node.is_empty() || node != pod_node {
         // The target of a migration, or a pod that has no guest yet.
@@ -103,7 +131,11 @@ fn verdict(vmi: &VirtualMachineInstance, pod_node: &str) -> Verdict {
 
 fn denied(message: &str) -> ApiError {
     let hook = "virt-launcher-eviction-interceptor.kubevirt.io";
-    ApiError::new(429, "TooManyRequests", format!("admission webhook \"{hook}\" denied the request: {message}"))
+    ApiError::new(
+        429,
+        "TooManyRequests",
+        format!("admission webhook \"{hook}\" denied the request: {message}"),
+    )
 }
 
 impl AdmissionHook for Interceptor {
@@ -134,16 +166,23 @@ mod tests {
     fn the_strategy_decides() {
         assert_eq!(verdict(&mk_vmi(EvictionStrategy::None), "infra-1"), Verdict::Allow);
         assert_eq!(verdict(&mk_vmi(EvictionStrategy::External), "infra-1"), Verdict::Mark);
-        assert_eq!(verdict(&mk_vmi(EvictionStrategy::LiveMigrate), "infra-1"), Verdict::Mark);
+        assert_eq!(
+            verdict(&mk_vmi(EvictionStrategy::LiveMigrate), "infra-1"),
+            Verdict::Mark
+        );
         let mut pinned = mk_vmi(EvictionStrategy::LiveMigrate);
         pinned.status.as_mut().unwrap().conditions = vec![mk_condition("LiveMigratable", "False")];
-        assert!(matches!(verdict(&pinned, "infra-1"), Verdict::Deny(message) if message.ends_with("is not live-migratable")));
+        assert!(
+            matches!(verdict(&pinned, "infra-1"), Verdict::Deny(message) if message.ends_with("is not live-migratable"))
+        );
     }
 
     #[test]
     fn a_second_eviction_is_told_that_it_is_under_way() {
         let mut vmi = mk_vmi(EvictionStrategy::External);
         vmi.status.as_mut().unwrap().evacuation_node_name = Some("infra-1".to_owned());
-        assert!(matches!(verdict(&vmi, "infra-1"), Verdict::Deny(message) if message.starts_with("Evacuation in progress")));
+        assert!(
+            matches!(verdict(&vmi, "infra-1"), Verdict::Deny(message) if message.starts_with("Evacuation in progress"))
+        );
     }
 }

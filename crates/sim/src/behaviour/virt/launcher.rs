@@ -19,7 +19,11 @@ const MILLIS_PER_VCPU: u64 = 100;
 
 /// Name of a launcher pod; `job` is the uid of the migration that makes it, empty for the first.
 pub(super) fn launcher_name(vmi: &VirtualMachineInstance, job: &str) -> String {
-    format!("virt-launcher-{}-{}", vmi.name_any(), digest(&format!("{}{job}", vmi.uid().unwrap_or_default())))
+    format!(
+        "virt-launcher-{}-{}",
+        vmi.name_any(),
+        digest(&format!("{}{job}", vmi.uid().unwrap_or_default()))
+    )
 }
 
 /// The launcher pod of a VMI.
@@ -28,15 +32,33 @@ pub(super) fn launcher_pod(vmi: &VirtualMachineInstance, name: &str) -> serde_js
     let spec = &vmi.spec;
     let mut selector = spec.node_selector.clone();
     selector.insert(labels::KUBEVIRT_SCHEDULABLE.to_owned(), "true".to_owned());
-    let own = spec.domain.resources.as_ref().and_then(|resources| resources.requests.clone()).unwrap_or_default();
+    let own = spec
+        .domain
+        .resources
+        .as_ref()
+        .and_then(|resources| resources.requests.clone())
+        .unwrap_or_default();
     let cpu = own.get("cpu").map_or_else(
-        || format!("{}m", u64::from(spec.domain.cpu.as_ref().map_or(1, Cpu::vcpus)) * MILLIS_PER_VCPU),
+        || {
+            format!(
+                "{}m",
+                u64::from(spec.domain.cpu.as_ref().map_or(1, Cpu::vcpus)) * MILLIS_PER_VCPU
+            )
+        },
         |cpu| cpu.0.clone(),
     );
-    let guest = spec.domain.memory.as_ref().and_then(|memory| memory.guest.clone()).or_else(|| own.get("memory").map(|memory| memory.0.clone()));
-    let bytes = guest.and_then(|guest| guest.parse::<Quantity>().ok()).map_or(1 << 30, Quantity::bytes);
+    let guest = spec
+        .domain
+        .memory
+        .as_ref()
+        .and_then(|memory| memory.guest.clone())
+        .or_else(|| own.get("memory").map(|memory| memory.0.clone()));
+    let bytes = guest
+        .and_then(|guest| guest.parse::<Quantity>().ok())
+        .map_or(1 << 30, Quantity::bytes);
     let memory = Quantity::from_bytes(bytes.saturating_add(OVERHEAD)).to_string();
-    let devices = json!({ "devices.kubevirt.io/kvm": "1", "devices.kubevirt.io/tun": "1", "devices.kubevirt.io/vhost-net": "1" });
+    let devices =
+        json!({ "devices.kubevirt.io/kvm": "1", "devices.kubevirt.io/tun": "1", "devices.kubevirt.io/vhost-net": "1" });
     let mut requests = devices.clone();
     requests["cpu"] = json!(cpu);
     requests["memory"] = json!(memory);
@@ -52,7 +74,11 @@ pub(super) fn launcher_pod(vmi: &VirtualMachineInstance, name: &str) -> serde_js
         "hostname": spec.hostname.clone().unwrap_or_else(|| vmi.name_any()),
         "restartPolicy": "Never", "terminationGracePeriodSeconds": 30, "automountServiceAccountToken": false,
     });
-    for (field, value) in [("affinity", json!(spec.affinity)), ("schedulerName", json!(spec.scheduler_name)), ("priorityClassName", json!(spec.priority_class_name))] {
+    for (field, value) in [
+        ("affinity", json!(spec.affinity)),
+        ("schedulerName", json!(spec.scheduler_name)),
+        ("priorityClassName", json!(spec.priority_class_name)),
+    ] {
         if !value.is_null() {
             pod["spec"][field] = value;
         }
@@ -81,14 +107,29 @@ pub(super) fn target_pod(vmi: &VirtualMachineInstance, job: &str, added: &Value)
 
 /// Name of the attachment pod that holds just these volumes.
 pub(super) fn attachment_name(vmi: &VirtualMachineInstance, node: &str, claims: &[String]) -> String {
-    format!("hp-volume-{}", digest(&format!("{} {node} {}", vmi.uid().unwrap_or_default(), claims.join(","))))
+    format!(
+        "hp-volume-{}",
+        digest(&format!(
+            "{} {node} {}",
+            vmi.uid().unwrap_or_default(),
+            claims.join(",")
+        ))
+    )
 }
 
 /// The attachment pod: it makes the node attach the volumes, pinned to the launcher's node, cordoned or not.
-pub(super) fn attachment_pod(vmi: &VirtualMachineInstance, home: &Pod, node: &str, claims: &[String]) -> serde_json::Result<Pod> {
+pub(super) fn attachment_pod(
+    vmi: &VirtualMachineInstance,
+    home: &Pod,
+    node: &str,
+    claims: &[String],
+) -> serde_json::Result<Pod> {
     let mut pod = base(vmi, &attachment_name(vmi, node, claims), "hotplug-disk");
     pod["metadata"]["ownerReferences"] = json!([owned_by(home)]);
-    let volumes: Vec<Value> = claims.iter().map(|claim| json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } })).collect();
+    let volumes: Vec<Value> = claims
+        .iter()
+        .map(|claim| json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } }))
+        .collect();
     pod["spec"] = json!({
         "containers": [{ "name": "hotplug-disk", "image": "quay.io/kubevirt/virt-launcher:v1.8.0" }],
         "volumes": volumes,
@@ -102,7 +143,11 @@ pub(super) fn attachment_pod(vmi: &VirtualMachineInstance, home: &Pod, node: &st
 
 fn base(vmi: &VirtualMachineInstance, name: &str, role: &str) -> Value {
     // Attachment pods must not be counted by the spread constraints that select the machine's labels.
-    let mut labels = if role == "virt-launcher" { vmi.labels().clone() } else { std::collections::BTreeMap::new() };
+    let mut labels = if role == "virt-launcher" {
+        vmi.labels().clone()
+    } else {
+        std::collections::BTreeMap::new()
+    };
     labels.insert(labels::KUBEVIRT_ROLE.to_owned(), role.to_owned());
     labels.insert(labels::KUBEVIRT_CREATED_BY.to_owned(), vmi.uid().unwrap_or_default());
     json!({

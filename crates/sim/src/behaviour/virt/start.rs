@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use steading_infra::{
     cdi::{DataVolume, DataVolumePhase},
     kubevirt::{
-        Cpu, VirtualMachine, VirtualMachineClusterInstancetype, VirtualMachineClusterPreference, VirtualMachineInstance,
-        VirtualMachineInstancetype, VirtualMachinePreference,
+        Cpu, VirtualMachine, VirtualMachineClusterInstancetype, VirtualMachineClusterPreference,
+        VirtualMachineInstance, VirtualMachineInstancetype, VirtualMachinePreference,
         instancetype::InstancetypeSpec,
         virtual_machine::{Matcher, PrintableStatus},
     },
@@ -19,10 +19,7 @@ use steading_infra::{
 use super::Virt;
 use crate::{
     apiserver::Key,
-    behaviour::{
-        drive::unless_there,
-        timers::owned_by,
-    },
+    behaviour::{drive::unless_there, timers::owned_by},
 };
 
 /// Annotation of a VMI: the instance type that it was made from.
@@ -53,7 +50,10 @@ impl Virt {
         let annotations = meta.annotations.get_or_insert_default();
         if let Some(matcher) = &vm.spec.instancetype {
             let Some(found) = self.instancetype(key, matcher).await? else {
-                return Ok(Start::Fails("FailedFindInstancetype", format!("instancetype {:?} not found", matcher.name)));
+                return Ok(Start::Fails(
+                    "FailedFindInstancetype",
+                    format!("instancetype {:?} not found", matcher.name),
+                ));
             };
             let topology = self.topology(key, vm.spec.preference.as_ref()).await?;
             spec.domain.cpu = Some(cpu(&found, &topology, spec.domain.cpu.take()));
@@ -67,16 +67,26 @@ impl Virt {
             annotations.insert(PREFERENCE.to_owned(), matcher.name.clone());
             self.revision(key, vm, &matcher.name, &json!({})).await?;
         }
-        let start = format!("revision-start-vm-{}-{}", vm.uid().unwrap_or_default(), vm.metadata.generation.unwrap_or(1));
+        let start = format!(
+            "revision-start-vm-{}-{}",
+            vm.uid().unwrap_or_default(),
+            vm.metadata.generation.unwrap_or(1)
+        );
         self.make_revision(key, vm, start, json!({ "spec": vm.spec })).await?;
-        annotations.insert("kubevirt.io/vm-generation".to_owned(), vm.metadata.generation.unwrap_or(1).to_string());
+        annotations.insert(
+            "kubevirt.io/vm-generation".to_owned(),
+            vm.metadata.generation.unwrap_or(1).to_string(),
+        );
         let labels = meta.labels.get_or_insert_default();
         labels.insert(labels::KUBEVIRT_VM_NAME.to_owned(), key.name.clone());
         meta.name = Some(key.name.clone());
         meta.namespace = Some(key.namespace.clone());
         meta.owner_references = Some(vec![owned_by(vm)]);
         meta.finalizers = Some(vec![labels::KUBEVIRT_VMI_FINALIZER.to_owned()]);
-        let mut vmi = VirtualMachineInstance { metadata: meta, ..VirtualMachineInstance::default() };
+        let mut vmi = VirtualMachineInstance {
+            metadata: meta,
+            ..VirtualMachineInstance::default()
+        };
         vmi.spec.spec = spec;
         let api: Api<VirtualMachineInstance> = self.api(&key.namespace);
         unless_there(api.create(&PostParams::default(), &vmi).await)?;
@@ -91,25 +101,51 @@ impl Virt {
             if self.volumes.get(&Key::new(&key.namespace, &name)).is_some() {
                 continue;
             }
-            let mut volume = DataVolume { metadata: template.metadata.clone(), spec: template.spec.clone(), status: None };
+            let mut volume = DataVolume {
+                metadata: template.metadata.clone(),
+                spec: template.spec.clone(),
+                status: None,
+            };
             volume.metadata.namespace = Some(key.namespace.clone());
             volume.metadata.owner_references = Some(vec![owned_by(vm)]);
-            volume.metadata.labels.get_or_insert_default().insert("kubevirt.io/created-by".to_owned(), vm.uid().unwrap_or_default());
+            volume
+                .metadata
+                .labels
+                .get_or_insert_default()
+                .insert("kubevirt.io/created-by".to_owned(), vm.uid().unwrap_or_default());
             unless_there(api.create(&PostParams::default(), &volume).await)?;
         }
-        let boot = vm.spec.template.iter().flat_map(|template| template.spec.volumes.iter());
+        let boot = vm
+            .spec
+            .template
+            .iter()
+            .flat_map(|template| template.spec.volumes.iter());
         for volume in boot.filter(|volume| !volume.is_hotpluggable()) {
             let Some(claim) = volume.claim_name() else { continue };
             let claim = Key::new(&key.namespace, claim);
-            let made_here = vm.spec.data_volume_templates.iter().any(|template| template.metadata.name.as_deref() == Some(claim.name.as_str()));
-            let phase = self.volumes.get(&claim).map(|volume| volume.status.clone().unwrap_or_default().phase);
+            let made_here = vm
+                .spec
+                .data_volume_templates
+                .iter()
+                .any(|template| template.metadata.name.as_deref() == Some(claim.name.as_str()));
+            let phase = self
+                .volumes
+                .get(&claim)
+                .map(|volume| volume.status.clone().unwrap_or_default().phase);
             match phase {
                 Some(Some(DataVolumePhase::Succeeded)) => {}
-                Some(Some(DataVolumePhase::Failed)) => return Ok(Some(Start::Waits(PrintableStatus::DataVolumeError, None))),
+                Some(Some(DataVolumePhase::Failed)) => {
+                    return Ok(Some(Start::Waits(PrintableStatus::DataVolumeError, None)));
+                }
                 Some(_) => return Ok(Some(Start::Waits(PrintableStatus::Provisioning, None))),
                 None if made_here => return Ok(Some(Start::Waits(PrintableStatus::Provisioning, None))),
                 None if self.claims.get(&claim).is_some() => {}
-                None => return Ok(Some(Start::Waits(PrintableStatus::ErrorPvcNotFound, Some(Duration::from_secs(1))))),
+                None => {
+                    return Ok(Some(Start::Waits(
+                        PrintableStatus::ErrorPvcNotFound,
+                        Some(Duration::from_secs(1)),
+                    )));
+                }
             }
         }
         Ok(None)
@@ -126,7 +162,9 @@ impl Virt {
 
     /// The preferred CPU topology; KubeVirt's default is sockets.
     async fn topology(&self, key: &Key, matcher: Option<&Matcher>) -> kube::Result<String> {
-        let Some(matcher) = matcher else { return Ok("sockets".to_owned()) };
+        let Some(matcher) = matcher else {
+            return Ok("sockets".to_owned());
+        };
         let spec = if is_namespaced(matcher) {
             let api: Api<VirtualMachinePreference> = self.api(&key.namespace);
             api.get_opt(&matcher.name).await?.map(|found| found.spec.spec)
@@ -134,7 +172,9 @@ impl Virt {
             let api: Api<VirtualMachineClusterPreference> = Api::all(self.context.client.clone());
             api.get_opt(&matcher.name).await?.map(|found| found.spec.spec)
         };
-        Ok(spec.and_then(|spec| spec.cpu?.preferred_cpu_topology).unwrap_or_else(|| "sockets".to_owned()))
+        Ok(spec
+            .and_then(|spec| spec.cpu?.preferred_cpu_topology)
+            .unwrap_or_else(|| "sockets".to_owned()))
     }
 
     async fn revision(&self, key: &Key, vm: &VirtualMachine, of: &str, data: &Value) -> kube::Result<()> {
@@ -164,7 +204,10 @@ fn is_namespaced(matcher: &Matcher) -> bool {
 }
 
 fn cpu(of: &InstancetypeSpec, topology: &str, own: Option<Cpu>) -> Cpu {
-    let mut cpu = Cpu { model: of.cpu.model.clone(), ..own.unwrap_or_default() };
+    let mut cpu = Cpu {
+        model: of.cpu.model.clone(),
+        ..own.unwrap_or_default()
+    };
     let all = Some(of.cpu.guest);
     (cpu.sockets, cpu.cores, cpu.threads) = match topology {
         "cores" | "preferCores" => (Some(1), all, Some(1)),

@@ -6,7 +6,14 @@ use steading_infra::kubevirt::Condition;
 use crate::behaviour::Context;
 
 /// Sets a condition; its transition time moves only when its status does.
-pub(super) fn set(context: &Context, conditions: &mut Vec<Condition>, type_: &str, status: &str, reason: &str, message: &str) {
+pub(super) fn set(
+    context: &Context,
+    conditions: &mut Vec<Condition>,
+    type_: &str,
+    status: &str,
+    reason: &str,
+    message: &str,
+) {
     let text = |text: &str| Some(text.to_owned()).filter(|text| !text.is_empty());
     let fresh = Condition {
         type_: type_.to_owned(),

@@ -20,7 +20,9 @@ const GROUP: &str = "subresources.kubevirt.io";
 
 /// Registers them.
 pub(super) fn install(server: &ApiServer, context: &Context) {
-    let handler: Arc<dyn SubresourceHandler> = Arc::new(Subresources { client: context.client.clone() });
+    let handler: Arc<dyn SubresourceHandler> = Arc::new(Subresources {
+        client: context.client.clone(),
+    });
     for sub in ["start", "stop", "restart", "migrate", "evacuate/cancel"] {
         server.add_subresource(GROUP, "virtualmachines", sub, handler.clone());
     }
@@ -54,14 +56,19 @@ impl Subresources {
     async fn set_strategy(&self, namespace: &str, name: &str, strategy: &str) -> Result<(), ApiError> {
         let api: Api<VirtualMachine> = Api::namespaced(self.client.clone(), namespace);
         let patch = json!({ "spec": { "runStrategy": strategy } });
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch)).await.map(|_| ()).map_err(passed_on)
+        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
+            .await
+            .map(|_| ())
+            .map_err(passed_on)
     }
 
     async fn restart(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
         let api: Api<VirtualMachineInstance> = Api::namespaced(self.client.clone(), namespace);
         match api.delete(name, &DeleteParams::default()).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => Err(ApiError::new(409, "Conflict", "VM is not running: Halted")),
+            Err(kube::Error::Api(status)) if status.code == 404 => {
+                Err(ApiError::new(409, "Conflict", "VM is not running: Halted"))
+            }
             Err(error) => Err(passed_on(error)),
         }
     }
@@ -73,7 +80,10 @@ impl Subresources {
             "metadata": { "generateName": "kubevirt-migrate-vm-" }, "spec": { "vmiName": name },
         });
         let migration = serde_json::from_value(migration).map_err(|error| ApiError::internal(error.to_string()))?;
-        api.create(&PostParams::default(), &migration).await.map(|_| ()).map_err(passed_on)
+        api.create(&PostParams::default(), &migration)
+            .await
+            .map(|_| ())
+            .map_err(passed_on)
     }
 
     async fn cancel_evacuation(&self, namespace: &str, name: &str, body: &Value) -> Result<(), ApiError> {
@@ -82,12 +92,17 @@ impl Subresources {
         let mut status = vmi.status.take().unwrap_or_default();
         let node = body["evacuationNodeName"].as_str().unwrap_or_default();
         if node.is_empty() || status.evacuation_node_name.as_deref() != Some(node) {
-            return Err(ApiError::internal(format!("evacuationNodeName {node:?} is not that of the VMI")));
+            return Err(ApiError::internal(format!(
+                "evacuationNodeName {node:?} is not that of the VMI"
+            )));
         }
         status.evacuation_node_name = None;
         clear(&mut status.conditions, "EvictionRequested");
         vmi.status = Some(status);
-        api.replace_status(&vmi.name_any(), &PostParams::default(), &vmi).await.map(|_| ()).map_err(passed_on)
+        api.replace_status(&vmi.name_any(), &PostParams::default(), &vmi)
+            .await
+            .map(|_| ())
+            .map_err(passed_on)
     }
 }
 

@@ -25,7 +25,10 @@ pub fn infra_node(node: &Node, snapshot: &Snapshot, evacuating: i32) -> Option<p
     let fresh = Snapshot::build(std::slice::from_ref(node), &[]);
     let (_, seen) = fresh.nodes().next()?;
     let ord = snapshot.find(name);
-    let allocated = ord.and_then(|ord| snapshot.node(ord)).map(|n| n.allocated.clone()).unwrap_or_default();
+    let allocated = ord
+        .and_then(|ord| snapshot.node(ord))
+        .map(|n| n.allocated.clone())
+        .unwrap_or_default();
     let machines: BTreeSet<String> = ord
         .into_iter()
         .flat_map(|ord| snapshot.machines_on(ord))
@@ -34,7 +37,12 @@ pub fn infra_node(node: &Node, snapshot: &Snapshot, evacuating: i32) -> Option<p
     let status = node.status.clone().unwrap_or_default();
     let info = status.node_info.unwrap_or_default();
     let node_labels = meta.labels.clone().unwrap_or_default();
-    let addresses = status.addresses.iter().flatten().filter(|a| a.type_ == "InternalIP").map(|a| a.address.clone());
+    let addresses = status
+        .addresses
+        .iter()
+        .flatten()
+        .filter(|a| a.type_ == "InternalIP")
+        .map(|a| a.address.clone());
     let state = match (meta.deletion_timestamp.is_some(), seen.readiness, seen.cordoned) {
         (true, _, _) => State::Deleting,
         (_, Readiness::NotReady, _) => State::NotReady,
@@ -64,7 +72,12 @@ pub fn infra_node(node: &Node, snapshot: &Snapshot, evacuating: i32) -> Option<p
         allocatable: Some(resources(&seen.allocatable)),
         allocated: Some(resources(&allocated)),
         schedulable: seen.schedulable(),
-        taints: node.spec.iter().flat_map(|s| s.taints.iter().flatten()).map(taint).collect(),
+        taints: node
+            .spec
+            .iter()
+            .flat_map(|s| s.taints.iter().flatten())
+            .map(taint)
+            .collect(),
         machine_count: i32::try_from(machines.len()).unwrap_or(i32::MAX),
         machines: machines.into_iter().collect(),
         evacuating_machine_count: evacuating,
@@ -83,7 +96,11 @@ pub fn resources(amounts: &Amounts) -> proto::NodeResources {
         cpu: Quantity::from_millis(unsigned(amounts.cpu_millis)).to_string(),
         memory: Quantity::from_bytes(unsigned(amounts.memory)).to_string(),
         pods: amounts.pods,
-        extended: amounts.extended.iter().map(|(name, n)| (name.clone(), n.to_string())).collect(),
+        extended: amounts
+            .extended
+            .iter()
+            .map(|(name, n)| (name.clone(), n.to_string()))
+            .collect(),
     }
 }
 

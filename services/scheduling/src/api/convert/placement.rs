@@ -1,10 +1,7 @@
 //! Placements: messages ⇄ types of the Kubernetes API. Total in both directions: what a client may not say is found
 //! by [`crate::domain::policy::validate`], where an unset enum shows as an empty text.
 
-use k8s_openapi::{
-    api::core::v1 as core,
-    apimachinery::pkg::apis::meta::v1 as meta,
-};
+use k8s_openapi::{api::core::v1 as core, apimachinery::pkg::apis::meta::v1 as meta};
 use steading_api::scheduling::v1::{
     self as proto, TaintEffect, label_selector_requirement as lsr, node_selector_requirement as nsr,
     toleration::Operator as TolerationOperator,
@@ -27,12 +24,21 @@ pub fn placement(placement: &Placement) -> proto::Placement {
 
 /// Node affinity as a message.
 pub fn node_affinity(affinity: &core::NodeAffinity) -> proto::NodeAffinity {
-    let required = affinity.required_during_scheduling_ignored_during_execution.iter().flat_map(|s| &s.node_selector_terms);
-    let preferred = affinity.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+    let required = affinity
+        .required_during_scheduling_ignored_during_execution
+        .iter()
+        .flat_map(|s| &s.node_selector_terms);
+    let preferred = affinity
+        .preferred_during_scheduling_ignored_during_execution
+        .iter()
+        .flatten();
     proto::NodeAffinity {
         required: required.map(node_term).collect(),
         preferred: preferred
-            .map(|p| proto::PreferredNodeSelectorTerm { weight: p.weight, preference: Some(node_term(&p.preference)) })
+            .map(|p| proto::PreferredNodeSelectorTerm {
+                weight: p.weight,
+                preference: Some(node_term(&p.preference)),
+            })
             .collect(),
     }
 }
@@ -44,20 +50,29 @@ pub fn node_affinity_from(affinity: &proto::NodeAffinity) -> core::NodeAffinity 
         preference: p.preference.as_ref().map(node_term_from).unwrap_or_default(),
     });
     core::NodeAffinity {
-        required_during_scheduling_ignored_during_execution: some(affinity.required.iter().map(node_term_from).collect())
-            .map(|node_selector_terms| core::NodeSelector { node_selector_terms }),
+        required_during_scheduling_ignored_during_execution: some(
+            affinity.required.iter().map(node_term_from).collect(),
+        )
+        .map(|node_selector_terms| core::NodeSelector { node_selector_terms }),
         preferred_during_scheduling_ignored_during_execution: some(preferred.collect()),
     }
 }
 
 fn node_term(term: &core::NodeSelectorTerm) -> proto::NodeSelectorTerm {
-    let list = |list: &Option<Vec<core::NodeSelectorRequirement>>| list.iter().flatten().map(node_requirement).collect();
-    proto::NodeSelectorTerm { match_expressions: list(&term.match_expressions), match_fields: list(&term.match_fields) }
+    let list =
+        |list: &Option<Vec<core::NodeSelectorRequirement>>| list.iter().flatten().map(node_requirement).collect();
+    proto::NodeSelectorTerm {
+        match_expressions: list(&term.match_expressions),
+        match_fields: list(&term.match_fields),
+    }
 }
 
 fn node_term_from(term: &proto::NodeSelectorTerm) -> core::NodeSelectorTerm {
     let list = |list: &[proto::NodeSelectorRequirement]| some(list.iter().map(node_requirement_from).collect());
-    core::NodeSelectorTerm { match_expressions: list(&term.match_expressions), match_fields: list(&term.match_fields) }
+    core::NodeSelectorTerm {
+        match_expressions: list(&term.match_expressions),
+        match_fields: list(&term.match_fields),
+    }
 }
 
 fn node_requirement(requirement: &core::NodeSelectorRequirement) -> proto::NodeSelectorRequirement {
@@ -144,11 +159,22 @@ pub fn spread_from(constraint: &proto::TopologySpreadConstraint) -> core::Topolo
 
 /// Anti-affinity as a message.
 pub fn anti_affinity(anti: &core::PodAntiAffinity) -> proto::PodAntiAffinity {
-    let preferred = anti.preferred_during_scheduling_ignored_during_execution.iter().flatten();
+    let preferred = anti
+        .preferred_during_scheduling_ignored_during_execution
+        .iter()
+        .flatten();
     proto::PodAntiAffinity {
-        required: anti.required_during_scheduling_ignored_during_execution.iter().flatten().map(pod_term).collect(),
+        required: anti
+            .required_during_scheduling_ignored_during_execution
+            .iter()
+            .flatten()
+            .map(pod_term)
+            .collect(),
         preferred: preferred
-            .map(|p| proto::WeightedPodAffinityTerm { weight: p.weight, term: Some(pod_term(&p.pod_affinity_term)) })
+            .map(|p| proto::WeightedPodAffinityTerm {
+                weight: p.weight,
+                term: Some(pod_term(&p.pod_affinity_term)),
+            })
             .collect(),
     }
 }
@@ -215,7 +241,8 @@ fn label_selector_from(selector: &proto::LabelSelector) -> meta::LabelSelector {
         values: some(r.values.clone()),
     };
     meta::LabelSelector {
-        match_labels: Some(selector.match_labels.clone().into_iter().collect()).filter(|m: &std::collections::BTreeMap<_, _>| !m.is_empty()),
+        match_labels: Some(selector.match_labels.clone().into_iter().collect())
+            .filter(|m: &std::collections::BTreeMap<_, _>| !m.is_empty()),
         match_expressions: some(selector.match_expressions.iter().map(requirement).collect()),
     }
 }

@@ -90,13 +90,21 @@ pub fn policy_from(message: &proto::PlacementPolicy) -> Result<PlacementPolicySp
                 continue;
             }
         };
-        presets.push(NodeAffinityPreset { strength, key: preset.key.clone(), values: preset.values.clone() });
+        presets.push(NodeAffinityPreset {
+            strength,
+            key: preset.key.clone(),
+            values: preset.values.clone(),
+        });
     }
     let spec = PlacementPolicySpec {
         display_name: message.display_name.clone(),
         description: message.description.clone(),
         node_affinity: message.node_affinity.as_ref().map(placement::node_affinity_from),
-        topology_spread_constraints: message.topology_spread_constraints.iter().map(placement::spread_from).collect(),
+        topology_spread_constraints: message
+            .topology_spread_constraints
+            .iter()
+            .map(placement::spread_from)
+            .collect(),
         pod_anti_affinity: message.pod_anti_affinity.as_ref().map(placement::anti_affinity_from),
         node_selector: message.node_selector.clone().into_iter().collect::<BTreeMap<_, _>>(),
         tolerations: message.tolerations.iter().map(placement::toleration_from).collect(),

@@ -9,7 +9,10 @@ use steading_model::{
 };
 use steading_runtime::collection::{etag, time, update_time};
 
-use super::{access_mode, access_mode_from, bus, bus_from, condition, reclaim_policy, reclaim_policy_from, volume_mode, volume_mode_from};
+use super::{
+    access_mode, access_mode_from, bus, bus_from, condition, reclaim_policy, reclaim_policy_from, volume_mode,
+    volume_mode_from,
+};
 use crate::{
     domain::volume::{AccessMode, Bus, ReclaimPolicy, VolumeMode},
     observe::parse::KEYS,
@@ -23,7 +26,11 @@ pub fn class(object: &StorageClass) -> Option<proto::StorageClass> {
     let judged = status.observed_generation.is_some() && status.observed_generation == meta.generation;
     let access = spec.access_modes.iter().filter_map(|text| AccessMode::from_text(text));
     let volume = spec.volume_modes.iter().filter_map(|text| VolumeMode::from_text(text));
-    let state = match (meta.deletion_timestamp.is_some(), judged, status.conditions.iter().any(|c| c.status == "False")) {
+    let state = match (
+        meta.deletion_timestamp.is_some(),
+        judged,
+        status.conditions.iter().any(|c| c.status == "False"),
+    ) {
         (true, ..) => State::Deleting,
         (_, false, _) => State::Pending,
         (_, _, true) => State::Unusable,
@@ -54,7 +61,13 @@ pub fn class(object: &StorageClass) -> Option<proto::StorageClass> {
         zones: spec.zones.clone(),
         default_class: spec.default_class,
         expansion_allowed: spec.expansion_allowed,
-        reclaim_policy: reclaim_policy(spec.reclaim_policy.as_deref().and_then(ReclaimPolicy::from_text).unwrap_or_default()).into(),
+        reclaim_policy: reclaim_policy(
+            spec.reclaim_policy
+                .as_deref()
+                .and_then(ReclaimPolicy::from_text)
+                .unwrap_or_default(),
+        )
+        .into(),
     })
 }
 
@@ -131,8 +144,15 @@ mod tests {
 
     #[test]
     fn faults_have_paths() {
-        let message = proto::StorageClass { projects: vec!["acme".into()], access_modes: vec![0], ..proto::StorageClass::default() };
+        let message = proto::StorageClass {
+            projects: vec!["acme".into()],
+            access_modes: vec![0],
+            ..proto::StorageClass::default()
+        };
         let violations = class_from(&message).expect_err("invalid");
-        assert_eq!(violations.iter().map(|v| v.path.as_str()).collect::<Vec<_>>(), ["projects[0]", "access_modes[0]"]);
+        assert_eq!(
+            violations.iter().map(|v| v.path.as_str()).collect::<Vec<_>>(),
+            ["projects[0]", "access_modes[0]"]
+        );
     }
 }

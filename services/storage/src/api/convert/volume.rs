@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::{api::core::v1::VolumeResourceRequirements, apimachinery::pkg::api::resource::Quantity as KubeQuantity};
+use k8s_openapi::{
+    api::core::v1::VolumeResourceRequirements, apimachinery::pkg::api::resource::Quantity as KubeQuantity,
+};
 use kube::api::ObjectMeta;
 use steading_api::{
     convert::timestamp,
@@ -29,13 +31,24 @@ use crate::domain::{
 /// What is seen of a volume, as a message.
 pub fn volume(volume: &Volume, claim: Option<&Claim>, attachment: &Attachment) -> proto::Volume {
     let machine = |id: &str| {
-        id.parse().map(|id| MachineName::new(volume.name.cluster.clone(), id).to_string()).unwrap_or_default()
+        id.parse()
+            .map(|id| MachineName::new(volume.name.cluster.clone(), id).to_string())
+            .unwrap_or_default()
     };
     let deleting = volume.deleted.is_some();
-    let state = if deleting { VolumeState::Deleting } else { stage(volume.stage) };
-    let moving = matches!(attachment.state, AttachmentState::Attaching | AttachmentState::Detaching);
+    let state = if deleting {
+        VolumeState::Deleting
+    } else {
+        stage(volume.stage)
+    };
+    let moving = matches!(
+        attachment.state,
+        AttachmentState::Attaching | AttachmentState::Detaching
+    );
     let filling = matches!(volume.stage, Stage::Pending | Stage::Provisioning);
-    let growing = claim.and_then(|claim| claim.capacity).is_some_and(|capacity| capacity < volume.size);
+    let growing = claim
+        .and_then(|claim| claim.capacity)
+        .is_some_and(|capacity| capacity < volume.size);
     proto::Volume {
         name: volume.name.to_string(),
         uid: volume.uid.clone(),
@@ -48,7 +61,11 @@ pub fn volume(volume: &Volume, claim: Option<&Claim>, attachment: &Attachment) -
         state: state.into(),
         conditions: conditions(volume, attachment),
         reconciling: deleting || moving || filling || growing,
-        storage_class: if volume.class.is_empty() { String::new() } else { format!("storageClasses/{}", volume.class) },
+        storage_class: if volume.class.is_empty() {
+            String::new()
+        } else {
+            format!("storageClasses/{}", volume.class)
+        },
         size: volume.size.to_string(),
         access_mode: access_mode(volume.access_mode).into(),
         volume_mode: volume_mode(volume.volume_mode).into(),
@@ -61,7 +78,10 @@ pub fn volume(volume: &Volume, claim: Option<&Claim>, attachment: &Attachment) -
         device_target: attachment.target.clone(),
         bus: bus(volume.bus).into(),
         progress_percent: volume.progress.into(),
-        capacity: claim.and_then(|claim| claim.capacity).map(|c| c.to_string()).unwrap_or_default(),
+        capacity: claim
+            .and_then(|claim| claim.capacity)
+            .map(|c| c.to_string())
+            .unwrap_or_default(),
         zones: volume.zones.clone(),
         source: Some(source(&volume.source)),
     }
@@ -108,9 +128,12 @@ fn conditions(volume: &Volume, attachment: &Attachment) -> Vec<Condition> {
     };
     let provisioned = match volume.stage {
         Stage::Ready => condition("Provisioned", ConditionStatus::True, "Provisioned", ""),
-        Stage::WaitingForConsumer => {
-            condition("Provisioned", ConditionStatus::False, "WaitingForConsumer", "allocated once a machine uses it")
-        }
+        Stage::WaitingForConsumer => condition(
+            "Provisioned",
+            ConditionStatus::False,
+            "WaitingForConsumer",
+            "allocated once a machine uses it",
+        ),
         Stage::Pending | Stage::Provisioning => {
             condition("Provisioned", ConditionStatus::False, "Provisioning", &volume.message)
         }
@@ -119,16 +142,20 @@ fn conditions(volume: &Volume, attachment: &Attachment) -> Vec<Condition> {
     let attached = match attachment.state {
         AttachmentState::Attached => ConditionStatus::True,
         AttachmentState::Unknown => ConditionStatus::Unknown,
-        AttachmentState::Detached | AttachmentState::Attaching | AttachmentState::Detaching | AttachmentState::Failed => {
-            ConditionStatus::False
-        }
+        AttachmentState::Detached
+        | AttachmentState::Attaching
+        | AttachmentState::Detaching
+        | AttachmentState::Failed => ConditionStatus::False,
     };
     let reason = match (attachment.reason, attached) {
         ("", ConditionStatus::True) => "Attached",
         ("", _) => "Detached",
         (reason, _) => reason,
     };
-    vec![provisioned, condition("Attached", attached, reason, &attachment.message)]
+    vec![
+        provisioned,
+        condition("Attached", attached, reason, &attachment.message),
+    ]
 }
 
 /// A volume to be made: everything was granted.
@@ -152,7 +179,15 @@ pub struct NewVolume<'a> {
 
 /// The DataVolume of a new volume. It has no owner: it outlives any machine.
 pub fn data_volume(new: NewVolume<'_>) -> DataVolume {
-    let NewVolume { name, offer, grant, source, machine, mut labels, mut annotations } = new;
+    let NewVolume {
+        name,
+        offer,
+        grant,
+        source,
+        machine,
+        mut labels,
+        mut annotations,
+    } = new;
     for (key, value) in [
         (labels::PROJECT, name.cluster.project.to_string()),
         (labels::CLUSTER, name.cluster.cluster.to_string()),
@@ -188,7 +223,10 @@ pub fn data_volume(new: NewVolume<'_>) -> DataVolume {
             storage: Some(StorageSpec {
                 access_modes: vec![grant.access_mode.as_str().to_owned()],
                 volume_mode: Some(grant.volume_mode.as_str().to_owned()),
-                resources: Some(VolumeResourceRequirements { requests: Some(requests), ..VolumeResourceRequirements::default() }),
+                resources: Some(VolumeResourceRequirements {
+                    requests: Some(requests),
+                    ..VolumeResourceRequirements::default()
+                }),
                 storage_class_name: Some(offer.infra_class.clone()),
                 ..StorageSpec::default()
             }),
@@ -201,15 +239,23 @@ pub fn data_volume(new: NewVolume<'_>) -> DataVolume {
 fn data_volume_source(source: &Source) -> DataVolumeSource {
     let object = |namespace: String, name: String| Some(ObjectSource { namespace, name });
     match source {
-        Source::Blank => DataVolumeSource { blank: Some(BlankSource {}), ..DataVolumeSource::default() },
-        Source::Snapshot(name) => {
-            DataVolumeSource { snapshot: object(name.namespace(), name.object_name()), ..DataVolumeSource::default() }
-        }
-        Source::Volume(name) => {
-            DataVolumeSource { pvc: object(name.namespace(), name.object_name()), ..DataVolumeSource::default() }
-        }
+        Source::Blank => DataVolumeSource {
+            blank: Some(BlankSource {}),
+            ..DataVolumeSource::default()
+        },
+        Source::Snapshot(name) => DataVolumeSource {
+            snapshot: object(name.namespace(), name.object_name()),
+            ..DataVolumeSource::default()
+        },
+        Source::Volume(name) => DataVolumeSource {
+            pvc: object(name.namespace(), name.object_name()),
+            ..DataVolumeSource::default()
+        },
         Source::Http(url) => DataVolumeSource {
-            http: Some(UrlSource { url: Some(url.clone()), ..UrlSource::default() }),
+            http: Some(UrlSource {
+                url: Some(url.clone()),
+                ..UrlSource::default()
+            }),
             ..DataVolumeSource::default()
         },
     }
@@ -227,8 +273,15 @@ mod tests {
     #[test]
     fn a_new_volume_is_read_back_as_it_was_granted() {
         let wanted = mk_volume("data");
-        let offer = Offer { zones: vec!["a".into(), "b".into()], ..crate::domain::class::tests::mk_offer("fast") };
-        let demand = Demand { size: wanted.size, access_mode: Some(AccessMode::ReadWriteOnce), volume_mode: None };
+        let offer = Offer {
+            zones: vec!["a".into(), "b".into()],
+            ..crate::domain::class::tests::mk_offer("fast")
+        };
+        let demand = Demand {
+            size: wanted.size,
+            access_mode: Some(AccessMode::ReadWriteOnce),
+            volume_mode: None,
+        };
         for source in [
             Source::Blank,
             Source::Http("https://a/b".into()),
@@ -245,8 +298,14 @@ mod tests {
                 annotations: BTreeMap::new(),
             });
             let seen = parse::volume(&object).expect("ours");
-            assert_eq!((&seen.source, seen.size, seen.class.as_str()), (&source, wanted.size, "fast"));
-            assert_eq!((seen.attach_to.as_deref(), seen.held, seen.zones.len()), (Some("m"), true, 2));
+            assert_eq!(
+                (&seen.source, seen.size, seen.class.as_str()),
+                (&source, wanted.size, "fast")
+            );
+            assert_eq!(
+                (seen.attach_to.as_deref(), seen.held, seen.zones.len()),
+                (Some("m"), true, 2)
+            );
             assert_eq!(seen.labels, BTreeMap::from([("team".to_owned(), "a".to_owned())]));
             assert!(object.metadata.owner_references.is_none());
         }

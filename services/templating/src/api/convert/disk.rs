@@ -3,9 +3,7 @@
 use steading_api::templating::v1::{self as proto, registry_source::PullMethod, root_disk::Source};
 use steading_infra::crd::machine_template::{AdditionalDiskSpec, HttpSource, PvcSource, RegistrySource, RootDiskSpec};
 
-use super::{
-    access_mode, access_mode_from, disk_bus, disk_bus_from, some, volume_mode, volume_mode_from,
-};
+use super::{access_mode, access_mode_from, disk_bus, disk_bus_from, some, volume_mode, volume_mode_from};
 
 /// A source by HTTP as a message.
 pub fn http(source: &HttpSource) -> proto::HttpSource {
@@ -67,12 +65,18 @@ pub fn registry_from(source: &proto::RegistrySource) -> RegistrySource {
 
 /// A claim as a message.
 pub fn pvc(source: &PvcSource) -> proto::PvcSource {
-    proto::PvcSource { namespace: source.namespace.clone(), name: source.name.clone() }
+    proto::PvcSource {
+        namespace: source.namespace.clone(),
+        name: source.name.clone(),
+    }
 }
 
 /// A claim from a message.
 pub fn pvc_from(source: &proto::PvcSource) -> PvcSource {
-    PvcSource { namespace: source.namespace.clone(), name: source.name.clone() }
+    PvcSource {
+        namespace: source.namespace.clone(),
+        name: source.name.clone(),
+    }
 }
 
 /// A root disk as a message.

@@ -3,7 +3,10 @@
 use kube::ResourceExt;
 use steading_api::{
     convert,
-    templating::v1::{self as proto, image::{Source, State}},
+    templating::v1::{
+        self as proto,
+        image::{Source, State},
+    },
     types::v1::{Condition, ConditionStatus},
 };
 use steading_infra::cdi::DataSource;
@@ -80,12 +83,22 @@ pub fn image(object: &DataSource) -> Option<proto::Image> {
         architecture: spec.architecture,
         default_instance_type: spec.default_instance_type,
         default_preference: spec.default_preference,
-        progress_percent: if phase == ImportPhase::Ready { 100 } else if current { status.progress } else { 0 },
+        progress_percent: if phase == ImportPhase::Ready {
+            100
+        } else if current {
+            status.progress
+        } else {
+            0
+        },
         import_time: status.import_time.as_ref().map(|t| convert::timestamp(t.0)),
         content_id: status.content,
         wanted_content_id: wanted,
         restart_count: if current { status.restarts } else { 0 },
-        failure_message: if phase == ImportPhase::Failed { status.failure } else { String::new() },
+        failure_message: if phase == ImportPhase::Failed {
+            status.failure
+        } else {
+            String::new()
+        },
         source,
     })
 }
@@ -94,7 +107,11 @@ fn ready(status: &ImageStatus, phase: ImportPhase, generation: i64) -> Condition
     let (value, reason, message) = match phase {
         ImportPhase::Ready => (ConditionStatus::True, "Imported", "the content is there".to_owned()),
         ImportPhase::Failed => (ConditionStatus::False, "ImportFailed", status.failure.clone()),
-        ImportPhase::Importing => (ConditionStatus::False, "Importing", format!("{} percent are there", status.progress)),
+        ImportPhase::Importing => (
+            ConditionStatus::False,
+            "Importing",
+            format!("{} percent are there", status.progress),
+        ),
         ImportPhase::Pending => (ConditionStatus::False, "Pending", "the import has not begun".to_owned()),
     };
     Condition {
@@ -151,7 +168,10 @@ pub fn image_spec(message: &proto::Image, refresh: u64) -> Result<ImageSpec, Vio
         all.require(!size.is_zero() && !size.is_negative(), "size", "must be positive");
     }
     if !spec.default_instance_type.is_empty() {
-        all.take("default_instance_type", spec.default_instance_type.parse::<InstanceTypeName>());
+        all.take(
+            "default_instance_type",
+            spec.default_instance_type.parse::<InstanceTypeName>(),
+        );
     }
     if !spec.default_preference.is_empty() {
         all.take("default_preference", spec.default_preference.parse::<PreferenceName>());

@@ -18,10 +18,18 @@ use crate::{
 pub fn instance_type(object: &impl ResourceExt, spec: &Value) -> Option<proto::InstanceType> {
     let meta: &ObjectMeta = object.meta();
     let name = InstanceTypeName::from_object_name(&object.name_any())?;
-    let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |pointer: &str| {
+        spec.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let flag = |pointer: &str| spec.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
     let number = |pointer: &str| {
-        spec.pointer(pointer).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).unwrap_or_default()
+        spec.pointer(pointer)
+            .and_then(Value::as_i64)
+            .and_then(|n| i32::try_from(n).ok())
+            .unwrap_or_default()
     };
     let going = meta.deletion_timestamp.is_some();
     Some(proto::InstanceType {
@@ -51,10 +59,18 @@ pub fn instance_type(object: &impl ResourceExt, spec: &Value) -> Option<proto::I
             name: field(device, "name"),
             device_name: field(device, "deviceName"),
             count: 1,
-            virtual_gpu_options: device.pointer("/virtualGPUOptions").map(|options| proto::VirtualGpuOptions {
-                display: options.pointer("/display/enabled").and_then(Value::as_bool).unwrap_or(true),
-                ram_framebuffer: options.pointer("/display/ramFB/enabled").and_then(Value::as_bool).unwrap_or(true),
-            }),
+            virtual_gpu_options: device
+                .pointer("/virtualGPUOptions")
+                .map(|options| proto::VirtualGpuOptions {
+                    display: options
+                        .pointer("/display/enabled")
+                        .and_then(Value::as_bool)
+                        .unwrap_or(true),
+                    ram_framebuffer: options
+                        .pointer("/display/ramFB/enabled")
+                        .and_then(Value::as_bool)
+                        .unwrap_or(true),
+                }),
         }),
         host_devices: list(spec, "/hostDevices", |device| proto::HostDevice {
             name: field(device, "name"),
@@ -68,7 +84,9 @@ pub fn instance_type(object: &impl ResourceExt, spec: &Value) -> Option<proto::I
         cpu_model: text("/cpu/model"),
         realtime_mask: match spec.pointer("/cpu/realtime") {
             None => String::new(),
-            Some(realtime) => Some(field(realtime, "mask")).filter(|m| !m.is_empty()).unwrap_or("*".into()),
+            Some(realtime) => Some(field(realtime, "mask"))
+                .filter(|m| !m.is_empty())
+                .unwrap_or("*".into()),
         },
         node_selector: spec
             .pointer("/nodeSelector")
@@ -80,7 +98,12 @@ pub fn instance_type(object: &impl ResourceExt, spec: &Value) -> Option<proto::I
 }
 
 fn list<T>(spec: &Value, pointer: &str, read: impl Fn(&Value) -> T) -> Vec<T> {
-    spec.pointer(pointer).and_then(Value::as_array).into_iter().flatten().map(read).collect()
+    spec.pointer(pointer)
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .map(read)
+        .collect()
 }
 
 fn field(value: &Value, key: &str) -> String {
@@ -189,24 +212,48 @@ fn validate(message: &proto::InstanceType) -> Result<(), Violations> {
         quantity("hugepages_page_size", &message.hugepages_page_size);
     }
     let pinned = message.dedicated_cpu_placement;
-    all.require(!message.isolate_emulator_thread || pinned, "isolate_emulator_thread", "needs dedicated_cpu_placement");
-    all.require(message.realtime_mask.is_empty() || pinned, "realtime_mask", "needs dedicated_cpu_placement");
+    all.require(
+        !message.isolate_emulator_thread || pinned,
+        "isolate_emulator_thread",
+        "needs dedicated_cpu_placement",
+    );
+    all.require(
+        message.realtime_mask.is_empty() || pinned,
+        "realtime_mask",
+        "needs dedicated_cpu_placement",
+    );
     all.require(
         !message.numa_guest_mapping_passthrough || (pinned && !message.hugepages_page_size.is_empty()),
         "numa_guest_mapping_passthrough",
         "needs dedicated_cpu_placement and hugepages_page_size",
     );
-    all.require((0..=100).contains(&message.overcommit_percent), "overcommit_percent", "must be 0 to 100");
+    all.require(
+        (0..=100).contains(&message.overcommit_percent),
+        "overcommit_percent",
+        "must be 0 to 100",
+    );
     all.require(
         message.overcommit_percent == 0 || message.hugepages_page_size.is_empty(),
         "overcommit_percent",
         "cannot be used with hugepages",
     );
     for (index, gpu) in message.gpus.iter().enumerate() {
-        device(&mut all, &format!("gpus[{index}]"), &gpu.name, &gpu.device_name, gpu.count);
+        device(
+            &mut all,
+            &format!("gpus[{index}]"),
+            &gpu.name,
+            &gpu.device_name,
+            gpu.count,
+        );
     }
     for (index, each) in message.host_devices.iter().enumerate() {
-        device(&mut all, &format!("host_devices[{index}]"), &each.name, &each.device_name, each.count);
+        device(
+            &mut all,
+            &format!("host_devices[{index}]"),
+            &each.name,
+            &each.device_name,
+            each.count,
+        );
     }
     all.finish()
 }

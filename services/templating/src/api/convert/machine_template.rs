@@ -29,12 +29,19 @@ pub fn machine_template(object: &MachineTemplate) -> Option<proto::MachineTempla
     let meta = &object.metadata;
     let status = object.status.clone().unwrap_or_default();
     let going = meta.deletion_timestamp.is_some();
-    let refused = status.conditions.iter().any(|c| c.type_ == "Accepted" && c.status == "False");
+    let refused = status
+        .conditions
+        .iter()
+        .any(|c| c.type_ == "Accepted" && c.status == "False");
     let revision = revision_id(&object.spec);
     let current = status.latest_revision.as_deref() == Some(&revision);
     let mut message = from_spec(&object.spec);
     message.revision = format!("{name}/revisions/{revision}");
-    message.revision_number = if current { status.revision_number } else { status.revision_number + 1 };
+    message.revision_number = if current {
+        status.revision_number
+    } else {
+        status.revision_number + 1
+    };
     message.name = name.to_string();
     message.uid = meta.uid.clone().unwrap_or_default();
     message.etag = etag(meta);
@@ -161,7 +168,10 @@ fn cpu(cpu: &CpuSpec) -> proto::Cpu {
             "force" => Policy::Force,
             _ => Policy::Require,
         };
-        proto::CpuFeature { name: name.clone(), policy: policy.into() }
+        proto::CpuFeature {
+            name: name.clone(),
+            policy: policy.into(),
+        }
     };
     proto::Cpu {
         cores: count(cpu.cores),
@@ -191,7 +201,11 @@ fn interface(interface: &InterfaceSpec) -> proto::NetworkInterface {
         ports: interface
             .ports
             .iter()
-            .map(|port| proto::Port { name: text(&port.name), port: port.port.into(), protocol: text(&port.protocol) })
+            .map(|port| proto::Port {
+                name: text(&port.name),
+                port: port.port.into(),
+                protocol: text(&port.protocol),
+            })
             .collect(),
         network: Some(match &interface.multus {
             Some(multus) => Network::Multus(proto::MultusNetwork {
@@ -224,7 +238,11 @@ fn dns(config: &PodDNSConfig) -> proto::DnsConfig {
 /// If something is said that the object cannot hold; the rest is for [`crate::validate`].
 pub fn spec(message: &proto::MachineTemplate) -> Result<MachineTemplateSpec, Violations> {
     let mut all = Violations::new();
-    let interfaces = message.interfaces.iter().enumerate().filter_map(|(i, each)| interface_from(&mut all, i, each));
+    let interfaces = message
+        .interfaces
+        .iter()
+        .enumerate()
+        .filter_map(|(i, each)| interface_from(&mut all, i, each));
     let interfaces: Vec<InterfaceSpec> = interfaces.collect();
     all.require(message.root_disk.is_some(), "root_disk", "must be set");
     let mut positive = |path: &str, n: i32| {
@@ -240,7 +258,11 @@ pub fn spec(message: &proto::MachineTemplate) -> Result<MachineTemplateSpec, Vio
         isolate_emulator_thread: cpu.isolate_emulator_thread,
         numa_guest_mapping_passthrough: cpu.numa_guest_mapping_passthrough,
         hugepages_page_size: some(&cpu.hugepages_page_size),
-        features: cpu.features.iter().map(|f| (f.name.clone(), policy(f).to_owned())).collect(),
+        features: cpu
+            .features
+            .iter()
+            .map(|f| (f.name.clone(), policy(f).to_owned()))
+            .collect(),
     });
     let gpus = message.gpus.iter().enumerate().map(|(index, gpu)| GpuSpec {
         name: gpu.name.clone(),
@@ -250,12 +272,16 @@ pub fn spec(message: &proto::MachineTemplate) -> Result<MachineTemplateSpec, Vio
         ram_framebuffer: gpu.virtual_gpu_options.as_ref().map(|o| o.ram_framebuffer),
     });
     let gpus: Vec<GpuSpec> = gpus.collect();
-    let host_devices = message.host_devices.iter().enumerate().map(|(index, device)| HostDeviceSpec {
-        name: device.name.clone(),
-        device_name: device.device_name.clone(),
-        count: positive(&format!("host_devices[{index}].count"), device.count),
-        tag: some(&device.tag),
-    });
+    let host_devices = message
+        .host_devices
+        .iter()
+        .enumerate()
+        .map(|(index, device)| HostDeviceSpec {
+            name: device.name.clone(),
+            device_name: device.device_name.clone(),
+            count: positive(&format!("host_devices[{index}].count"), device.count),
+            tag: some(&device.tag),
+        });
     let host_devices: Vec<HostDeviceSpec> = host_devices.collect();
     let spec = MachineTemplateSpec {
         display_name: message.display_name.clone(),
@@ -291,7 +317,11 @@ pub fn spec(message: &proto::MachineTemplate) -> Result<MachineTemplateSpec, Vio
             ProtoFirmware::EfiSecureBoot => Some(Firmware::EfiSecureBoot),
         },
         machine_labels: message.machine_labels.clone().into_iter().collect::<BTreeMap<_, _>>(),
-        machine_annotations: message.machine_annotations.clone().into_iter().collect::<BTreeMap<_, _>>(),
+        machine_annotations: message
+            .machine_annotations
+            .clone()
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
         gpus,
         host_devices,
         scheduler_name: some(&message.scheduler_name),
@@ -318,7 +348,10 @@ fn interface_from(all: &mut Violations, index: usize, interface: &proto::Network
     };
     let (multus, pod) = match &interface.network {
         Some(Network::Multus(multus)) => (
-            Some(MultusSpec { network_name: multus.network_name.clone(), default: multus.default }),
+            Some(MultusSpec {
+                network_name: multus.network_name.clone(),
+                default: multus.default,
+            }),
             proto::PodNetwork::default(),
         ),
         Some(Network::Pod(pod)) => (None, pod.clone()),
@@ -330,7 +363,11 @@ fn interface_from(all: &mut Violations, index: usize, interface: &proto::Network
     let mut ports = Vec::new();
     for (number, port) in interface.ports.iter().enumerate() {
         match u16::try_from(port.port) {
-            Ok(n) if n > 0 => ports.push(PortSpec { name: some(&port.name), port: n, protocol: some(&port.protocol) }),
+            Ok(n) if n > 0 => ports.push(PortSpec {
+                name: some(&port.name),
+                port: n,
+                protocol: some(&port.protocol),
+            }),
             _ => all.add(format!("{path}.ports[{number}].port"), "must be 1 to 65535"),
         }
     }
@@ -348,8 +385,14 @@ fn interface_from(all: &mut Violations, index: usize, interface: &proto::Network
 
 fn dns_from(config: &proto::DnsConfig) -> PodDNSConfig {
     let list = |list: &[String]| if list.is_empty() { None } else { Some(list.to_vec()) };
-    let options: Vec<PodDNSConfigOption> =
-        config.options.iter().map(|o| PodDNSConfigOption { name: some(&o.name), value: some(&o.value) }).collect();
+    let options: Vec<PodDNSConfigOption> = config
+        .options
+        .iter()
+        .map(|o| PodDNSConfigOption {
+            name: some(&o.name),
+            value: some(&o.value),
+        })
+        .collect();
     PodDNSConfig {
         nameservers: list(&config.nameservers),
         searches: list(&config.searches),

@@ -2,8 +2,10 @@
 
 use serde_json::{Map, Value, json};
 use steading_api::scheduling::v1::{
-    self as proto, TaintEffect, label_selector_requirement::Operator as LabelOperator,
-    node_selector_requirement::Operator as NodeOperator, toleration::Operator as TolerationOperator,
+    self as proto, TaintEffect,
+    label_selector_requirement::Operator as LabelOperator,
+    node_selector_requirement::Operator as NodeOperator,
+    toleration::Operator as TolerationOperator,
     topology_spread_constraint::{InclusionPolicy, WhenUnsatisfiable},
 };
 
@@ -14,10 +16,14 @@ pub fn pod_fields(placement: &proto::Placement) -> Map<String, Value> {
         affinity.extend(filled("nodeAffinity", node_affinity(node)));
     }
     if let Some(anti) = &placement.pod_anti_affinity {
-        let preferred = anti.preferred.iter().map(|p| {
-            json!({"weight": p.weight, "podAffinityTerm": p.term.as_ref().map(pod_term).unwrap_or_default()})
-        });
-        affinity.extend(filled("podAntiAffinity", sections(anti.required.iter().map(pod_term).collect(), preferred.collect())));
+        let preferred = anti
+            .preferred
+            .iter()
+            .map(|p| json!({"weight": p.weight, "podAffinityTerm": p.term.as_ref().map(pod_term).unwrap_or_default()}));
+        affinity.extend(filled(
+            "podAntiAffinity",
+            sections(anti.required.iter().map(pod_term).collect(), preferred.collect()),
+        ));
     }
     let mut fields = Map::new();
     fields.extend(filled("affinity", Value::Object(affinity)));
@@ -26,7 +32,10 @@ pub fn pod_fields(placement: &proto::Placement) -> Map<String, Value> {
         "topologySpreadConstraints",
         placement.topology_spread_constraints.iter().map(spread).collect(),
     ));
-    fields.extend(filled("tolerations", placement.tolerations.iter().map(toleration).collect()));
+    fields.extend(filled(
+        "tolerations",
+        placement.tolerations.iter().map(toleration).collect(),
+    ));
     fields
 }
 
@@ -49,7 +58,11 @@ fn sections(required: Value, preferred: Value) -> Value {
 
 fn node_affinity(affinity: &proto::NodeAffinity) -> Value {
     let required: Vec<Value> = affinity.required.iter().map(node_term).collect();
-    let required = if required.is_empty() { Value::Null } else { json!({"nodeSelectorTerms": required}) };
+    let required = if required.is_empty() {
+        Value::Null
+    } else {
+        json!({"nodeSelectorTerms": required})
+    };
     let preferred = affinity
         .preferred
         .iter()
@@ -70,7 +83,10 @@ fn node_term(term: &proto::NodeSelectorTerm) -> Value {
         };
         fields(&r.key, operator, &r.values)
     };
-    let expressions = filled("matchExpressions", term.match_expressions.iter().map(requirement).collect());
+    let expressions = filled(
+        "matchExpressions",
+        term.match_expressions.iter().map(requirement).collect(),
+    );
     let on_fields = filled("matchFields", term.match_fields.iter().map(requirement).collect());
     Value::Object(expressions.into_iter().chain(on_fields).collect())
 }
@@ -93,10 +109,24 @@ fn label_selector(selector: Option<&proto::LabelSelector>) -> Option<(String, Va
         };
         fields(&r.key, operator, &r.values)
     };
-    let labels = filled("matchLabels", json!(selector.match_labels.iter().collect::<std::collections::BTreeMap<_, _>>()));
-    let expressions = filled("matchExpressions", selector.match_expressions.iter().map(requirement).collect());
+    let labels = filled(
+        "matchLabels",
+        json!(
+            selector
+                .match_labels
+                .iter()
+                .collect::<std::collections::BTreeMap<_, _>>()
+        ),
+    );
+    let expressions = filled(
+        "matchExpressions",
+        selector.match_expressions.iter().map(requirement).collect(),
+    );
     // An empty selector selects everything and an absent one nothing, so it must stay.
-    Some(("labelSelector".to_owned(), Value::Object(labels.into_iter().chain(expressions).collect())))
+    Some((
+        "labelSelector".to_owned(),
+        Value::Object(labels.into_iter().chain(expressions).collect()),
+    ))
 }
 
 fn pod_term(term: &proto::PodAffinityTerm) -> Value {
@@ -125,8 +155,14 @@ fn spread(constraint: &proto::TopologySpreadConstraint) -> Value {
     if constraint.min_domains > 0 {
         all.insert("minDomains".to_owned(), json!(constraint.min_domains));
     }
-    all.extend(filled("nodeAffinityPolicy", json!(policy(constraint.node_affinity_policy()))));
-    all.extend(filled("nodeTaintsPolicy", json!(policy(constraint.node_taints_policy()))));
+    all.extend(filled(
+        "nodeAffinityPolicy",
+        json!(policy(constraint.node_affinity_policy())),
+    ));
+    all.extend(filled(
+        "nodeTaintsPolicy",
+        json!(policy(constraint.node_taints_policy())),
+    ));
     all.extend(filled("matchLabelKeys", json!(constraint.match_label_keys)));
     Value::Object(all)
 }
@@ -143,8 +179,16 @@ fn toleration(toleration: &proto::Toleration) -> Value {
         TaintEffect::PreferNoSchedule => "PreferNoSchedule",
         TaintEffect::NoExecute => "NoExecute",
     };
-    let texts = [("key", toleration.key.as_str()), ("operator", operator), ("value", &toleration.value), ("effect", effect)];
-    let mut all: Map<String, Value> = texts.into_iter().filter_map(|(key, text)| filled(key, json!(text))).collect();
+    let texts = [
+        ("key", toleration.key.as_str()),
+        ("operator", operator),
+        ("value", &toleration.value),
+        ("effect", effect),
+    ];
+    let mut all: Map<String, Value> = texts
+        .into_iter()
+        .filter_map(|(key, text)| filled(key, json!(text)))
+        .collect();
     if let Some(seconds) = &toleration.toleration_seconds {
         all.insert("tolerationSeconds".to_owned(), json!(seconds.seconds));
     }

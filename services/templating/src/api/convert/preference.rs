@@ -3,7 +3,8 @@
 use kube::{ResourceExt, api::ObjectMeta};
 use serde_json::{Map, Value, json};
 use steading_api::templating::v1::{
-    self as proto, CpuFeature, Firmware, cpu_feature::Policy,
+    self as proto, CpuFeature, Firmware,
+    cpu_feature::Policy,
     preference::{CpuTopology, Requirements, State},
 };
 use steading_infra::labels;
@@ -29,13 +30,23 @@ const TOPOLOGIES: [(CpuTopology, &str, &str); 5] = [
 pub fn preference(object: &impl ResourceExt, spec: &Value) -> Option<proto::Preference> {
     let meta: &ObjectMeta = object.meta();
     let name = PreferenceName::from_object_name(&object.name_any())?;
-    let text = |pointer: &str| spec.pointer(pointer).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let text = |pointer: &str| {
+        spec.pointer(pointer)
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned()
+    };
     let flag = |pointer: &str| spec.pointer(pointer).and_then(Value::as_bool).unwrap_or_default();
     let number = |pointer: &str| {
-        spec.pointer(pointer).and_then(Value::as_i64).and_then(|n| i32::try_from(n).ok()).unwrap_or_default()
+        spec.pointer(pointer)
+            .and_then(Value::as_i64)
+            .and_then(|n| i32::try_from(n).ok())
+            .unwrap_or_default()
     };
     let topology = text("/cpu/preferredCPUTopology");
-    let topology = TOPOLOGIES.iter().find(|(_, new, old)| topology == *new || topology == *old);
+    let topology = TOPOLOGIES
+        .iter()
+        .find(|(_, new, old)| topology == *new || topology == *old);
     let features = spec.pointer("/cpu/preferredCPUFeatures").and_then(Value::as_array);
     let going = meta.deletion_timestamp.is_some();
     Some(proto::Preference {
@@ -102,7 +113,10 @@ fn feature(value: &Value) -> CpuFeature {
         "force" => Policy::Force,
         _ => Policy::Require,
     };
-    CpuFeature { name: text("name").to_owned(), policy: policy.into() }
+    CpuFeature {
+        name: text("name").to_owned(),
+        policy: policy.into(),
+    }
 }
 
 /// KubeVirt's text of what is asked for a feature.
@@ -137,20 +151,43 @@ pub fn preference_spec(message: &proto::Preference) -> Result<Value, Violations>
         put("cpu", "spreadOptions", json!({"ratio": message.spread_ratio}));
     }
     if !message.cpu_features.is_empty() {
-        let features = message.cpu_features.iter().map(|f| json!({"name": f.name, "policy": policy(f)}));
+        let features = message
+            .cpu_features
+            .iter()
+            .map(|f| json!({"name": f.name, "policy": policy(f)}));
         put("cpu", "preferredCPUFeatures", features.collect());
     }
-    put("devices", "preferredDiskBus", json!(disk_bus(message.disk_bus()).unwrap_or_default()));
+    put(
+        "devices",
+        "preferredDiskBus",
+        json!(disk_bus(message.disk_bus()).unwrap_or_default()),
+    );
     put("devices", "preferredDiskIO", json!(message.disk_io));
     put("devices", "preferredDiskCache", json!(message.disk_cache));
-    put("devices", "preferredDiskDedicatedIoThread", json!(message.disk_dedicated_io_thread));
+    put(
+        "devices",
+        "preferredDiskDedicatedIoThread",
+        json!(message.disk_dedicated_io_thread),
+    );
     put("devices", "preferredInterfaceModel", json!(message.interface_model));
-    put("devices", "preferredNetworkInterfaceMultiQueue", json!(message.network_multiqueue));
+    put(
+        "devices",
+        "preferredNetworkInterfaceMultiQueue",
+        json!(message.network_multiqueue),
+    );
     if message.rng {
         put("devices", "preferredRng", json!({}));
     }
     if message.tpm || message.persistent_tpm {
-        put("devices", "preferredTPM", if message.persistent_tpm { json!({"persistent": true}) } else { json!({}) });
+        put(
+            "devices",
+            "preferredTPM",
+            if message.persistent_tpm {
+                json!({"persistent": true})
+            } else {
+                json!({})
+            },
+        );
     }
     match message.firmware() {
         Firmware::Unspecified => {}
@@ -161,7 +198,11 @@ pub fn preference_spec(message: &proto::Preference) -> Result<Value, Violations>
     put("machine", "preferredMachineType", json!(message.machine_type));
     put("volumes", "preferredStorageClassName", json!(message.storage_class));
     if !message.clock_timezone.is_empty() {
-        put("clock", "preferredClockOffset", json!({"timezone": message.clock_timezone}));
+        put(
+            "clock",
+            "preferredClockOffset",
+            json!({"timezone": message.clock_timezone}),
+        );
     }
     if let Some(needs) = &message.requirements {
         if needs.vcpus > 0 {
@@ -187,9 +228,17 @@ pub fn preference_spec(message: &proto::Preference) -> Result<Value, Violations>
 fn validate(message: &proto::Preference) -> Result<(), Violations> {
     let mut all = Violations::new();
     let spread = message.cpu_topology() == CpuTopology::Spread;
-    all.require(message.spread_ratio == 0 || spread, "spread_ratio", "can only be set with SPREAD");
+    all.require(
+        message.spread_ratio == 0 || spread,
+        "spread_ratio",
+        "can only be set with SPREAD",
+    );
     all.require(message.spread_ratio >= 0, "spread_ratio", "must not be negative");
-    all.require(matches!(message.disk_io.as_str(), "" | "native" | "threads" | "io_uring"), "disk_io", "is not known");
+    all.require(
+        matches!(message.disk_io.as_str(), "" | "native" | "threads" | "io_uring"),
+        "disk_io",
+        "is not known",
+    );
     all.require(
         matches!(message.disk_cache.as_str(), "" | "none" | "writethrough" | "writeback"),
         "disk_cache",
@@ -202,7 +251,11 @@ fn validate(message: &proto::Preference) -> Result<(), Violations> {
         }
     }
     for (index, feature) in message.cpu_features.iter().enumerate() {
-        all.require(!feature.name.is_empty(), format!("cpu_features[{index}].name"), "must be set");
+        all.require(
+            !feature.name.is_empty(),
+            format!("cpu_features[{index}].name"),
+            "must be set",
+        );
     }
     all.finish()
 }
