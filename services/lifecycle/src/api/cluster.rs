@@ -167,10 +167,7 @@ impl Clusters {
             .get_opt(&name.project)
             .await
             .map_err(|e| kube_error("Project", &project_name, &e))?;
-        let missing = || {
-            RpcError::new(ErrorReason::ReferenceNotFound, format!("{project_name} does not exist"))
-                .with_resource("Project", &project_name)
-        };
+        let missing = || RpcError::not_found("Project", &project_name);
         let project = project.ok_or_else(missing)?;
         if project.metadata.deletion_timestamp.is_some() {
             return Err(RpcError::new(

@@ -139,10 +139,7 @@ impl Pools {
             .get_opt(&name.namespace())
             .await
             .map_err(|e| kube_error("Cluster", &cluster, &e))?;
-        let found = found.ok_or_else(|| {
-            RpcError::new(ErrorReason::ReferenceNotFound, format!("{cluster} does not exist"))
-                .with_resource("Cluster", &cluster)
-        })?;
+        let found = found.ok_or_else(|| RpcError::not_found("Cluster", &cluster))?;
         if found.metadata.deletion_timestamp.is_some() {
             return Err(
                 RpcError::new(ErrorReason::ResourceDeleting, format!("{cluster} is being deleted"))
