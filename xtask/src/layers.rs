@@ -81,6 +81,8 @@ const RULES: &[Rule] = &[
         "steading-tests",
         &["steading", "steading-api", "steading-infra", "steading-sim"],
     ),
+    // Drives the product as its users do, and plays on real control planes what the simulation plays on its own.
+    rule("steading-testbed", &["steading", "steading-infra", "steading-sim"]),
     rule("xtask", &[]),
 ];
 
