@@ -81,6 +81,53 @@ impl HttpBody for Body {
     }
 }
 
+/// The body of a request: remembers whether its sender was asked for it.
+pub(crate) struct Upload {
+    body: Incoming,
+    asked: bool,
+}
+
+impl Upload {
+    pub(crate) fn new(body: Incoming) -> Self {
+        Self { body, asked: false }
+    }
+
+    /// Whether the sender may be sending what nobody reads. One that waits for `100 Continue` sends nothing before it is asked.
+    pub(crate) fn is_left(&self, waits_for_continue: bool) -> bool {
+        !self.body.is_end_stream() && (self.asked || !waits_for_continue)
+    }
+
+    /// Throws away what still comes, at most `limit` bytes.
+    pub(crate) async fn discard(&mut self, limit: u64) {
+        let mut seen = 0_u64;
+        while let Some(Ok(frame)) = self.frame().await {
+            seen = seen.saturating_add(frame.data_ref().map_or(0, |data| data.len() as u64));
+            if seen > limit {
+                return;
+            }
+        }
+    }
+}
+
+impl HttpBody for Upload {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let this = self.get_mut();
+        this.asked = true;
+        Pin::new(&mut this.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Why a body could not be taken whole.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CollectError {

@@ -4,19 +4,22 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_MATCH};
+use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPECT, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use steading_transcode::bind::{self, Parts, SystemParameters};
 use steading_transcode::codec::DecodeOptions;
 use steading_transcode::{Binding, InvalidRequest, Matched, RouteError};
 
-use crate::body::{Body, CollectError, collect};
+use crate::body::{Body, CollectError, Upload, collect};
 use crate::code::Code;
 use crate::problem::Problem;
 use crate::stack::State;
 use crate::stream::Format;
 use crate::{compress, frame, headers, stream};
+
+/// How much of a refused body is read so that its sender gets to read the answer. Nothing of it is kept; a sender of more is cut off.
+const DISCARD_BYTES: u64 = 64 << 20;
 
 /// What every step of a REST call knows.
 pub(crate) struct Call<'a> {
@@ -42,6 +45,22 @@ impl Call<'_> {
 /// Answers a request that is neither gRPC nor the gateway's own.
 pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
     let (parts, incoming) = request.into_parts();
+    let mut upload = Upload::new(incoming);
+    let answered = serve_upload(call, &parts, &mut upload).await;
+    // A connection of HTTP/1 that is closed while its client still writes is reset, and takes the answer with it.
+    let waits = parts.headers.contains_key(EXPECT);
+    if answered.is_err() && parts.version <= Version::HTTP_11 && upload.is_left(waits) {
+        // Whether it ends or the time does, the answer is next.
+        let _ = tokio::time::timeout(call.state.config.limits.receive, upload.discard(DISCARD_BYTES)).await;
+    }
+    answered
+}
+
+async fn serve_upload(
+    call: &Call<'_>,
+    parts: &http::request::Parts,
+    upload: &mut Upload,
+) -> Result<Response<Body>, Problem> {
     let method = if parts.method == Method::HEAD {
         Method::GET
     } else {
@@ -54,7 +73,7 @@ pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Result
     let time = deadline(call, &parts.headers, binding)?;
     let if_match = precondition(call, &parts.headers, &method, binding)?;
 
-    let (content_type, body) = receive(call, &parts.headers, binding, incoming).await?;
+    let (content_type, body) = receive(call, &parts.headers, binding, upload).await?;
     let input = Parts {
         path: parts.uri.path(),
         query: parts.uri.query().unwrap_or_default(),
@@ -154,10 +173,10 @@ async fn receive(
     call: &Call<'_>,
     headers: &HeaderMap,
     binding: &Binding,
-    incoming: Incoming,
+    upload: &mut Upload,
 ) -> Result<(Option<String>, Bytes), Problem> {
     let limits = &call.state.config.limits;
-    if hyper::body::Body::is_end_stream(&incoming) {
+    if hyper::body::Body::is_end_stream(upload) {
         return Ok((None, Bytes::new()));
     }
     let raw = binding.takes_raw_body(&call.state.catalog);
@@ -178,7 +197,7 @@ async fn receive(
         );
         return Err(problem.with_http(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    let collected = tokio::time::timeout(limits.receive, collect(incoming, limits.request_bytes)).await;
+    let collected = tokio::time::timeout(limits.receive, collect(upload, limits.request_bytes)).await;
     let (mut body, _) = collected
         .map_err(|_| {
             call.problem(

@@ -216,6 +216,55 @@ async fn bodies_are_bounded_before_and_after_unpacking() {
     assert_eq!(rig.calls(), calls);
 }
 
+/// The reply to a request that is written to its end before anything is read, as simple clients do.
+async fn write_then_read(rig: &Rig, head: &str, chunks: &[&[u8]]) -> std::io::Result<String> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut stream = tokio::net::TcpStream::connect(rig.address).await?;
+    stream.write_all(format!("{head}\r\n\r\n").as_bytes()).await?;
+    for chunk in chunks {
+        stream.write_all(chunk).await?;
+    }
+    let mut text = String::new();
+    while !text.ends_with("}}") {
+        let mut piece = [0; 4096];
+        let read = stream.read(&mut piece).await?;
+        if read == 0 {
+            break;
+        }
+        text.push_str(&String::from_utf8_lossy(&piece[..read]));
+    }
+    Ok(text)
+}
+
+#[tokio::test]
+async fn a_client_reads_why_its_large_body_is_refused() {
+    let rig = Rig::start(|config| config.limits.request_bytes = 2000).await;
+    let json = "Host: test\r\nContent-Type: application/json";
+    let piece = vec![b' '; 1 << 20];
+    let length = format!("POST /v1/echo HTTP/1.1\r\n{json}\r\nContent-Length: {}", 16 << 20);
+    let answer = write_then_read(&rig, &length, &[piece.as_slice(); 16]).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+
+    let chunk = [b"100000\r\n".as_slice(), &piece, b"\r\n"].concat();
+    let chunked = format!("POST /v1/echo HTTP/1.1\r\n{json}\r\nTransfer-Encoding: chunked");
+    let mut chunks = vec![chunk.as_slice(); 16];
+    chunks.push(b"0\r\n\r\n");
+    let answer = write_then_read(&rig, &chunked, &chunks).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+
+    let nowhere = length.replace("/v1/echo", "/v1/nowhere");
+    let answer = write_then_read(&rig, &nowhere, &[piece.as_slice(); 16]).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 404"), "{answer}");
+
+    // Who waits to be asked for the body is told at once, and sends none of it.
+    let waits = format!("{length}\r\nExpect: 100-continue");
+    let began = std::time::Instant::now();
+    let answer = write_then_read(&rig, &waits, &[]).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413"), "{answer}");
+    assert!(began.elapsed() < Duration::from_secs(3));
+    assert_eq!(rig.calls(), 0);
+}
+
 #[tokio::test]
 async fn replies_are_packed_for_those_who_take_it() {
     let rig = rig().await;
