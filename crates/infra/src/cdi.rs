@@ -282,3 +282,36 @@ pub struct ClaimPropertySet {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub volume_mode: Option<String>,
 }
+
+/// What is wanted of the installation of CDI.
+#[derive(CustomResource, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[kube(
+    group = "cdi.kubevirt.io",
+    version = "v1beta1",
+    kind = "CDI",
+    plural = "cdis",
+    status = "CdiStatus",
+    schema = "disabled",
+    derive = "PartialEq",
+    derive = "Default"
+)]
+pub struct CdiSpec {
+    /// Everything; nothing of it is typed here.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}
+
+/// What was seen last of the installation of CDI.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CdiStatus {
+    /// `Deployed` when it works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// Version that runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_version: Option<String>,
+    /// Everything that is not typed here.
+    #[serde(flatten)]
+    pub other: BTreeMap<String, Value>,
+}

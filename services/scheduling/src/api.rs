@@ -2,6 +2,7 @@
 
 pub mod capacity;
 pub mod convert;
+pub mod infra_cluster;
 pub mod infra_nodes;
 pub mod placement;
 pub mod policies;

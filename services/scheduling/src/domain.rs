@@ -2,6 +2,7 @@
 
 pub mod amounts;
 pub mod footprint;
+pub mod infra_cluster;
 pub mod placement;
 pub mod policy;
 pub mod resolve;

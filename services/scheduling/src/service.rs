@@ -9,7 +9,7 @@ use steading_runtime::{CancellationToken, clock::Clock, lease::LeaderElection, s
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{capacity::CapacityApi, placement::PlacementApi},
+    api::{capacity::CapacityApi, infra_cluster::InfraCluster, placement::PlacementApi},
     config::Config,
     error::ServiceError,
     reconcile,
@@ -48,6 +48,7 @@ impl Service {
     pub fn capacity(&self) -> CapacityApi {
         CapacityApi {
             kube: self.deps.kube.clone(),
+            infra_cluster: InfraCluster::new(self.deps.kube.clone(), self.deps.clock.clone()),
         }
     }
 

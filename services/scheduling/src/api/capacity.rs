@@ -23,6 +23,7 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::infra_node::resources,
+    infra_cluster::InfraCluster,
     infra_nodes::{InfraNodes, Seen, observe},
     placement::read_guest,
     policies::parse_name,
@@ -48,6 +49,8 @@ const MAX_COUNT: i64 = 10_000;
 pub struct CapacityApi {
     /// The infra cluster.
     pub kube: Client,
+    /// What the infra cluster can do.
+    pub infra_cluster: InfraCluster,
 }
 
 impl CapacityApi {
@@ -247,6 +250,16 @@ fn fits(snapshot: &Snapshot, ord: NodeOrd, node: &SnapshotNode, guest: &Guest, c
 #[tonic::async_trait]
 impl CapacityService for CapacityApi {
     type WatchInfraNodesStream = Pin<Box<dyn Stream<Item = Result<proto::WatchInfraNodesResponse, Status>> + Send>>;
+
+    async fn get_infra_cluster(
+        &self,
+        request: Request<proto::GetInfraClusterRequest>,
+    ) -> Result<Response<proto::InfraCluster>, Status> {
+        let context = CallContext::from_request(&request);
+        Ok(Response::new(
+            self.infra_cluster.get(&context, &request.get_ref().name).await?,
+        ))
+    }
 
     async fn get_infra_node(
         &self,

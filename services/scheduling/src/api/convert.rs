@@ -1,5 +1,6 @@
 //! Proto ⇄ domain.
 
+pub mod infra_cluster;
 pub mod infra_node;
 pub mod placement;
 pub mod policy;
