@@ -1,0 +1,503 @@
+//! A machine's life: run strategies, phases, start, stop, restart.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::{
+    samples::{changed, mk_vm, mk_vmi},
+    steps::{
+        at, condition, conditions, course, create, delete, gone, launcher, made, merge, only, path, pods, printable,
+        read, running, running_vmi, subresource, text, until, verdict,
+    },
+};
+use crate::conformance::{Area, Lab, Transcript, cases};
+
+cases! { Area::KubeVirt,
+    "a-vmi-goes-through-its-phases-in-order" => vmi_phases,
+    "a-vm-tells-how-far-its-machine-is" => vm_words,
+    "a-running-vm-has-a-full-status" => vm_status,
+    "a-running-vmi-has-a-full-status" => vmi_status,
+    "a-vmi-without-a-vm-runs-too" => lone_vmi,
+    "a-halted-vm-has-no-vmi-until-it-is-started" => halted,
+    "starting-what-runs-is-refused" => start_again,
+    "a-vm-that-always-runs-is-halted-by-stop" => stop,
+    "restart-makes-another-vmi" => restart,
+    "a-manual-vm-runs-only-when-told" => manual,
+    "a-vm-that-runs-once-cannot-be-restarted" => once,
+    "a-vm-that-reruns-on-failure-stays-stopped-when-told" => rerun,
+    "running-is-understood-and-deprecated" => running_field,
+    "run-strategies-follow-the-spec" => strategies_follow,
+    "a-dry-run-of-start-starts-nothing" => dry_start,
+    "subresources-of-missing-machines-are-not-found" => missing,
+    "subresources-of-a-stopped-machine-conflict" => stopped,
+    "a-deleted-vmi-comes-back" => vmi_deleted,
+    "a-deleted-launcher-pod-takes-the-vmi-along" => launcher_deleted,
+    "a-machine-that-fits-nowhere-says-why" => unschedulable,
+}
+
+async fn vmi_phases(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let mut watch = lab.watch(&path(lab, "virtualmachineinstances", "")).await?;
+    let mut launchers = lab.watch(&path(lab, "pods", "")).await?;
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    t.note(
+        "phases of the VMI",
+        &json!(course(&mut watch, "m", "/status/phase", "Running").await?),
+    );
+    t.note(
+        "phases of its pod",
+        &json!(course(&mut launchers, "", "/status/phase", "Running").await?),
+    );
+    let vmi = running_vmi(lab, "m").await?;
+    let stamps = vmi["status"]["phaseTransitionTimestamps"].as_array().cloned();
+    let stamped: Vec<Value> = stamps
+        .into_iter()
+        .flatten()
+        .map(|stamp| stamp["phase"].clone())
+        .collect();
+    t.note("phases with a time", &json!(stamped));
+    delete(lab, "virtualmachines", "m").await?;
+    let after = course(&mut watch, "m", "/status/phase", "<deleted>").await?;
+    t.note("phases of the VMI at its end", &json!(after));
+    Ok(())
+}
+
+async fn vm_words(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let mut watch = lab.watch(&path(lab, "virtualmachines", "")).await?;
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    t.note(
+        "until it runs",
+        &json!(course(&mut watch, "m", "/status/printableStatus", "Running").await?),
+    );
+    subresource(lab, "virtualmachines", "m", "stop", None).await?;
+    t.note(
+        "until it stops",
+        &json!(course(&mut watch, "m", "/status/printableStatus", "Stopped").await?),
+    );
+    Ok(())
+}
+
+async fn vm_status(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let vm = until(lab, "virtualmachines", "m", "the VM knows of the agent", |vm| {
+        !condition(vm, "AgentConnected").is_null() && !condition(vm, "LiveMigratable").is_null()
+    })
+    .await?;
+    t.note(
+        "status",
+        &at(
+            &vm,
+            &[
+                "/status/created",
+                "/status/ready",
+                "/status/printableStatus",
+                "/status/runStrategy",
+                "/status/desiredGeneration",
+                "/status/observedGeneration",
+                "/status/startFailure",
+                "/status/stateChangeRequests",
+                "/metadata/finalizers",
+                "/metadata/generation",
+            ],
+        ),
+    );
+    t.note("conditions", &conditions(&vm));
+    Ok(())
+}
+
+async fn vmi_status(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let vmi = until(lab, "virtualmachineinstances", "m", "the agent answers", |vmi| {
+        !condition(vmi, "AgentConnected").is_null()
+    })
+    .await?;
+    t.note("conditions", &conditions(&vmi));
+    let interface = vmi.pointer("/status/interfaces/0").cloned().unwrap_or_default();
+    t.note(
+        "interface",
+        &json!({
+            "name": interface["name"],
+            "address of the pod": text(&launcher(lab, "m").await?, "/status/podIP") == text(&interface, "/ipAddress"),
+            "addresses": interface["ipAddresses"].as_array().is_some_and(|all| !all.is_empty()),
+        }),
+    );
+    let volumes = vmi.pointer("/status/volumeStatus").and_then(Value::as_array);
+    let volumes: Vec<Value> = volumes
+        .into_iter()
+        .flatten()
+        .map(|volume| only(volume, &["name", "target", "phase", "hotplugVolume"]))
+        .collect();
+    t.note("volumes", &json!(volumes));
+    t.note(
+        "labels of its own",
+        &json!({
+            "nodeName": vmi["metadata"]["labels"]["kubevirt.io/nodeName"] == vmi["status"]["nodeName"],
+            "machine": vmi["metadata"]["labels"]["machine"],
+            "vm": vmi["metadata"]["labels"]["vm.kubevirt.io/name"],
+        }),
+    );
+    t.note(
+        "owner",
+        &only(
+            &vmi["metadata"]["ownerReferences"][0],
+            &["apiVersion", "kind", "name", "controller", "blockOwnerDeletion"],
+        ),
+    );
+    t.note(
+        "where it is",
+        &json!({
+            "pods": vmi["status"]["activePods"].as_object().map(serde_json::Map::len),
+            "on its node": vmi["status"]["activePods"].as_object().is_some_and(|pods| pods.values().all(|node| *node == vmi["status"]["nodeName"])),
+            "revision": text(&vmi, "/status/virtualMachineRevisionName").starts_with("revision-start-vm-"),
+            "finalizers": vmi["metadata"]["finalizers"],
+        }),
+    );
+    t.note(
+        "memory and CPU",
+        &at(
+            &vmi,
+            &["/status/memory", "/status/currentCPUTopology", "/status/qosClass"],
+        ),
+    );
+    Ok(())
+}
+
+async fn lone_vmi(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachineinstances", &mk_vmi("m")).await?;
+    let vmi = running_vmi(lab, "m").await?;
+    t.note(
+        "who it is",
+        &json!({ "owners": vmi["metadata"]["ownerReferences"], "finalizers": vmi["metadata"]["finalizers"] }),
+    );
+    let start = subresource(lab, "virtualmachines", "m", "start", None).await?;
+    t.note("start of no VM", &verdict(&start));
+    t.note(
+        "delete",
+        &json!({ "code": delete(lab, "virtualmachineinstances", "m").await?.code }),
+    );
+    gone(lab, "virtualmachineinstances", "m").await?;
+    Ok(())
+}
+
+fn with_strategy(name: &str, strategy: &str) -> Value {
+    changed(mk_vm(name), json!({ "spec": { "runStrategy": strategy } }))
+}
+
+async fn halted(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Halted")).await?;
+    let vm = printable(lab, "m", "Stopped").await?;
+    t.note(
+        "halted",
+        &json!({ "status": only(&vm["status"], &["created", "ready", "printableStatus", "runStrategy"]), "conditions": conditions(&vm) }),
+    );
+    let vmi = lab.get(&path(lab, "virtualmachineinstances", "m")).await?;
+    t.note("its VMI", &json!({ "code": vmi.code }));
+    let start = subresource(lab, "virtualmachines", "m", "start", None).await?;
+    t.note("start", &verdict(&start));
+    running(lab, "m").await?;
+    let vm = read(lab, "virtualmachines", "m").await?;
+    t.note("strategy after start", &vm["spec"]["runStrategy"].clone());
+    Ok(())
+}
+
+async fn start_again(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Always")).await?;
+    running(lab, "m").await?;
+    let again = subresource(lab, "virtualmachines", "m", "start", None).await?;
+    t.note("start", &verdict(&again));
+    let paused = json!({ "paused": true });
+    let again = subresource(lab, "virtualmachines", "m", "start", Some(&paused)).await?;
+    t.note("start paused", &verdict(&again));
+    Ok(())
+}
+
+async fn stop(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Always")).await?;
+    running(lab, "m").await?;
+    t.note(
+        "stop",
+        &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
+    );
+    gone(lab, "virtualmachineinstances", "m").await?;
+    let vm = printable(lab, "m", "Stopped").await?;
+    t.note("strategy", &vm["spec"]["runStrategy"].clone());
+    t.note("conditions", &conditions(&vm));
+    t.note(
+        "stop again",
+        &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
+    );
+    t.note(
+        "restart",
+        &verdict(&subresource(lab, "virtualmachines", "m", "restart", None).await?),
+    );
+    Ok(())
+}
+
+async fn restart(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Always")).await?;
+    let before = running(lab, "m").await?;
+    t.note(
+        "restart",
+        &verdict(&subresource(lab, "virtualmachines", "m", "restart", None).await?),
+    );
+    let after = another(lab, "m", &before).await?;
+    running(lab, "m").await?;
+    let vm = until(lab, "virtualmachines", "m", "nothing is asked for any more", |vm| {
+        vm["status"]["stateChangeRequests"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await?;
+    t.note(
+        "afterwards",
+        &json!({
+            "strategy": vm["spec"]["runStrategy"],
+            "same name": before["metadata"]["name"] == after["metadata"]["name"],
+            "same VM's revision": before["status"]["virtualMachineRevisionName"] == after["status"]["virtualMachineRevisionName"],
+        }),
+    );
+    let forced = json!({ "gracePeriodSeconds": 5 });
+    let refused = subresource(lab, "virtualmachines", "m", "restart", Some(&forced)).await?;
+    t.note("restart with a grace period", &verdict(&refused));
+    Ok(())
+}
+
+/// Waits for a VMI that is not the one from before.
+async fn another(lab: &Lab, name: &str, before: &Value) -> Result<Value> {
+    let uid = before["metadata"]["uid"].clone();
+    until(
+        lab,
+        "virtualmachineinstances",
+        name,
+        "another VMI is there",
+        move |vmi| vmi["metadata"]["uid"] != uid && text(vmi, "/status/phase") == "Running",
+    )
+    .await
+}
+
+async fn manual(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Manual")).await?;
+    printable(lab, "m", "Stopped").await?;
+    for sub in ["stop", "restart", "start"] {
+        t.note(
+            &format!("{sub} while stopped"),
+            &verdict(&subresource(lab, "virtualmachines", "m", sub, None).await?),
+        );
+    }
+    let before = running(lab, "m").await?;
+    until(lab, "virtualmachines", "m", "the request is worked off", |vm| {
+        vm["status"]["stateChangeRequests"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await?;
+    for sub in ["start", "restart"] {
+        t.note(
+            &format!("{sub} while running"),
+            &verdict(&subresource(lab, "virtualmachines", "m", sub, None).await?),
+        );
+    }
+    another(lab, "m", &before).await?;
+    running(lab, "m").await?;
+    until(lab, "virtualmachines", "m", "the restart is worked off", |vm| {
+        vm["status"]["stateChangeRequests"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await?;
+    t.note(
+        "stop while running",
+        &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
+    );
+    gone(lab, "virtualmachineinstances", "m").await?;
+    let vm = printable(lab, "m", "Stopped").await?;
+    t.note(
+        "afterwards",
+        &at(&vm, &["/spec/runStrategy", "/status/runStrategy", "/status/created"]),
+    );
+    Ok(())
+}
+
+async fn once(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Once")).await?;
+    running(lab, "m").await?;
+    for sub in ["start", "restart", "stop"] {
+        t.note(
+            sub,
+            &verdict(&subresource(lab, "virtualmachines", "m", sub, None).await?),
+        );
+    }
+    gone(lab, "virtualmachineinstances", "m").await?;
+    let vm = printable(lab, "m", "Stopped").await?;
+    t.note("strategy", &vm["spec"]["runStrategy"].clone());
+    Ok(())
+}
+
+async fn rerun(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "RerunOnFailure")).await?;
+    running(lab, "m").await?;
+    t.note(
+        "start",
+        &verdict(&subresource(lab, "virtualmachines", "m", "start", None).await?),
+    );
+    t.note(
+        "stop",
+        &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
+    );
+    gone(lab, "virtualmachineinstances", "m").await?;
+    let vm = printable(lab, "m", "Stopped").await?;
+    t.note("strategy", &vm["spec"]["runStrategy"].clone());
+    until(lab, "virtualmachines", "m", "the request is worked off", |vm| {
+        vm["status"]["stateChangeRequests"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await?;
+    t.note(
+        "start again",
+        &verdict(&subresource(lab, "virtualmachines", "m", "start", None).await?),
+    );
+    running(lab, "m").await?;
+    Ok(())
+}
+
+async fn running_field(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let vm = changed(mk_vm("m"), json!({ "spec": { "runStrategy": null, "running": true } }));
+    let answer = create(lab, "virtualmachines", &vm).await?;
+    t.note("create", &json!({ "code": answer.code, "warnings": answer.warnings }));
+    running(lab, "m").await?;
+    t.note(
+        "stop",
+        &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
+    );
+    gone(lab, "virtualmachineinstances", "m").await?;
+    let vm = printable(lab, "m", "Stopped").await?;
+    t.note(
+        "afterwards",
+        &at(&vm, &["/spec/running", "/spec/runStrategy", "/status/runStrategy"]),
+    );
+    Ok(())
+}
+
+async fn strategies_follow(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Always")).await?;
+    running(lab, "m").await?;
+    let halt = merge(
+        lab,
+        "virtualmachines",
+        "m",
+        &json!({ "spec": { "runStrategy": "Halted" } }),
+    )
+    .await?;
+    t.note("halt", &verdict(&halt));
+    gone(lab, "virtualmachineinstances", "m").await?;
+    let vm = printable(lab, "m", "Stopped").await?;
+    t.note("halted", &at(&vm, &["/status/runStrategy", "/status/created"]));
+    merge(
+        lab,
+        "virtualmachines",
+        "m",
+        &json!({ "spec": { "runStrategy": "Always" } }),
+    )
+    .await?;
+    running(lab, "m").await?;
+    let vm = read(lab, "virtualmachines", "m").await?;
+    t.note(
+        "runs again",
+        &json!({ "strategy": vm["status"]["runStrategy"], "generation": vm["metadata"]["generation"], "observed": vm["status"]["observedGeneration"] }),
+    );
+    Ok(())
+}
+
+async fn dry_start(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Halted")).await?;
+    printable(lab, "m", "Stopped").await?;
+    let dry = json!({ "dryRun": ["All"] });
+    let answer = subresource(lab, "virtualmachines", "m", "start", Some(&dry)).await?;
+    t.note("dry run", &verdict(&answer));
+    let vm = read(lab, "virtualmachines", "m").await?;
+    t.note("strategy", &vm["spec"]["runStrategy"].clone());
+    let answer = subresource(lab, "virtualmachines", "m", "stop", Some(&dry)).await?;
+    t.note("dry run of stop", &verdict(&answer));
+    Ok(())
+}
+
+async fn missing(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let node = json!({ "evacuationNodeName": "infra-1" });
+    let volume = json!({ "name": "a", "disk": { "disk": { "bus": "scsi" } }, "volumeSource": { "dataVolume": { "name": "a" } } });
+    let calls: &[(&str, &str, Option<&Value>)] = &[
+        ("virtualmachines", "start", None),
+        ("virtualmachines", "stop", None),
+        ("virtualmachines", "restart", None),
+        ("virtualmachines", "migrate", None),
+        ("virtualmachines", "addvolume", Some(&volume)),
+        ("virtualmachines", "evacuate/cancel", Some(&node)),
+        ("virtualmachineinstances", "pause", None),
+        ("virtualmachineinstances", "addvolume", Some(&volume)),
+        ("virtualmachineinstances", "evacuate/cancel", Some(&node)),
+    ];
+    for (plural, sub, body) in calls {
+        let answer = subresource(lab, plural, "nobody", sub, *body).await?;
+        t.note(&format!("{plural} {sub}"), &verdict(&answer));
+    }
+    Ok(())
+}
+
+async fn stopped(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Halted")).await?;
+    printable(lab, "m", "Stopped").await?;
+    for sub in ["stop", "restart", "migrate"] {
+        t.note(
+            sub,
+            &verdict(&subresource(lab, "virtualmachines", "m", sub, None).await?),
+        );
+    }
+    let node = json!({ "evacuationNodeName": "infra-1" });
+    let answer = subresource(lab, "virtualmachines", "m", "evacuate/cancel", Some(&node)).await?;
+    t.note("evacuate/cancel", &verdict(&answer));
+    let answer = subresource(lab, "virtualmachineinstances", "m", "unpause", None).await?;
+    t.note("unpause", &verdict(&answer));
+    Ok(())
+}
+
+async fn vmi_deleted(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Always")).await?;
+    let before = running(lab, "m").await?;
+    let answer = delete(lab, "virtualmachineinstances", "m").await?;
+    t.note("delete", &json!({ "code": answer.code }));
+    another(lab, "m", &before).await?;
+    running(lab, "m").await?;
+    let launchers = pods(lab, "kubevirt.io=virt-launcher").await?;
+    t.note("launcher pods afterwards", &json!(launchers.len()));
+    Ok(())
+}
+
+async fn launcher_deleted(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &with_strategy("m", "Always")).await?;
+    let before = running(lab, "m").await?;
+    let pod = launcher(lab, "m").await?;
+    let answer = delete(lab, "pods", text(&pod, "/metadata/name")).await?;
+    t.note("delete", &json!({ "code": answer.code }));
+    another(lab, "m", &before).await?;
+    running(lab, "m").await?;
+    let fresh = launcher(lab, "m").await?;
+    t.note(
+        "another pod",
+        &json!(fresh["metadata"]["name"] != pod["metadata"]["name"]),
+    );
+    Ok(())
+}
+
+async fn unschedulable(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let vm = super::samples::with_template(mk_vm("m"), json!({ "nodeSelector": { "no-such": "node" } }));
+    made(lab, "virtualmachines", &vm).await?;
+    let vm = printable(lab, "m", "ErrorUnschedulable").await?;
+    let scheduled = condition(&vm, "PodScheduled");
+    t.note(
+        "condition of the VM",
+        &json!({
+            "status": scheduled["status"], "reason": scheduled["reason"],
+            "selector": text(&scheduled, "/message").contains("didn't match Pod's node affinity/selector"),
+        }),
+    );
+    t.note("status", &only(&vm["status"], &["created", "ready", "printableStatus"]));
+    let vmi = read(lab, "virtualmachineinstances", "m").await?;
+    t.note(
+        "VMI",
+        &json!({ "phase": vmi["status"]["phase"], "ready": only(&condition(&vmi, "Ready"), &["status", "reason"]) }),
+    );
+    Ok(())
+}

@@ -1,0 +1,537 @@
+//! What clients and tools read before they begin: defaults, tables, served versions, and the ends of things.
+
+use anyhow::Result;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{
+    samples::{changed, mk_vm, mk_vmi, with_template},
+    steps::{
+        at, condition, course, delete, gone, launcher, made, only, path, pods, read, running, running_vmi, text, until,
+    },
+};
+use crate::conformance::{Area, Lab, PatchKind, Transcript, cases};
+
+cases! { Area::KubeVirt,
+    "a-vm-is-completed-when-it-is-made" => vm_defaults,
+    "a-vmi-is-completed-when-it-is-made" => vmi_defaults,
+    "a-volume-without-a-disk-gets-one" => default_disks,
+    "a-vmi-without-a-network-gets-the-pods" => default_network,
+    "a-vm-that-is-deleted-takes-everything-along" => deletion,
+    "a-vm-that-is-deleted-says-that-it-goes" => deletion_words,
+    "a-vm-that-is-orphaned-leaves-its-vmi" => orphan,
+    "a-foreground-deletion-waits-for-the-vmi" => foreground,
+    "machines-are-shown-in-tables" => tables,
+    "migrations-and-types-are-shown-in-tables" => other_tables,
+    "the-resources-of-kubevirt-are-discovered" => discovery,
+    "the-subresources-of-kubevirt-are-discovered" => subresources,
+    "kubevirt-says-what-it-can-do" => features,
+    "the-generation-of-a-vm-counts-its-specs" => generations,
+    "the-status-of-a-vm-is-a-subresource" => status_subresource,
+    "the-template-of-a-running-vm-can-change" => template_changes,
+    "placement-of-a-running-vm-follows-at-once" => live_update,
+}
+
+async fn vm_defaults(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let vm = changed(mk_vm("m"), json!({ "spec": { "runStrategy": "Halted" } }));
+    let made = made(lab, "virtualmachines", &vm).await?;
+    let spec = &made["spec"]["template"]["spec"];
+    t.note(
+        "spec",
+        &json!({
+            "architecture": spec["architecture"],
+            "machine": spec["domain"]["machine"],
+            "resources": spec["domain"]["resources"],
+            "firmware": spec["domain"]["firmware"].as_object().map(|firmware| firmware.keys().cloned().collect::<Vec<_>>()),
+            "disks": spec["domain"]["devices"]["disks"],
+            "volumes": spec["volumes"],
+            "networks": spec["networks"],
+            "eviction": spec.get("evictionStrategy"),
+            "annotations": made["spec"]["template"]["metadata"]["annotations"],
+            "creation": made["spec"]["template"]["metadata"].get("creationTimestamp"),
+        }),
+    );
+    t.note(
+        "metadata",
+        &only(
+            &made["metadata"],
+            &["annotations", "labels", "finalizers", "generation"],
+        ),
+    );
+    let vm = until(lab, "virtualmachines", "m", "the controller has seen it", |vm| {
+        vm["metadata"]["finalizers"].is_array() && vm["status"]["printableStatus"].is_string()
+    })
+    .await?;
+    t.note(
+        "once it is seen",
+        &only(&vm["metadata"], &["annotations", "finalizers", "generation"]),
+    );
+    Ok(())
+}
+
+async fn vmi_defaults(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let vmi = changed(
+        mk_vmi("m"),
+        json!({ "spec": { "terminationGracePeriodSeconds": null, "domain": { "devices": { "disks": [{ "name": "boot", "disk": {} }] } } } }),
+    );
+    let vmi = made(lab, "virtualmachineinstances", &vmi).await?;
+    let domain = &vmi["spec"]["domain"];
+    t.note(
+        "spec",
+        &json!({
+            "architecture": vmi["spec"]["architecture"],
+            "cpu": domain["cpu"],
+            "memory": domain["memory"],
+            "machine": domain["machine"],
+            "resources": domain["resources"],
+            "disks": domain["devices"]["disks"],
+            "interfaces": domain["devices"]["interfaces"],
+            "volumes": vmi["spec"]["volumes"],
+            "networks": vmi["spec"]["networks"],
+            "eviction": vmi["spec"].get("evictionStrategy"),
+            "grace": vmi["spec"].get("terminationGracePeriodSeconds"),
+        }),
+    );
+    t.note(
+        "status",
+        &at(
+            &vmi,
+            &[
+                "/status/phase",
+                "/status/memory",
+                "/status/currentCPUTopology",
+                "/status/runtimeUser",
+            ],
+        ),
+    );
+    t.note("finalizers", &vmi["metadata"]["finalizers"]);
+    running_vmi(lab, "m").await?;
+    Ok(())
+}
+
+async fn default_disks(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let vm = with_template(
+        mk_vm("m"),
+        json!({ "volumes": [
+            { "name": "boot", "containerDisk": { "image": "registry.example/linux:1" } },
+            { "name": "scratch", "emptyDisk": { "capacity": "1Gi" } },
+        ]}),
+    );
+    made(lab, "virtualmachines", &vm).await?;
+    let vmi = running(lab, "m").await?;
+    t.note("disks of the VMI", &vmi["spec"]["domain"]["devices"]["disks"]);
+    let vm = read(lab, "virtualmachines", "m").await?;
+    t.note(
+        "disks of the VM",
+        &vm["spec"]["template"]["spec"]["domain"]["devices"]["disks"],
+    );
+    Ok(())
+}
+
+async fn default_network(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let vm = with_template(
+        mk_vm("m"),
+        json!({ "networks": null, "domain": { "devices": { "interfaces": null } } }),
+    );
+    made(lab, "virtualmachines", &vm).await?;
+    let vmi = running(lab, "m").await?;
+    t.note(
+        "VMI",
+        &json!({ "networks": vmi["spec"]["networks"], "interfaces": vmi["spec"]["domain"]["devices"]["interfaces"] }),
+    );
+    Ok(())
+}
+
+async fn deletion(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let answer = delete(lab, "virtualmachines", "m").await?;
+    t.note(
+        "delete",
+        &json!({
+            "code": answer.code, "kind": answer.body["kind"],
+            "going": answer.body["metadata"]["deletionTimestamp"].is_string(),
+            "finalizers": answer.body["metadata"]["finalizers"],
+            "grace": answer.body["metadata"]["deletionGracePeriodSeconds"],
+        }),
+    );
+    for plural in ["virtualmachines", "virtualmachineinstances"] {
+        gone(lab, plural, "m").await?;
+    }
+    lab.until("no pods", &lab.path("pods"), |pods| pods.names().is_empty())
+        .await?;
+    lab.until("no revisions", &lab.path("controllerrevisions"), |all| {
+        all.names().is_empty()
+    })
+    .await?;
+    Ok(())
+}
+
+async fn deletion_words(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let mut watch = lab.watch(&path(lab, "virtualmachines", "")).await?;
+    course(&mut watch, "m", "/status/printableStatus", "Running").await?;
+    delete(lab, "virtualmachines", "m").await?;
+    t.note(
+        "words",
+        &json!(course(&mut watch, "m", "/status/printableStatus", "<deleted>").await?),
+    );
+    Ok(())
+}
+
+async fn orphan(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    let before = running(lab, "m").await?;
+    let options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Orphan" });
+    let answer = lab
+        .call(Method::DELETE, &path(lab, "virtualmachines", "m"), Some(&options))
+        .await?;
+    t.note("delete", &answer.code);
+    gone(lab, "virtualmachines", "m").await?;
+    let vmi = until(lab, "virtualmachineinstances", "m", "the VMI has no owner", |vmi| {
+        vmi["metadata"]["ownerReferences"].as_array().is_none_or(Vec::is_empty)
+    })
+    .await?;
+    t.note(
+        "VMI",
+        &json!({
+            "same": vmi["metadata"]["uid"] == before["metadata"]["uid"],
+            "phase": vmi["status"]["phase"],
+            "going": vmi["metadata"]["deletionTimestamp"].is_string(),
+            "finalizers": vmi["metadata"]["finalizers"],
+        }),
+    );
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    let vmi = until(lab, "virtualmachineinstances", "m", "a new VM adopts it", |vmi| {
+        vmi["metadata"]["ownerReferences"]
+            .as_array()
+            .is_some_and(|owners| owners.len() == 1)
+    })
+    .await?;
+    t.note("adopted", &(vmi["metadata"]["uid"] == before["metadata"]["uid"]));
+    delete(lab, "virtualmachines", "m").await?;
+    gone(lab, "virtualmachines", "m").await?;
+    gone(lab, "virtualmachineinstances", "m").await?;
+    Ok(())
+}
+
+async fn foreground(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let options = json!({ "kind": "DeleteOptions", "apiVersion": "v1", "propagationPolicy": "Foreground" });
+    let answer = lab
+        .call(Method::DELETE, &path(lab, "virtualmachines", "m"), Some(&options))
+        .await?;
+    t.note(
+        "delete",
+        &json!({ "code": answer.code, "finalizers": answer.body["metadata"]["finalizers"] }),
+    );
+    gone(lab, "virtualmachines", "m").await?;
+    let vmi = lab.get(&path(lab, "virtualmachineinstances", "m")).await?;
+    t.note("the VMI then", &vmi.code);
+    Ok(())
+}
+
+/// Columns and cells of a table; what differs from run to run is left out.
+async fn table(lab: &Lab, path: &str, open: &[&str]) -> Result<Value> {
+    let accept = "application/json;as=Table;v=v1;g=meta.k8s.io";
+    let answer = lab.request(Method::GET, path).header("accept", accept).send().await?;
+    let columns = answer.body["columnDefinitions"].as_array().cloned().unwrap_or_default();
+    let rows: Vec<Value> = answer.body["rows"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| {
+            let cells = row["cells"].as_array().cloned().unwrap_or_default();
+            columns
+                .iter()
+                .zip(cells)
+                .map(|(column, cell)| {
+                    if open.contains(&text(column, "/name")) {
+                        json!(!cell.is_null() && cell != "")
+                    } else {
+                        cell
+                    }
+                })
+                .collect()
+        })
+        .collect();
+    let columns: Vec<Value> = columns
+        .iter()
+        .map(|column| only(column, &["name", "type", "format", "priority"]))
+        .collect();
+    Ok(json!({ "code": answer.code, "columns": columns, "rows": rows }))
+}
+
+async fn tables(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    t.note("VMs", &table(lab, &path(lab, "virtualmachines", ""), &["Age"]).await?);
+    t.note(
+        "VMIs",
+        &table(
+            lab,
+            &path(lab, "virtualmachineinstances", ""),
+            &["Age", "IP", "NodeName"],
+        )
+        .await?,
+    );
+    t.note(
+        "one VM",
+        &table(lab, &path(lab, "virtualmachines", "m"), &["Age"]).await?,
+    );
+    Ok(())
+}
+
+async fn other_tables(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let spec = json!({ "cpu": { "guest": 1 }, "memory": { "guest": "64Mi" } });
+    let object = super::samples::mk_instancetype("VirtualMachineInstancetype", "small", spec);
+    made(lab, "virtualmachineinstancetypes", &object).await?;
+    t.note(
+        "instance types",
+        &table(lab, &path(lab, "virtualmachineinstancetypes", ""), &["Age"]).await?,
+    );
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    made(
+        lab,
+        "virtualmachineinstancemigrations",
+        &super::samples::mk_migration("go", "m"),
+    )
+    .await?;
+    until(
+        lab,
+        "virtualmachineinstancemigrations",
+        "go",
+        "it is done",
+        |migration| text(migration, "/status/phase") == "Succeeded",
+    )
+    .await?;
+    t.note(
+        "migrations",
+        &table(lab, &path(lab, "virtualmachineinstancemigrations", ""), &["Age"]).await?,
+    );
+    Ok(())
+}
+
+/// What a client learns of the resources of a group's version that Steading uses.
+async fn resources(lab: &Lab, group_version: &str, names: &[&str]) -> Result<Value> {
+    let answer = lab.get(&format!("/apis/{group_version}")).await?;
+    let mut found: Vec<Value> = answer.body["resources"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|resource| names.contains(&text(resource, "/name")))
+        .map(|resource| {
+            only(
+                resource,
+                &[
+                    "name",
+                    "singularName",
+                    "namespaced",
+                    "kind",
+                    "verbs",
+                    "shortNames",
+                    "categories",
+                ],
+            )
+        })
+        .collect();
+    found.sort_by_key(|resource| text(resource, "/name").to_owned());
+    Ok(json!({ "code": answer.code, "resources": found }))
+}
+
+async fn discovery(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let machines = [
+        "virtualmachines",
+        "virtualmachines/status",
+        "virtualmachineinstances",
+        "virtualmachineinstances/status",
+        "virtualmachineinstancemigrations",
+        "virtualmachineinstancemigrations/status",
+        "kubevirts",
+        "kubevirts/status",
+    ];
+    t.note("machines", &resources(lab, "kubevirt.io/v1", &machines).await?);
+    let types = [
+        "virtualmachineinstancetypes",
+        "virtualmachineclusterinstancetypes",
+        "virtualmachinepreferences",
+        "virtualmachineclusterpreferences",
+    ];
+    t.note(
+        "types",
+        &resources(lab, "instancetype.kubevirt.io/v1beta1", &types).await?,
+    );
+    let groups = lab.get("/apis").await?;
+    let versions: Vec<Value> = groups.body["groups"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|group| {
+            matches!(
+                text(group, "/name"),
+                "kubevirt.io" | "instancetype.kubevirt.io" | "subresources.kubevirt.io" | "snapshot.kubevirt.io"
+            )
+        })
+        .map(|group| only(group, &["name", "versions", "preferredVersion"]))
+        .collect();
+    let mut versions = versions;
+    versions.sort_by_key(|group| text(group, "/name").to_owned());
+    t.note("served versions", &versions);
+    Ok(())
+}
+
+async fn subresources(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let answer = lab.get("/apis/subresources.kubevirt.io/v1").await?;
+    let used = [
+        "virtualmachines/start",
+        "virtualmachines/stop",
+        "virtualmachines/restart",
+        "virtualmachines/migrate",
+        "virtualmachines/addvolume",
+        "virtualmachines/removevolume",
+        "virtualmachines/expand-spec",
+        "virtualmachines/evacuate/cancel",
+        "virtualmachineinstances/addvolume",
+        "virtualmachineinstances/removevolume",
+        "virtualmachineinstances/evacuate/cancel",
+        "expand-vm-spec",
+    ];
+    let mut names: Vec<&str> = answer.body["resources"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|resource| text(resource, "/name"))
+        .filter(|name| used.contains(name))
+        .collect();
+    names.sort_unstable();
+    t.note(
+        "those that Steading uses",
+        &json!({ "code": answer.code, "names": names }),
+    );
+    Ok(())
+}
+
+async fn features(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let answer = lab
+        .get("/apis/kubevirt.io/v1/namespaces/kubevirt/kubevirts/kubevirt")
+        .await?;
+    let mut gates = answer.body["spec"]["configuration"]["developerConfiguration"]["featureGates"]
+        .as_array()
+        .cloned()
+        .unwrap_or_default();
+    gates.retain(|gate| {
+        matches!(
+            gate.as_str(),
+            Some("DeclarativeHotplugVolumes" | "HotplugVolumes" | "Snapshot")
+        )
+    });
+    gates.sort_by_key(Value::to_string);
+    t.note("gates", &gates);
+    t.note(
+        "status",
+        &at(&answer.body, &["/status/phase", "/status/observedKubeVirtVersion"]),
+    );
+    Ok(())
+}
+
+async fn generations(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let vm = read(lab, "virtualmachines", "m").await?;
+    t.note("at first", &vm["metadata"]["generation"]);
+    let one = path(lab, "virtualmachines", "m");
+    let patch = json!({ "metadata": { "labels": { "colour": "red" } } });
+    let answer = lab.patch(&one, PatchKind::Merge, &patch).await?;
+    t.note("after a label", &answer.at("metadata/generation"));
+    let patch = json!({ "spec": { "template": { "spec": { "hostname": "other" } } } });
+    let answer = lab.patch(&one, PatchKind::Merge, &patch).await?;
+    t.note("after another spec", &answer.at("metadata/generation"));
+    let vm = until(lab, "virtualmachines", "m", "the controller has seen it", |vm| {
+        vm["status"]["desiredGeneration"] == vm["metadata"]["generation"]
+    })
+    .await?;
+    t.note(
+        "generations",
+        &only(&vm["status"], &["desiredGeneration", "observedGeneration"]),
+    );
+    Ok(())
+}
+
+async fn status_subresource(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let vm = changed(mk_vm("m"), json!({ "spec": { "runStrategy": "Halted" } }));
+    made(lab, "virtualmachines", &vm).await?;
+    until(lab, "virtualmachines", "m", "it is stopped", |vm| {
+        text(vm, "/status/printableStatus") == "Stopped"
+    })
+    .await?;
+    let one = path(lab, "virtualmachines", "m");
+    let patch = json!({ "status": { "printableStatus": "Running" } });
+    let answer = lab.patch(&one, PatchKind::Merge, &patch).await?;
+    t.note("a status by the VM", &answer.only(&["status/printableStatus"]));
+    let vmi = lab
+        .get(&format!("{}/status", path(lab, "virtualmachineinstances", "m")))
+        .await?;
+    t.note("status of a VMI as a subresource", &json!({ "code": vmi.code }));
+    let answer = lab.get(&format!("{one}/status")).await?;
+    t.note(
+        "status of a VM as a subresource",
+        &answer.only(&["status/printableStatus"]),
+    );
+    Ok(())
+}
+
+async fn template_changes(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let one = path(lab, "virtualmachines", "m");
+    let patch = json!({ "spec": { "template": { "spec": { "hostname": "other" } } } });
+    t.note("change", &lab.patch(&one, PatchKind::Merge, &patch).await?.code);
+    let vm = until(lab, "virtualmachines", "m", "a restart is asked for", |vm| {
+        condition(vm, "RestartRequired")["status"] == "True"
+    })
+    .await?;
+    t.note(
+        "condition",
+        &only(&condition(&vm, "RestartRequired"), &["status", "reason", "message"]),
+    );
+    let patch = json!({ "spec": { "template": { "spec": { "hostname": null } } } });
+    lab.patch(&one, PatchKind::Merge, &patch).await?;
+    let vm = until(lab, "virtualmachines", "m", "no restart is asked for", |vm| {
+        condition(vm, "RestartRequired").is_null()
+    })
+    .await?;
+    t.note("changed back", &vm["status"]["printableStatus"]);
+    let patch = json!({ "spec": { "template": { "metadata": { "labels": { "colour": "red" } } } } });
+    lab.patch(&one, PatchKind::Merge, &patch).await?;
+    let vm = until(lab, "virtualmachines", "m", "the label is seen", |vm| {
+        vm["status"]["desiredGeneration"] == vm["metadata"]["generation"]
+    })
+    .await?;
+    t.note("a label wants no restart", &condition(&vm, "RestartRequired").is_null());
+    let pod = launcher(lab, "m").await?;
+    t.note("label of the pod", &pod["metadata"]["labels"].get("colour").cloned());
+    Ok(())
+}
+
+async fn live_update(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    made(lab, "virtualmachines", &mk_vm("m")).await?;
+    running(lab, "m").await?;
+    let one = path(lab, "virtualmachines", "m");
+    let patch = json!({ "spec": { "template": { "spec": {
+        "nodeSelector": { "kubernetes.io/os": "linux" },
+        "tolerations": [{ "key": "dedicated", "operator": "Exists" }],
+    }}}});
+    t.note("change", &lab.patch(&one, PatchKind::Merge, &patch).await?.code);
+    let vmi = until(lab, "virtualmachineinstances", "m", "the VMI follows", |vmi| {
+        vmi["spec"]["nodeSelector"].is_object() && vmi["spec"]["tolerations"].is_array()
+    })
+    .await?;
+    t.note("VMI", &only(&vmi["spec"], &["nodeSelector", "tolerations"]));
+    let vm = read(lab, "virtualmachines", "m").await?;
+    t.note("a restart is asked for", &!condition(&vm, "RestartRequired").is_null());
+    t.note("launcher pods", &pods(lab, "kubevirt.io=virt-launcher").await?.len());
+    Ok(())
+}
