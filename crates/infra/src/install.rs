@@ -1,4 +1,4 @@
-//! Installs Steading's CustomResourceDefinitions.
+//! Installs Steading's CustomResourceDefinitions, or upgrades older ones.
 
 use std::time::Duration;
 
@@ -10,24 +10,43 @@ use kube::{Api, Client, ResourceExt};
 
 use crate::apply::{FieldManager, apply};
 use crate::crd;
-use crate::error::{InfraError, Result};
+use crate::error::{InfraError, Result, optional};
 use crate::labels;
 
-/// Applies all of Steading's kinds and waits until the API server serves them.
+/// What became of one kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum InstallOutcome {
+    /// It was not there.
+    Installed,
+    /// It was there with other content.
+    Upgraded,
+    /// It was there as it should be.
+    Unchanged,
+}
+
+/// A kind and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledKind {
+    /// Name of its CustomResourceDefinition.
+    pub name: String,
+    /// What became of it.
+    pub outcome: InstallOutcome,
+}
+
+/// Applies all of Steading's kinds and waits until the API server serves them. Says what became of each.
 ///
 /// Safe to run again and from several processes at once.
 ///
 /// # Errors
 /// [`InfraError::TimedOut`] if a kind is not served before the deadline.
-pub async fn install_crds(client: &Client, manager: FieldManager, deadline: Duration) -> Result<()> {
+pub async fn install_crds(client: &Client, manager: FieldManager, deadline: Duration) -> Result<Vec<InstalledKind>> {
     let api: Api<CustomResourceDefinition> = Api::all(client.clone());
     let definitions = crd::all();
-    let applied = try_join_all(definitions.iter().map(|definition| apply(&api, manager, definition)));
-    let names = applied.await?.into_iter().map(|made| made.name_any());
-    let waits = names.map(|name| {
-        let api = api.clone();
+    let installed = try_join_all(definitions.iter().map(|definition| install(&api, manager, definition))).await?;
+    let waits = installed.iter().map(|kind| {
+        let (api, name) = (api.clone(), kind.name.as_str());
         async move {
-            let wait = await_condition(api, &name, is_crd_established());
+            let wait = await_condition(api, name, is_crd_established());
             match tokio::time::timeout(deadline, wait).await {
                 Ok(Ok(_)) => Ok(()),
                 Ok(Err(error)) => Err(InfraError::TimedOut(format!(
@@ -37,7 +56,26 @@ pub async fn install_crds(client: &Client, manager: FieldManager, deadline: Dura
             }
         }
     });
-    try_join_all(waits).await.map(|_| ())
+    try_join_all(waits).await?;
+    Ok(installed)
+}
+
+/// Whether an upgrade happened is told by the generation, which grows when the API server stores another spec: comparing
+/// specs here would have to know all its defaults.
+async fn install(
+    api: &Api<CustomResourceDefinition>,
+    manager: FieldManager,
+    definition: &CustomResourceDefinition,
+) -> Result<InstalledKind> {
+    let name = definition.name_any();
+    let before = optional(api.get(&name).await)?.and_then(|found| found.metadata.generation);
+    let after = apply(api, manager, definition).await?.metadata.generation;
+    let outcome = match before {
+        None => InstallOutcome::Installed,
+        Some(_) if before == after => InstallOutcome::Unchanged,
+        Some(_) => InstallOutcome::Upgraded,
+    };
+    Ok(InstalledKind { name, outcome })
 }
 
 /// Makes the namespace of Steading itself unless it is there: leases, golden images and revisions live in it.
