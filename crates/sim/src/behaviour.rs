@@ -4,7 +4,7 @@
 //! So each can be switched on alone to play just the missing part on a real control plane.
 //!
 //! ```text
-//! VM ─virt─► VMI, launcher pod ─scheduler─► node ─kubelet─► Running ─virt─► VMI Running ─guests─► tenant Node Ready
+//! VM ─virt─► VMI, launcher pod ─scheduler─► node ─kubelet─► Running ─virt_handler─► VMI Running ─guests─► tenant Node Ready
 //! DataVolume ─cdi─► claim, volume ─► Succeeded                Service ─load_balancers─► address
 //! ```
 //!
@@ -23,6 +23,7 @@ pub mod snapshots;
 pub mod tenants;
 pub mod timers;
 pub mod virt;
+pub mod virt_handler;
 pub mod workloads;
 
 use std::{

@@ -14,7 +14,7 @@ use crate::{
         nodes::{self, Power, Shape},
         scheduler, snapshots,
         tenants::{self, Tenants},
-        virt,
+        virt, virt_handler,
     },
     counters::Counters,
     faults::Faults,
@@ -142,6 +142,8 @@ impl Sim {
         tasks.spawn(snapshots::run(context("snapshot-controller"), cancel()));
         tasks.spawn(load_balancers::run(context("load-balancer"), cancel()));
         tasks.spawn(virt::run(context("virt-controller"), cancel()));
+        let kubelet = self.server.client_named("kubelet");
+        tasks.spawn(virt_handler::run(context("virt-handler"), kubelet, cancel()));
         tasks.spawn(tenants::run(
             context("tenants"),
             self.tenants.clone(),

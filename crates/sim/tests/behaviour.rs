@@ -360,7 +360,7 @@ async fn volumes_are_plugged_in_and_out_as_one_set() {
     let status = vmi(&client, "m1").await.unwrap().status.unwrap();
     let mut targets: Vec<&str> = status.volume_status.iter().map(|found| found.target.as_str()).collect();
     targets.sort_unstable();
-    assert_eq!(targets, ["sda", "sdb", "sdc", "vda"]);
+    assert_eq!(targets, ["vda", "vdb", "vdc", "vdd"]);
     assert_eq!(sim.guests().disks(NS, "m1"), ["vol-a", "vol-b", "vol-c"]);
     set_volumes(&client, "m1", &["vol-b"]).await;
     eventually("one is left", || async {

@@ -307,8 +307,9 @@ async fn sources(context: Context, cancel: CancellationToken) {
                     "lastTransitionTime": context.stamp(), "lastHeartbeatTime": context.stamp(),
                 });
                 let patch = json!({ "status": { "source": source.spec.source, "conditions": [condition] } });
+                // CDI's DataSources have no status subresource.
                 unless_gone(
-                    api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                    api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
                         .await,
                 )?;
             }

@@ -86,6 +86,33 @@ pub fn key_of<K: Resource>(object: &K) -> Key {
     Key::new(&object.namespace().unwrap_or_default(), &object.name_any())
 }
 
+/// Names of objects by what they belong to, within a namespace. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Index(Arc<RwLock<HashMap<Key, BTreeSet<String>>>>);
+
+impl Index {
+    /// Takes note of an object that belongs to `of`, or that did.
+    pub fn note(&self, of: Key, name: &str, gone: bool) {
+        let mut map = self.0.write();
+        let names = map.entry(of).or_default();
+        if gone {
+            names.remove(name);
+        } else {
+            names.insert(name.to_owned());
+        }
+    }
+
+    /// Names of what belongs to `of`, `None` if there was never any.
+    pub fn get(&self, of: &Key) -> Option<BTreeSet<String>> {
+        self.0.read().get(of).cloned()
+    }
+
+    /// Forgets all that belongs to `of`.
+    pub fn forget(&self, of: &Key) {
+        self.0.write().remove(of);
+    }
+}
+
 /// A change that a watch has shown; the cache has it already.
 #[derive(Debug, Clone)]
 pub struct Seen<K> {

@@ -1,14 +1,15 @@
-//! Plays KubeVirt: virt-controller, virt-handler and virt-api's webhooks and subresources.
+//! Plays KubeVirt's central parts: virt-controller, and virt-api's webhooks and subresources.
 //!
 //! ```text
-//! VM ─► DataVolumes ─► VMI ─► launcher pod ─(scheduler, kubelet)─► Scheduled ─► Running
+//! VM ─► DataVolumes ─► VMI ─► launcher pod ─(scheduler, kubelet)─► Scheduled ─(virt_handler)─► Running
 //!                      VMI ─► attachment pods of hot-plugged volumes
-//! eviction of a launcher pod ─► 429, mark on the VMI ─► (LiveMigrate) migration ─► target pod ─► other node
+//! eviction of a launcher pod ─► 429, mark on the VMI ─► (LiveMigrate) migration ─► target pod ─(virt_handler)─► other node
 //! ```
 //!
-//! A VM, its VMI, pods and migrations share one key and are looked at together, one at a time. What the guest itself does is played by
-//! `guests`. Two annotations on a VM's template make things go wrong: [`NOT_MIGRATABLE`] and [`FAIL_MIGRATION`].
+//! A VM, its VMI, pods and migrations share one key and are looked at together, one at a time. What happens on a node is played by
+//! `virt_handler`. As with KubeVirt, the two meet in the VMI's status, and each leaves the other's fields alone.
 
+mod admission;
 mod eviction;
 mod hotplug;
 mod launcher;
@@ -19,10 +20,7 @@ mod subresources;
 mod vm;
 mod vmi;
 
-use std::{
-    collections::{BTreeSet, HashMap},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
@@ -31,7 +29,6 @@ use kube::{
     api::{Patch, PatchParams, PostParams},
     runtime::watcher,
 };
-use parking_lot::Mutex;
 use serde_json::json;
 use steading_infra::{
     cdi::DataVolume,
@@ -42,45 +39,16 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     Context,
-    drive::{Again, Cache, Seen, follow, unless_there, work_off},
+    drive::{Again, Cache, Index, Seen, follow, unless_there, work_off},
     timers::Timers,
 };
 use crate::apiserver::{ApiServer, Key};
 
-/// Annotation of a VM's template: the VMI is not live-migratable.
-pub const NOT_MIGRATABLE: &str = "sim.steading.dev/not-migratable";
-/// Annotation of a VM's template: migrations of the VMI fail at the end.
-pub const FAIL_MIGRATION: &str = "sim.steading.dev/fail-migration";
-
-/// Registers the eviction webhook and KubeVirt's subresources with a simulated API server.
+/// Registers the webhooks and KubeVirt's subresources with a simulated API server.
 pub fn install(server: &ApiServer, context: &Context) {
     server.add_hook(Arc::new(eviction::Interceptor::new(context)));
+    server.add_hook(Arc::new(admission::Migrations::new(context)));
     subresources::install(server, context);
-}
-
-/// Names of objects by what they belong to: namespace and uid or name of a VMI.
-#[derive(Clone, Default)]
-struct Index(Arc<Mutex<HashMap<Key, BTreeSet<String>>>>);
-
-impl Index {
-    fn note(&self, of: Key, name: &str, gone: bool) {
-        let mut map = self.0.lock();
-        let names = map.entry(of).or_default();
-        if gone {
-            names.remove(name);
-        } else {
-            names.insert(name.to_owned());
-        }
-    }
-
-    /// `None` if none was ever seen.
-    fn get(&self, of: &Key) -> Option<BTreeSet<String>> {
-        self.0.lock().get(of).cloned()
-    }
-
-    fn forget(&self, of: &Key) {
-        self.0.lock().remove(of);
-    }
 }
 
 #[derive(Clone)]
@@ -236,6 +204,7 @@ impl Virt {
 
     async fn sync(&self, key: &Key) -> kube::Result<Again> {
         let vmi = self.vmis.get(key);
+        self.tidy_migrations(key, vmi.as_deref()).await?;
         let mut again = Vec::new();
         if let Some(vmi) = &vmi {
             again.extend(self.sync_vmi(key, vmi).await?);
@@ -268,8 +237,9 @@ impl Virt {
     }
 
     async fn write_vmi(&self, vmi: &VirtualMachineInstance) -> kube::Result<()> {
+        // KubeVirt's VMIs have no status subresource.
         let api: Api<VirtualMachineInstance> = self.api(&vmi.namespace().unwrap_or_default());
-        api.replace_status(&vmi.name_any(), &PostParams::default(), vmi)
+        api.replace(&vmi.name_any(), &PostParams::default(), vmi)
             .await
             .map(|_| ())
     }
@@ -299,7 +269,7 @@ fn node_of(pod: &Pod) -> Option<&str> {
 }
 
 /// A few characters that depend on nothing but the text.
-fn digest(text: &str) -> String {
+pub(super) fn digest(text: &str) -> String {
     use sha2::{Digest, Sha256};
     let hash = Sha256::digest(text.as_bytes());
     let number = hash

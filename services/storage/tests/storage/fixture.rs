@@ -211,12 +211,7 @@ impl Fixture {
 
     /// Merges into the status of an instance.
     pub(crate) async fn set_instance(&self, name: &str, status: Value) {
-        set_status(
-            &Api::<VirtualMachineInstance>::namespaced(self.client.clone(), NS),
-            name,
-            status,
-        )
-        .await;
+        set_instance_status(&Api::namespaced(self.client.clone(), NS), name, status).await;
     }
 
     pub(crate) async fn offer(&self, class: proto::StorageClass, id: &str) -> Result<proto::StorageClass, Status> {
@@ -384,6 +379,12 @@ where
         .await;
 }
 
+/// KubeVirt's instances have no status subresource.
+async fn set_instance_status(api: &Api<VirtualMachineInstance>, name: &str, status: Value) {
+    let patch = json!({"status": status});
+    let _ = api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await;
+}
+
 /// Every virtual machine's hot-plugged volumes become ready in its instance.
 async fn play_kubevirt(client: Client, player: Arc<Player>, cancel: CancellationToken) {
     let vms: Api<VirtualMachine> = Api::all(client.clone());
@@ -417,8 +418,8 @@ async fn play_kubevirt(client: Client, player: Arc<Player>, cancel: Cancellation
             .iter()
             .map(|name| json!({"name": name, "target": "sda", "phase": "Ready", "hotplugVolume": {}}))
             .collect();
-        set_status(
-            &Api::<VirtualMachineInstance>::namespaced(client.clone(), &namespace),
+        set_instance_status(
+            &Api::namespaced(client.clone(), &namespace),
             &name,
             json!({"volumeStatus": status}),
         )

@@ -1,4 +1,4 @@
-//! What KubeVirt and CDI bring.
+//! What KubeVirt 1.8 and CDI 1.64 bring, with a status subresource where theirs have one: VMIs and DataSources have none.
 
 use super::Row;
 
@@ -20,7 +20,7 @@ pub(super) const ROWS: &[Row] = &[
         "VirtualMachineInstance",
         "vmi,vmis",
         "all",
-        "ns",
+        "n",
     ),
     (
         "kubevirt.io",
@@ -120,7 +120,7 @@ pub(super) const ROWS: &[Row] = &[
         "DataSource",
         "das",
         "all",
-        "ns",
+        "n",
     ),
     (
         "cdi.kubevirt.io",
@@ -129,7 +129,7 @@ pub(super) const ROWS: &[Row] = &[
         "DataImportCron",
         "dic,dics",
         "all",
-        "ns",
+        "n",
     ),
     (
         "cdi.kubevirt.io",
@@ -140,8 +140,8 @@ pub(super) const ROWS: &[Row] = &[
         "",
         "s",
     ),
-    ("cdi.kubevirt.io", "v1beta1", "cdis", "CDI", "cdi,cdis", "", "s"),
-    ("cdi.kubevirt.io", "v1beta1", "cdiconfigs", "CDIConfig", "", "", "s"),
+    ("cdi.kubevirt.io", "v1beta1", "cdis", "CDI", "cdi,cdis", "", ""),
+    ("cdi.kubevirt.io", "v1beta1", "cdiconfigs", "CDIConfig", "", "", ""),
     (
         "cdi.kubevirt.io",
         "v1beta1",
@@ -149,7 +149,7 @@ pub(super) const ROWS: &[Row] = &[
         "VolumeImportSource",
         "",
         "",
-        "ns",
+        "n",
     ),
     (
         "cdi.kubevirt.io",

@@ -8,7 +8,7 @@ use steading_infra::{
     labels,
 };
 
-use super::status::set;
+use super::status::mark;
 use crate::{
     apiserver::{Admission, AdmissionHook, ApiError},
     behaviour::Context,
@@ -78,18 +78,9 @@ impl Interceptor {
     async fn mark(&self, api: &Api<VirtualMachineInstance>, mut vmi: VirtualMachineInstance) -> bool {
         let mut status = vmi.status.take().unwrap_or_default();
         status.evacuation_node_name.clone_from(&status.node_name);
-        set(
-            &self.context,
-            &mut status.conditions,
-            "EvictionRequested",
-            "True",
-            "EvictionRequested",
-            "The virtual machine has to leave its node",
-        );
+        mark(&self.context, &mut status.conditions);
         vmi.status = Some(status);
-        api.replace_status(&vmi.name_any(), &PostParams::default(), &vmi)
-            .await
-            .is_ok()
+        api.replace(&vmi.name_any(), &PostParams::default(), &vmi).await.is_ok()
     }
 }
 

@@ -4,12 +4,12 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use steading_infra::{
-    kubevirt::{Cpu, VirtualMachineInstance},
+    kubevirt::{Cpu, VirtualMachineInstance, virtual_machine::Volume},
     labels,
 };
 use steading_model::quantity::Quantity;
 
-use super::digest;
+use super::{digest, node_of};
 use crate::behaviour::timers::owned_by;
 
 /// What the launcher itself needs besides the guest's memory.
@@ -105,31 +105,22 @@ pub(super) fn target_pod(vmi: &VirtualMachineInstance, job: &str, added: &Value)
     serde_json::from_value(pod)
 }
 
-/// Name of the attachment pod that holds just these volumes.
-pub(super) fn attachment_name(vmi: &VirtualMachineInstance, node: &str, claims: &[String]) -> String {
-    format!(
-        "hp-volume-{}",
-        digest(&format!(
-            "{} {node} {}",
-            vmi.uid().unwrap_or_default(),
-            claims.join(",")
-        ))
-    )
+/// Name of the attachment pod that holds just these volumes beside a launcher pod.
+pub(super) fn attachment_name(home: &Pod, volumes: &[&Volume]) -> String {
+    let names: Vec<&str> = volumes.iter().map(|volume| volume.name.as_str()).collect();
+    let uid = home.uid().unwrap_or_default();
+    format!("hp-volume-{}", digest(&format!("{uid} {}", names.join(","))))
 }
 
 /// The attachment pod: it makes the node attach the volumes, pinned to the launcher's node, cordoned or not.
-pub(super) fn attachment_pod(
-    vmi: &VirtualMachineInstance,
-    home: &Pod,
-    node: &str,
-    claims: &[String],
-) -> serde_json::Result<Pod> {
-    let mut pod = base(vmi, &attachment_name(vmi, node, claims), "hotplug-disk");
+pub(super) fn attachment_pod(vmi: &VirtualMachineInstance, home: &Pod, volumes: &[&Volume]) -> serde_json::Result<Pod> {
+    let mut pod = base(vmi, &attachment_name(home, volumes), "hotplug-disk");
     pod["metadata"]["ownerReferences"] = json!([owned_by(home)]);
-    let volumes: Vec<Value> = claims
+    let volumes: Vec<Value> = volumes
         .iter()
-        .map(|claim| json!({ "name": claim, "persistentVolumeClaim": { "claimName": claim } }))
+        .map(|volume| json!({ "name": volume.name, "persistentVolumeClaim": { "claimName": volume.claim_name() } }))
         .collect();
+    let node = node_of(home);
     pod["spec"] = json!({
         "containers": [{ "name": "hotplug-disk", "image": "quay.io/kubevirt/virt-launcher:v1.8.0" }],
         "volumes": volumes,

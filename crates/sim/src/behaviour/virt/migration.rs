@@ -1,4 +1,6 @@
-//! Live migration: Pending, Scheduling, Scheduled, PreparingTarget, TargetReady, Running, Succeeded.
+//! The migration controller: Pending, Scheduling, Scheduled, PreparingTarget, TargetReady, Running, Succeeded.
+//!
+//! Up to Scheduled it makes the target pod and hands it over; from then on it reports what `virt_handler` writes into the VMI's status.
 
 use std::sync::Arc;
 
@@ -7,185 +9,175 @@ use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use steading_infra::kubevirt::{
-    VirtualMachineInstance, VirtualMachineInstanceMigration, condition_is_true, migration::MigrationPhase,
-    virtual_machine_instance::MigrationState,
+    VirtualMachineInstance, VirtualMachineInstanceMigration, condition_is_true,
+    migration::MigrationPhase,
+    virtual_machine_instance::{MigrationState, VmiPhase},
 };
 
 use super::{
-    FAIL_MIGRATION, Virt,
+    Virt,
+    admission::MIGRATION_FINALIZER,
+    hotplug::hotpluggable,
+    is_over,
     launcher::{launcher_name, target_pod},
     node_of, phase,
-    status::{clear, now},
-    vmi::interface,
 };
 use crate::{
     apiserver::Key,
-    behaviour::drive::{Again, unless_gone, unless_there},
+    behaviour::drive::{unless_gone, unless_there},
 };
+
+/// Label of a VMI: the node at which a target pod waits for it.
+const TARGET_NODE: &str = "kubevirt.io/migrationTargetNodeName";
 
 type Migration = VirtualMachineInstanceMigration;
 
 impl Virt {
-    /// The migration of a VMI that is not over; the oldest, if there are several.
-    pub(super) fn active_migration(&self, key: &Key) -> Option<Arc<Migration>> {
-        let names = self.migrations_of.get(key)?;
+    fn migrations(&self, key: &Key) -> Vec<Arc<Migration>> {
+        let names = self.migrations_of.get(key).unwrap_or_default();
         let all = names
             .iter()
             .filter_map(|name| self.migrations.get(&Key::new(&key.namespace, name)));
-        let active = all.filter(|found| !phase_of(found).is_final() && found.metadata.deletion_timestamp.is_none());
+        all.collect()
+    }
+
+    /// The migration of a VMI that is not over; the oldest, if there are several.
+    pub(super) fn active_migration(&self, key: &Key) -> Option<Arc<Migration>> {
+        let all = self.migrations(key);
+        let active = all.into_iter().filter(|found| !phase_of(found).is_final());
         active.min_by_key(|found| (found.creation_timestamp().map(|time| time.0), found.name_any()))
     }
 
+    /// Ends migrations whose VMI has ended, and lets go of those that are over.
+    pub(super) async fn tidy_migrations(&self, key: &Key, vmi: Option<&VirtualMachineInstance>) -> kube::Result<()> {
+        let ended = vmi.is_none_or(|vmi| {
+            let phase = vmi.status.as_ref().and_then(|status| status.phase.as_ref());
+            phase.is_some_and(VmiPhase::is_final)
+        });
+        for migration in self.migrations(key) {
+            if phase_of(&migration).is_final() || vmi.is_none() {
+                self.release(key, &migration).await?;
+            } else if ended {
+                self.tell(key, &migration, MigrationPhase::Failed).await?;
+            }
+            if vmi.is_none() && migration.metadata.deletion_timestamp.is_none() {
+                let api: Api<Migration> = self.api(&key.namespace);
+                unless_gone(api.delete(&migration.name_any(), &DeleteParams::default()).await)?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn release(&self, key: &Key, migration: &Migration) -> kube::Result<()> {
+        let finalizers = migration.finalizers();
+        let rest: Vec<&String> = finalizers
+            .iter()
+            .filter(|found| *found != MIGRATION_FINALIZER)
+            .collect();
+        if rest.len() == finalizers.len() {
+            return Ok(());
+        }
+        let patch =
+            json!({ "metadata": { "finalizers": rest, "resourceVersion": migration.metadata.resource_version } });
+        let api: Api<Migration> = self.api(&key.namespace);
+        unless_gone(
+            api.patch(&migration.name_any(), &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )
+        .map(|_| ())
+    }
+
     /// Brings the VMI's migration one step on.
-    pub(super) async fn sync_migration(
-        &self,
-        key: &Key,
-        vmi: &VirtualMachineInstance,
-        home: &Pod,
-    ) -> kube::Result<Again> {
+    pub(super) async fn sync_migration(&self, key: &Key, vmi: &VirtualMachineInstance, home: &Pod) -> kube::Result<()> {
         let Some(migration) = self.active_migration(key) else {
-            return self.abandon(key, vmi).await;
+            return Ok(());
         };
         let uid = migration.uid().unwrap_or_default();
-        let target_name = launcher_name(vmi, &uid);
-        let target = self.pods.get(&Key::new(&key.namespace, &target_name));
-        let step = |name: &str| {
-            self.timers
-                .left(key, &format!("migrate {uid} {name}"), self.context.pace.migration / 4)
-        };
-        let conditions = vmi
-            .status
+        let target = self.pods.get(&Key::new(&key.namespace, &launcher_name(vmi, &uid)));
+        let attachment = target
             .as_ref()
-            .map(|status| status.conditions.as_slice())
-            .unwrap_or_default();
-        match phase_of(&migration) {
-            MigrationPhase::Pending
-                if migration.status.is_none() && !condition_is_true(conditions, "LiveMigratable") =>
-            {
-                self.tell(key, &migration, MigrationPhase::Failed).await
-            }
-            MigrationPhase::Pending if migration.status.is_none() => {
-                self.tell(key, &migration, MigrationPhase::Pending).await
-            }
-            MigrationPhase::Pending => {
+            .and_then(|target| self.attachments(vmi, target).into_iter().next());
+        let plugs = !hotpluggable(vmi).is_empty();
+        let seen = Seen {
+            phase: phase_of(&migration),
+            fresh: migration.status.as_ref().is_none_or(|status| status.phase.is_none()),
+            canceled: migration.metadata.deletion_timestamp.is_some(),
+            migratable: condition_is_true(&vmi.status.clone().unwrap_or_default().conditions, "LiveMigratable"),
+            target: target.as_deref().map(Target::of),
+            attached: !plugs || attachment.as_deref().is_some_and(|pod| phase(pod) == "Running"),
+            attaching: !plugs || attachment.is_some(),
+            state: state_of(vmi, &uid),
+        };
+        match seen.next() {
+            Next::Wait => Ok(()),
+            Next::Tell(phase) => self.tell(key, &migration, phase).await,
+            Next::MakeTarget => {
                 let added = json!(migration.spec.added_node_selector);
                 let pod = target_pod(vmi, &uid, &added).map_err(kube::Error::SerdeError)?;
                 let api: Api<Pod> = self.api(&key.namespace);
                 unless_there(api.create(&PostParams::default(), &pod).await)?;
-                self.tell(key, &migration, MigrationPhase::Scheduling).await
+                if plugs {
+                    Ok(())
+                } else {
+                    self.tell(key, &migration, MigrationPhase::Scheduling).await
+                }
             }
-            MigrationPhase::Scheduling => match target {
-                Some(pod) if phase(&pod) == "Running" => self.tell(key, &migration, MigrationPhase::Scheduled).await,
-                _ => Ok(None),
+            Next::Attach => match target {
+                Some(target) => self.attach(key, vmi, &target, &hotpluggable(vmi)).await,
+                None => Ok(()),
             },
-            MigrationPhase::Scheduled => {
-                let Some(target) = target else {
-                    return self.tell(key, &migration, MigrationPhase::Failed).await;
-                };
-                self.begin(vmi, home, &target, &uid).await?;
+            Next::HandOver => {
+                let Some(target) = target else { return Ok(()) };
+                self.hand_over(vmi, home, &target, attachment.as_deref(), &uid).await?;
                 self.tell(key, &migration, MigrationPhase::PreparingTarget).await
             }
-            MigrationPhase::PreparingTarget => match step("prepare") {
-                Some(left) => Ok(Some(left)),
-                None => self.tell(key, &migration, MigrationPhase::TargetReady).await,
-            },
-            MigrationPhase::TargetReady => match step("ready") {
-                Some(left) => Ok(Some(left)),
-                None => self.tell(key, &migration, MigrationPhase::Running).await,
-            },
-            _ => match step("run").or_else(|| step("copy")) {
-                Some(left) => Ok(Some(left)),
-                None => self.end(key, vmi, &migration, target.as_deref()).await,
-            },
+            Next::CallOff => {
+                if let Some(target) = target {
+                    let api: Api<Pod> = self.api(&key.namespace);
+                    unless_gone(api.delete(&target.name_any(), &DeleteParams::default()).await)?;
+                }
+                self.tell(key, &migration, MigrationPhase::Failed).await
+            }
+            Next::Abort => {
+                let mut next = vmi.clone();
+                if let Some(state) = next.status.as_mut().and_then(|status| status.migration_state.as_mut()) {
+                    state.other.insert("abortRequested".to_owned(), json!(true));
+                }
+                self.write_vmi(&next).await
+            }
         }
     }
 
-    async fn begin(&self, vmi: &VirtualMachineInstance, home: &Pod, target: &Pod, uid: &str) -> kube::Result<()> {
-        let mut status = vmi.status.clone().unwrap_or_default();
-        status.migration_state = Some(MigrationState {
+    async fn hand_over(
+        &self,
+        vmi: &VirtualMachineInstance,
+        home: &Pod,
+        target: &Pod,
+        attachment: Option<&Pod>,
+        uid: &str,
+    ) -> kube::Result<()> {
+        let node = node_of(target).unwrap_or_default().to_owned();
+        let mut next = vmi.clone();
+        next.labels_mut().insert(TARGET_NODE.to_owned(), node.clone());
+        let status = next.status.get_or_insert_default();
+        let mut state = MigrationState {
             migration_uid: Some(uid.to_owned()),
             source_node: status.node_name.clone(),
-            target_node: node_of(target).map(str::to_owned),
+            target_node: Some(node),
             source_pod: Some(home.name_any()),
             target_pod: Some(target.name_any()),
-            start_timestamp: Some(now(&self.context)),
             ..MigrationState::default()
-        });
-        status.active_pods.insert(
-            target.uid().unwrap_or_default(),
-            node_of(target).unwrap_or_default().to_owned(),
-        );
-        self.save(vmi, status).await.map(|_| ())
-    }
-
-    async fn end(
-        &self,
-        key: &Key,
-        vmi: &VirtualMachineInstance,
-        migration: &Migration,
-        target: Option<&Pod>,
-    ) -> kube::Result<Again> {
-        let mut status = vmi.status.clone().unwrap_or_default();
-        let mut state = status.migration_state.take().unwrap_or_default();
-        let source = state.source_pod.clone();
-        state.completed = Some(true);
-        state.end_timestamp = Some(now(&self.context));
-        let Some(target) = target.filter(|_| !vmi.annotations().contains_key(FAIL_MIGRATION)) else {
-            state.failed = Some(true);
-            state.failure_reason = Some("Live migration failed: connection to the target was lost".to_owned());
-            status.migration_state = Some(state);
-            self.save(vmi, status).await?;
-            self.remove_pod(key, target.map(ResourceExt::name_any)).await?;
-            return self.tell(key, migration, MigrationPhase::Failed).await;
         };
-        status.node_name = node_of(target).map(str::to_owned);
-        status.active_pods = [(
-            target.uid().unwrap_or_default(),
-            node_of(target).unwrap_or_default().to_owned(),
-        )]
-        .into();
-        status.interfaces = vec![interface(vmi, target)];
-        status.evacuation_node_name = None;
-        clear(&mut status.conditions, "EvictionRequested");
-        status.migration_state = Some(state);
-        self.save(vmi, status).await?;
-        if let Some(source) = source {
-            // The source pod ends by itself and stays.
-            let api: Api<Pod> = self.api(&key.namespace);
-            let ended = json!({ "status": { "phase": "Succeeded" } });
-            unless_gone(
-                api.patch_status(&source, &PatchParams::default(), &Patch::Merge(ended))
-                    .await,
-            )?;
+        if let Some(uid) = attachment.and_then(ResourceExt::uid) {
+            state.other.insert("targetAttachmentPodUID".to_owned(), json!(uid));
         }
-        self.tell(key, migration, MigrationPhase::Succeeded).await
+        status.migration_state = Some(state);
+        self.write_vmi(&next).await
     }
 
-    /// A migration that was deleted on its way: the target goes, the VMI stays.
-    async fn abandon(&self, key: &Key, vmi: &VirtualMachineInstance) -> kube::Result<Again> {
-        let mut status = vmi.status.clone().unwrap_or_default();
-        let Some(state) = status.migration_state.as_mut().filter(|state| state.is_under_way()) else {
-            return Ok(None);
-        };
-        state.completed = Some(true);
-        state.failed = Some(true);
-        state.failure_reason = Some("migration was aborted".to_owned());
-        state.end_timestamp = Some(now(&self.context));
-        let target = state.target_pod.clone();
-        self.save(vmi, status).await?;
-        self.remove_pod(key, target).await?;
-        Ok(None)
-    }
-
-    async fn remove_pod(&self, key: &Key, name: Option<String>) -> kube::Result<()> {
-        let Some(name) = name else { return Ok(()) };
-        let api: Api<Pod> = self.api(&key.namespace);
-        unless_gone(api.delete(&name, &DeleteParams::default()).await).map(|_| ())
-    }
-
-    async fn tell(&self, key: &Key, migration: &Migration, phase: MigrationPhase) -> kube::Result<Again> {
+    async fn tell(&self, key: &Key, migration: &Migration, phase: MigrationPhase) -> kube::Result<()> {
         let mut next = migration.clone();
         let status = next.status.get_or_insert_default();
         let moment = self.context.stamp();
@@ -200,9 +192,15 @@ impl Virt {
         unless_gone(
             api.replace_status(&migration.name_any(), &PostParams::default(), &next)
                 .await,
-        )?;
-        Ok(None)
+        )
+        .map(|_| ())
     }
+}
+
+/// The state of this very migration, as it stands in its VMI.
+fn state_of(vmi: &VirtualMachineInstance, uid: &str) -> Option<MigrationState> {
+    let state = vmi.status.clone()?.migration_state?;
+    Some(state).filter(|state| state.migration_uid.as_deref() == Some(uid))
 }
 
 fn phase_of(migration: &Migration) -> MigrationPhase {
@@ -211,4 +209,223 @@ fn phase_of(migration: &Migration) -> MigrationPhase {
         .as_ref()
         .and_then(|status| status.phase.clone())
         .unwrap_or(MigrationPhase::Pending)
+}
+
+/// How far a target pod is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Target {
+    Waits,
+    Runs,
+    Ended,
+}
+
+impl Target {
+    fn of(pod: &Pod) -> Self {
+        match phase(pod) {
+            _ if is_over(pod) => Self::Ended,
+            "Running" if pod.metadata.deletion_timestamp.is_none() => Self::Runs,
+            _ => Self::Waits,
+        }
+    }
+}
+
+/// What is seen of a migration.
+#[derive(Clone, Debug)]
+struct Seen {
+    phase: MigrationPhase,
+    /// Nothing was ever told of it.
+    fresh: bool,
+    canceled: bool,
+    migratable: bool,
+    target: Option<Target>,
+    /// The plugged volumes have reached the target's node, or there are none.
+    attached: bool,
+    /// They are on their way.
+    attaching: bool,
+    state: Option<MigrationState>,
+}
+
+/// What is done next.
+#[derive(Debug, PartialEq, Eq)]
+enum Next {
+    Wait,
+    Tell(MigrationPhase),
+    MakeTarget,
+    /// The plugged volumes are brought to the target's node.
+    Attach,
+    HandOver,
+    /// Nothing was handed over yet: the target pod goes.
+    CallOff,
+    /// The nodes are asked to give up.
+    Abort,
+}
+
+impl Seen {
+    fn next(&self) -> Next {
+        use MigrationPhase as Phase;
+        let early = matches!(self.phase, Phase::Pending | Phase::Scheduling | Phase::Scheduled);
+        let told = |field: &str| self.state.as_ref().is_some_and(|state| present(&state.other, field));
+        let failed = self.state.as_ref().is_some_and(|state| state.failed == Some(true));
+        match (&self.phase, self.target) {
+            (Phase::Pending, _) if self.fresh && !self.migratable => Next::Tell(Phase::Failed),
+            (Phase::Pending, _) if self.fresh => Next::Tell(Phase::Pending),
+            _ if self.canceled && early && self.state.is_none() => Next::CallOff,
+            _ if failed => Next::Tell(Phase::Failed),
+            (Phase::Pending, None) => Next::MakeTarget,
+            (_, Some(Target::Ended)) | (_, None) if self.phase != Phase::Running || self.state.is_none() => {
+                Next::Tell(Phase::Failed)
+            }
+            (Phase::Pending, Some(Target::Runs)) if !self.attaching => Next::Attach,
+            (Phase::Pending, _) if self.attached => Next::Tell(Phase::Scheduling),
+            (Phase::Scheduling, Some(Target::Runs)) if self.attached => Next::Tell(Phase::Scheduled),
+            (Phase::Scheduled, Some(Target::Runs)) => Next::HandOver,
+            (Phase::PreparingTarget, _) if told("targetNodeAddress") => Next::Tell(Phase::TargetReady),
+            (Phase::TargetReady, _) if self.state.as_ref().is_some_and(|state| state.start_timestamp.is_some()) => {
+                Next::Tell(Phase::Running)
+            }
+            (Phase::Running, _) => self.while_running(told("abortRequested")),
+            _ => Next::Wait,
+        }
+    }
+
+    fn while_running(&self, asked: bool) -> Next {
+        match &self.state {
+            Some(state) if state.completed == Some(true) => Next::Tell(MigrationPhase::Succeeded),
+            Some(_) if self.canceled && !asked => Next::Abort,
+            Some(_) => Next::Wait,
+            None => Next::Tell(MigrationPhase::Failed),
+        }
+    }
+}
+
+fn present(fields: &std::collections::BTreeMap<String, Value>, name: &str) -> bool {
+    fields.get(name).is_some_and(|value| !value.is_null())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_seen(phase: MigrationPhase, target: Option<Target>) -> Seen {
+        Seen {
+            phase,
+            fresh: false,
+            canceled: false,
+            migratable: true,
+            target,
+            attached: true,
+            attaching: true,
+            state: None,
+        }
+    }
+
+    fn mk_state(state: Value) -> Option<MigrationState> {
+        serde_json::from_value(state).unwrap()
+    }
+
+    #[test]
+    fn a_migration_follows_its_target_pod_and_then_the_nodes() {
+        use MigrationPhase as Phase;
+        let table = [
+            (Phase::Pending, None, json!(null), Next::MakeTarget),
+            (
+                Phase::Pending,
+                Some(Target::Waits),
+                json!(null),
+                Next::Tell(Phase::Scheduling),
+            ),
+            (Phase::Scheduling, Some(Target::Waits), json!(null), Next::Wait),
+            (
+                Phase::Scheduling,
+                Some(Target::Runs),
+                json!(null),
+                Next::Tell(Phase::Scheduled),
+            ),
+            (Phase::Scheduling, None, json!(null), Next::Tell(Phase::Failed)),
+            (Phase::Scheduled, Some(Target::Runs), json!(null), Next::HandOver),
+            (Phase::PreparingTarget, Some(Target::Runs), json!({}), Next::Wait),
+            (
+                Phase::PreparingTarget,
+                Some(Target::Runs),
+                json!({ "targetNodeAddress": "x" }),
+                Next::Tell(Phase::TargetReady),
+            ),
+            (
+                Phase::TargetReady,
+                Some(Target::Runs),
+                json!({ "startTimestamp": "2026-01-01T00:00:00Z" }),
+                Next::Tell(Phase::Running),
+            ),
+            (Phase::Running, Some(Target::Runs), json!({}), Next::Wait),
+            (
+                Phase::Running,
+                Some(Target::Runs),
+                json!({ "completed": true }),
+                Next::Tell(Phase::Succeeded),
+            ),
+            (
+                Phase::Running,
+                Some(Target::Runs),
+                json!({ "failed": true }),
+                Next::Tell(Phase::Failed),
+            ),
+        ];
+        for (phase, target, state, expected) in table {
+            let seen = Seen {
+                state: mk_state(state),
+                ..mk_seen(phase, target)
+            };
+            assert_eq!(seen.next(), expected, "{seen:?}");
+        }
+    }
+
+    #[test]
+    fn plugged_volumes_come_along_before_the_guest() {
+        use MigrationPhase as Phase;
+        let waits = Seen {
+            attached: false,
+            attaching: false,
+            ..mk_seen(Phase::Pending, Some(Target::Waits))
+        };
+        assert_eq!(waits.next(), Next::Wait);
+        let runs = Seen {
+            target: Some(Target::Runs),
+            ..waits
+        };
+        assert_eq!(runs.next(), Next::Attach);
+        assert_eq!(
+            Seen {
+                attaching: true,
+                ..runs
+            }
+            .next(),
+            Next::Wait
+        );
+    }
+
+    #[test]
+    fn a_deleted_migration_is_called_off_or_aborted() {
+        use MigrationPhase as Phase;
+        let early = Seen {
+            canceled: true,
+            ..mk_seen(Phase::Scheduling, Some(Target::Runs))
+        };
+        assert_eq!(early.next(), Next::CallOff);
+        let late = Seen {
+            state: mk_state(json!({})),
+            ..Seen {
+                phase: Phase::Running,
+                ..early
+            }
+        };
+        assert_eq!(late.next(), Next::Abort);
+        assert_eq!(
+            Seen {
+                state: mk_state(json!({ "abortRequested": true })),
+                ..late
+            }
+            .next(),
+            Next::Wait
+        );
+    }
 }

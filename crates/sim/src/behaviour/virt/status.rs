@@ -33,6 +33,19 @@ pub(super) fn set(
     }
 }
 
+/// Says that the VMI has to leave its node.
+pub(super) fn mark(context: &Context, conditions: &mut Vec<Condition>) {
+    let reason = "EvictionRequested";
+    set(
+        context,
+        conditions,
+        reason,
+        "True",
+        reason,
+        "VMI is marked for eviction",
+    );
+}
+
 /// Takes a condition away.
 pub(super) fn clear(conditions: &mut Vec<Condition>, type_: &str) {
     conditions.retain(|found| found.type_ != type_);

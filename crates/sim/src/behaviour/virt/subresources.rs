@@ -99,7 +99,7 @@ impl Subresources {
         status.evacuation_node_name = None;
         clear(&mut status.conditions, "EvictionRequested");
         vmi.status = Some(status);
-        api.replace_status(&vmi.name_any(), &PostParams::default(), &vmi)
+        api.replace(&vmi.name_any(), &PostParams::default(), &vmi)
             .await
             .map(|_| ())
             .map_err(passed_on)

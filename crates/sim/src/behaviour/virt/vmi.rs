@@ -1,4 +1,4 @@
-//! The VMI controller and the node agent: launcher pod, phases, conditions, end.
+//! The VMI controller: launcher pod, phases until a node has the guest, conditions that tell of its pod, end.
 
 use std::time::Duration;
 
@@ -12,19 +12,16 @@ use steading_infra::{
     kubevirt::{
         VirtualMachineInstance, VirtualMachineInstanceMigration,
         virtual_machine::EvictionStrategy,
-        virtual_machine_instance::{
-            PhaseTransition, VirtualMachineInstanceStatus, VmiInterface, VmiPhase, VolumeStatus,
-        },
+        virtual_machine_instance::{PhaseTransition, VirtualMachineInstanceStatus, VmiPhase},
     },
     labels,
 };
 
 use super::{
-    NOT_MIGRATABLE, Virt, digest, is_over,
+    Virt, digest, is_over,
     launcher::{launcher_name, launcher_pod},
     node_of, phase, role,
-    status::{clear, now, set},
-    vm::is_migrating,
+    status::{clear, mark, now, set},
 };
 use crate::{
     apiserver::Key,
@@ -43,15 +40,7 @@ impl Virt {
         }
         let uid = vmi.uid().unwrap_or_default();
         let pods = self.pods_of(vmi);
-        let launchers: Vec<_> = pods
-            .iter()
-            .flatten()
-            .filter(|pod| role(pod) == "virt-launcher" && !is_over(pod))
-            .collect();
-        let home = launchers.iter().find(|pod| match &status.node_name {
-            Some(node) => node_of(pod) == Some(node.as_str()) && !is_target(pod, &status),
-            None => !pod.labels().contains_key(labels::KUBEVIRT_MIGRATION_JOB),
-        });
+        let home = pods.iter().flatten().find(|pod| is_home(pod, &status));
         let Some(home) = home else {
             if matches!(status.phase, None | Some(VmiPhase::Pending)) {
                 return self.make_launcher(key, vmi, status).await;
@@ -65,17 +54,8 @@ impl Virt {
             return self.fail(vmi, status).await;
         };
         match status.phase {
-            Some(VmiPhase::Running) => self.sync_running(key, vmi, home).await,
-            Some(VmiPhase::Scheduled) => {
-                if let Some(left) = self
-                    .timers
-                    .left(key, &format!("start {uid}"), self.context.pace.start_vmi)
-                {
-                    return Ok(Some(left));
-                }
-                self.run_guest(vmi, home, status).await
-            }
-            _ => self.schedule(vmi, home, status).await,
+            Some(VmiPhase::Running | VmiPhase::Scheduled) => self.follow_up(key, vmi, home, status).await,
+            _ => self.schedule(key, vmi, home, status).await,
         }
     }
 
@@ -103,20 +83,22 @@ impl Virt {
 
     async fn schedule(
         &self,
+        key: &Key,
         vmi: &VirtualMachineInstance,
         home: &Pod,
         mut status: VirtualMachineInstanceStatus,
     ) -> kube::Result<Again> {
         if phase(home) == "Running" {
+            let node = node_of(home).unwrap_or_default().to_owned();
             clear(&mut status.conditions, "PodScheduled");
-            status.node_name = node_of(home).map(str::to_owned);
-            status.active_pods = [(
-                home.uid().unwrap_or_default(),
-                node_of(home).unwrap_or_default().to_owned(),
-            )]
-            .into();
+            status.active_pods = [(home.uid().unwrap_or_default(), node.clone())].into();
+            status.node_name = Some(node.clone());
+            status.volume_status = self.tell_volumes(key, vmi, &[], &[], &status);
             self.enter(&mut status, VmiPhase::Scheduled);
-            return self.save(vmi, status).await;
+            let mut next = vmi.clone();
+            next.labels_mut().insert(labels::KUBEVIRT_NODE_NAME.to_owned(), node);
+            next.status = Some(status);
+            return self.write_vmi(&next).await.map(|()| None);
         }
         let conditions = home
             .status
@@ -146,57 +128,33 @@ impl Virt {
         self.save(vmi, status).await
     }
 
-    async fn run_guest(
+    /// A node has the VMI: tells of its pod, its volumes and its evacuation, and moves it.
+    async fn follow_up(
         &self,
+        key: &Key,
         vmi: &VirtualMachineInstance,
         home: &Pod,
         mut status: VirtualMachineInstanceStatus,
     ) -> kube::Result<Again> {
-        self.enter(&mut status, VmiPhase::Running);
+        self.sync_volumes(key, vmi, home, &mut status).await?;
         let context = &self.context;
-        set(context, &mut status.conditions, "Ready", "True", "", "");
-        set(context, &mut status.conditions, "AgentConnected", "True", "", "");
-        self.set_migratable(vmi, &mut status);
-        status.interfaces = vec![interface(vmi, home)];
-        status.guest_os_info =
-            Some(json!({ "id": "debian", "name": "Debian GNU/Linux", "version": "13", "kernelRelease": "6.12.0" }));
-        let boot = vmi
-            .spec
-            .volumes
-            .iter()
-            .filter(|volume| !volume.is_hotpluggable())
-            .enumerate();
-        let boot = boot.map(|(index, volume)| VolumeStatus {
-            name: volume.name.clone(),
-            target: device("vd", index),
-            ..VolumeStatus::default()
-        });
-        let hot = std::mem::take(&mut status.volume_status)
-            .into_iter()
-            .filter(|found| found.hotplug_volume.is_some());
-        status.volume_status = boot.chain(hot).collect();
+        let conditions = &mut status.conditions;
+        if status.phase == Some(VmiPhase::Running) {
+            set(context, conditions, "Ready", "True", "", "");
+            self.sync_migration(key, vmi, home).await?;
+            self.evacuate(key, vmi).await?;
+        }
+        if status.evacuation_node_name.is_some() {
+            mark(context, conditions);
+        } else {
+            clear(conditions, "EvictionRequested");
+        }
+        let pods = self.pods_of(vmi).unwrap_or_default();
+        let launchers = pods.iter().filter(|pod| role(pod) == "virt-launcher");
+        status.active_pods = launchers
+            .filter_map(|pod| Some((pod.uid()?, node_of(pod)?.to_owned())))
+            .collect();
         self.save(vmi, status).await
-    }
-
-    async fn sync_running(&self, key: &Key, vmi: &VirtualMachineInstance, home: &Pod) -> kube::Result<Again> {
-        let mut again = self.sync_migration(key, vmi, home).await?;
-        if is_migrating(vmi) {
-            return Ok(again);
-        }
-        let mut next = vmi.status.clone().unwrap_or_default();
-        if next.evacuation_node_name.is_some() && next.evacuation_node_name != next.node_name {
-            next.evacuation_node_name = None;
-            clear(&mut next.conditions, "EvictionRequested");
-        }
-        if next.evacuation_node_name.is_none() {
-            clear(&mut next.conditions, "EvictionRequested");
-        }
-        self.evacuate(key, vmi).await?;
-        let after = self.sync_hotplug(key, vmi, home, &mut next).await?;
-        again = again.into_iter().chain(after).min();
-        self.set_migratable(vmi, &mut next);
-        self.save(vmi, next).await?;
-        Ok(again)
     }
 
     /// LiveMigrate: a VMI that has to leave its node is migrated by KubeVirt itself.
@@ -247,14 +205,17 @@ impl Virt {
         self.save(vmi, status).await
     }
 
-    /// Takes the pods away, then the finalizer.
+    /// Takes the attachment pods away; of a VMI that is deleted all pods, then the finalizer.
     async fn end_vmi(&self, key: &Key, vmi: &VirtualMachineInstance) -> kube::Result<Again> {
         let api: Api<Pod> = self.api(&key.namespace);
         let pods = self.pods_of(vmi).unwrap_or_default();
+        let deleted = vmi.metadata.deletion_timestamp.is_some();
         for pod in pods.iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-            unless_gone(api.delete(&pod.name_any(), &DeleteParams::default()).await)?;
+            if deleted || role(pod) == "hotplug-disk" {
+                unless_gone(api.delete(&pod.name_any(), &DeleteParams::default()).await)?;
+            }
         }
-        if !pods.is_empty() || vmi.metadata.deletion_timestamp.is_none() {
+        if !pods.is_empty() || !deleted {
             return Ok(None);
         }
         let rest: Vec<&String> = vmi
@@ -282,45 +243,6 @@ impl Virt {
         status.phase = Some(phase);
     }
 
-    fn set_migratable(&self, vmi: &VirtualMachineInstance, status: &mut VirtualMachineInstanceStatus) {
-        let namespace = vmi.namespace().unwrap_or_default();
-        let lonely = vmi
-            .spec
-            .volumes
-            .iter()
-            .filter_map(|volume| volume.claim_name())
-            .find(|claim| {
-                let claim = self.claims.get(&Key::new(&namespace, claim));
-                let modes = claim.and_then(|claim| claim.spec.as_ref().and_then(|spec| spec.access_modes.clone()));
-                modes.is_some_and(|modes| !modes.iter().any(|mode| mode == "ReadWriteMany"))
-            });
-        let context = &self.context;
-        if let Some(claim) = lonely {
-            let message = format!(
-                "cannot migrate VMI: PVC {claim} is not shared, live migration requires that all PVCs must be shared (using ReadWriteMany access mode)"
-            );
-            set(
-                context,
-                &mut status.conditions,
-                "LiveMigratable",
-                "False",
-                "DisksNotLiveMigratable",
-                &message,
-            );
-        } else if vmi.annotations().contains_key(NOT_MIGRATABLE) {
-            set(
-                context,
-                &mut status.conditions,
-                "LiveMigratable",
-                "False",
-                "HostDeviceNotLiveMigratable",
-                "VMI uses a host device",
-            );
-        } else {
-            set(context, &mut status.conditions, "LiveMigratable", "True", "", "");
-        }
-    }
-
     /// Writes the status if it says something new.
     pub(super) async fn save(
         &self,
@@ -338,36 +260,13 @@ impl Virt {
     }
 }
 
-/// Whether a launcher pod is the target of the migration that is under way.
-fn is_target(pod: &Pod, status: &VirtualMachineInstanceStatus) -> bool {
+/// Whether a pod is the launcher of a VMI where it is now.
+fn is_home(pod: &Pod, status: &VirtualMachineInstanceStatus) -> bool {
     let state = status.migration_state.as_ref().filter(|state| state.is_under_way());
-    state.is_some_and(|state| state.target_pod.as_deref() == Some(pod.name_any().as_str()))
-}
-
-/// The interface as the node agent reports it: behind masquerade, the guest is reached at its pod's addresses.
-pub(super) fn interface(vmi: &VirtualMachineInstance, pod: &Pod) -> VmiInterface {
-    let status = pod.status.clone().unwrap_or_default();
-    let digest = digest(&vmi.uid().unwrap_or_default());
-    let mac = format!(
-        "02:00:00:{}:{}:0{}",
-        &digest.get(0..2).unwrap_or("00"),
-        &digest.get(2..4).unwrap_or("00"),
-        &digest.get(4..5).unwrap_or("0")
-    );
-    VmiInterface {
-        name: Some("default".to_owned()),
-        ip_address: status.pod_ip.clone(),
-        ip_addresses: status.pod_ips.unwrap_or_default().into_iter().map(|ip| ip.ip).collect(),
-        mac: Some(mac),
-        ..VmiInterface::default()
-    }
-}
-
-/// Name of the `index`th device: `sda`, …, `sdz`, `sdaa`.
-pub(super) fn device(prefix: &str, index: usize) -> String {
-    let letter = |number: usize| char::from(b'a' + u8::try_from(number % 26).unwrap_or_default());
-    match index / 26 {
-        0 => format!("{prefix}{}", letter(index)),
-        more => format!("{prefix}{}{}", letter(more - 1), letter(index)),
-    }
+    let is_target = state.is_some_and(|state| state.target_pod.as_deref() == Some(pod.name_any().as_str()));
+    let here = match &status.node_name {
+        Some(node) => node_of(pod) == Some(node.as_str()) && !is_target,
+        None => !pod.labels().contains_key(labels::KUBEVIRT_MIGRATION_JOB),
+    };
+    here && role(pod) == "virt-launcher" && !is_over(pod)
 }
