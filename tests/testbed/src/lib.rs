@@ -7,3 +7,28 @@
 //!                        ◄─ player: the simulation's behaviour controllers, for what has no hardware here
 //! etcd ◄─ kube-apiserver ◄─ controller-manager                            (one such pair a tenant cluster)
 //! ```
+//!
+//! A supervisor keeps the processes running and takes them with it when it ends, however it ends.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a tool for people talks on stdout"
+)]
+
+pub mod binaries;
+pub mod bring_up;
+pub mod certificates;
+pub mod clients;
+pub mod command;
+pub mod conformance;
+pub mod control_plane;
+pub mod home;
+pub mod kubevirt;
+pub mod objects;
+pub mod play;
+pub mod progress;
+pub mod state;
+pub mod storage_apis;
+pub mod supervise;
+pub mod supervisor;
+pub mod testbed;
