@@ -122,10 +122,22 @@ pub struct DemoArgs {
     /// The simulation's shape.
     #[command(flatten)]
     pub simulation: SimulationArgs,
+    /// Run on this infra cluster instead of a simulated one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["infra_nodes", "zones", "seed"])]
+    pub kubeconfig: Option<PathBuf>,
+    /// Kubeconfig of the tenant cluster that the machines join, where nothing in the infra cluster supplies one.
+    #[arg(long, value_name = "FILE", requires = "kubeconfig")]
+    pub tenant_kubeconfig: Option<PathBuf>,
+    /// Image of the machines' disks, where the infra cluster really imports it.
+    #[arg(long, value_name = "URL", default_value = crate::demo::EXAMPLE_IMAGE)]
+    pub image: String,
+    /// Only delete what an earlier demonstration has left there.
+    #[arg(long, requires = "kubeconfig", conflicts_with = "keep")]
+    pub clean_up: bool,
     /// Print one JSON event a line and a last line with the summary.
     #[arg(long)]
     pub json: bool,
-    /// Leave everything running at the end, until Ctrl-C.
+    /// Leave everything there and running at the end, until Ctrl-C.
     #[arg(long)]
     pub keep: bool,
     /// Do not pause between the steps for the reader's sake, and run the simulation at full speed.
@@ -169,7 +181,7 @@ pub struct ApplyArgs {
 pub struct GetArgs {
     /// Kind: singular, collection or short form.
     pub kind: String,
-    /// Id or full name; without it, the collection.
+    /// Id or full name; without it, the collection, or the only one there is.
     pub name: Option<String>,
     /// Keep only what matches, for example `state=RUNNING AND labels.tier=web`.
     #[arg(long, value_name = "FILTER")]
@@ -187,8 +199,8 @@ pub struct GetArgs {
 pub struct NameArgs {
     /// Kind: singular, collection or short form.
     pub kind: String,
-    /// Id or full name.
-    pub name: String,
+    /// Id or full name; not needed where there is only one.
+    pub name: Option<String>,
 }
 
 /// `delete`.

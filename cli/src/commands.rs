@@ -63,6 +63,14 @@ impl Context {
     /// # Errors
     /// Says what is missing.
     pub fn name(&self, kind: &Kind, typed: &str) -> anyhow::Result<String> {
+        self.name_or_singleton(kind, Some(typed))
+    }
+
+    /// A full resource name by what a person typed, which may be nothing where there is only one.
+    ///
+    /// # Errors
+    /// Says what is missing.
+    pub fn name_or_singleton(&self, kind: &Kind, typed: Option<&str>) -> anyhow::Result<String> {
         kind.complete_name(typed, &self.global.scope())
             .map_err(|message| anyhow!(message))
     }

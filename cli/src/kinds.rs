@@ -13,6 +13,7 @@ const SHORT_FORMS: &[(&str, &str)] = &[
     ("policy", "PlacementPolicy"),
     ("node", "InfraNode"),
     ("in", "InfraNode"),
+    ("infra", "InfraCluster"),
     ("sc", "StorageClass"),
     ("vol", "Volume"),
     ("snap", "Snapshot"),
@@ -30,7 +31,7 @@ const SHORT_FORMS: &[(&str, &str)] = &[
 pub struct Kind {
     /// CamelCase singular, the message's name: `MachinePool`.
     pub name: String,
-    /// Last literal of the resource names: `machinePools`.
+    /// Last literal of the resource names: `machinePools`; of a singleton the name's own last segment: `infraCluster`.
     pub collection: String,
     /// Patterns of resource names, such as `projects/*/clusters/*/machinePools/*`, the shortest first.
     pub patterns: Vec<String>,
@@ -54,23 +55,30 @@ impl Kind {
         field_of_type(request, &self.get.output())
     }
 
-    /// Completes what a person typed to a resource name: a full name stays, an id takes its parents from `scope`.
+    /// Whether there is one of the kind below each parent, with a name that needs no id (AIP-156).
+    pub fn is_singleton(&self) -> bool {
+        self.patterns.iter().all(|p| is_singleton(p))
+    }
+
+    /// Completes what a person typed to a resource name: a full name stays, an id takes its parents from `scope`, and a
+    /// singleton needs no more than its parents.
     ///
     /// # Errors
     /// What is missing.
-    pub fn complete_name(&self, typed: &str, scope: &Scope) -> Result<String, String> {
-        if typed.contains('/') {
-            return match self.patterns.iter().any(|p| matches_pattern(p, typed)) {
-                true => Ok(typed.to_owned()),
-                false => Err(format!(
-                    "{typed:?} is not the name of a {}: {}",
-                    self.name,
-                    self.forms()
-                )),
-            };
+    pub fn complete_name(&self, typed: Option<&str>, scope: &Scope) -> Result<String, String> {
+        match typed {
+            Some(full) if self.patterns.iter().any(|p| matches_pattern(p, full)) => Ok(full.to_owned()),
+            Some(wrong) if wrong.contains('/') || self.is_singleton() => Err(format!(
+                "{wrong:?} is not the name of a {}: {}",
+                self.name,
+                self.forms()
+            )),
+            Some(id) => self
+                .in_scope(scope)
+                .map(|parent| join(&parent, &format!("{}/{id}", self.collection))),
+            None if self.is_singleton() => self.in_scope(scope).map(|parent| join(&parent, &self.collection)),
+            None => Err(format!("say which of the {}", self.collection)),
         }
-        self.in_scope(scope)
-            .map(|parent| join(&parent, &format!("{}/{typed}", self.collection)))
     }
 
     /// The parent in whose collection to list: what was typed, or what `scope` says.
@@ -218,8 +226,16 @@ impl Kinds {
     }
 }
 
-/// The parent of a resource name or pattern; empty for a top-level collection.
+/// The parent of a resource name or pattern; empty for a top-level collection. The name of a singleton is its parent's and one
+/// segment more, so that it has an odd number of them.
 pub fn parent_of(name: &str) -> &str {
+    if !name.matches('/').count().is_multiple_of(2) {
+        return parent_of_member(name);
+    }
+    name.rsplit_once('/').map_or("", |(parent, _)| parent)
+}
+
+fn parent_of_member(name: &str) -> &str {
     let mut cut = name.rmatch_indices('/').map(|(i, _)| i);
     cut.next();
     cut.next().map_or("", |i| name.get(..i).unwrap_or_default())
@@ -239,7 +255,13 @@ fn join(parent: &str, rest: &str) -> String {
 }
 
 fn collection_of(pattern: &str) -> Option<String> {
-    pattern.rsplit('/').nth(1).map(ToOwned::to_owned)
+    let last_literal = pattern.rsplit('/').nth(usize::from(!is_singleton(pattern)));
+    last_literal.map(ToOwned::to_owned)
+}
+
+/// A name that ends in a literal has no id of its own.
+fn is_singleton(pattern: &str) -> bool {
+    !pattern.ends_with('*')
 }
 
 fn matches_pattern(pattern: &str, name: &str) -> bool {
@@ -303,6 +325,24 @@ mod tests {
     fn a_parent_is_the_name_without_its_last_two_segments() {
         assert_eq!(parent_of("projects/p/clusters/c"), "projects/p");
         assert_eq!(parent_of("projects/p"), "");
+    }
+
+    #[test]
+    fn a_singleton_is_named_by_its_parent_alone() {
+        assert_eq!(parent_of("infraCluster"), "");
+        assert_eq!(parent_of("projects/p/settings"), "projects/p");
+        assert_eq!(collection_of("projects/*/settings").as_deref(), Some("settings"));
+        let kinds = Kinds::from_contracts(&crate::client::contracts().unwrap());
+        let infra = kinds.find("infra").unwrap();
+        let scope = Scope::default();
+        assert!(infra.is_singleton() && infra.list.is_none());
+        assert_eq!(infra.complete_name(None, &scope).as_deref(), Ok("infraCluster"));
+        assert!(infra.complete_name(Some("other"), &scope).is_err());
+        assert_eq!(
+            kinds.of_name("infraCluster").map(|k| k.name.as_str()),
+            Some("InfraCluster")
+        );
+        assert!(kinds.find("nodes").unwrap().complete_name(None, &scope).is_err());
     }
 
     #[test]

@@ -11,6 +11,7 @@
 //! goes on, which is how tests crash a service.
 
 pub mod part;
+pub mod prepare;
 pub mod sim;
 pub mod up;
 
@@ -22,21 +23,17 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use k8s_openapi::api::core::v1::Namespace;
-use kube::{
-    Api, Client,
-    api::{Patch, PatchParams},
-};
+use kube::Client;
 use serde_json::{Value, json};
-use steading_infra::{apply::FieldManager, install, labels};
 use steading_runtime::process::bind;
 pub use steading_sim::{Sim, SimConfig};
 
 pub use self::part::Part;
-use self::part::{Launch, Running};
+use self::{
+    part::{Launch, Running},
+    prepare::Prepared,
+};
 
-/// How long the infra cluster may take to serve our kinds.
-const INSTALL_DEADLINE: Duration = Duration::from_secs(30);
 /// How long the parts may take to be ready: they wait for their first watches.
 const READY_DEADLINE: Duration = Duration::from_secs(60);
 /// Pause between two looks at a part.
@@ -81,6 +78,7 @@ pub struct Stack {
     launch: Launch,
     parts: BTreeMap<Part, Running>,
     sim: Option<Sim>,
+    prepared: Prepared,
     kubeconfig: PathBuf,
     /// Deletes the temporary kubeconfig with the stack.
     _directory: Option<tempfile::TempDir>,
@@ -90,15 +88,21 @@ impl Stack {
     /// Starts everything and returns when all parts are ready.
     ///
     /// # Errors
-    /// When a port cannot be bound, the infra cluster cannot be reached, or a part does not get ready.
+    /// When a port cannot be bound, the infra cluster cannot be reached or is not fit, or a part does not get ready.
     pub async fn start(config: StackConfig) -> anyhow::Result<Self> {
+        Self::start_telling(config, &|_| {}).await
+    }
+
+    /// As [`Stack::start`], telling what it is about.
+    ///
+    /// # Errors
+    /// As [`Stack::start`].
+    pub async fn start_telling(config: StackConfig, tell: &(dyn Fn(&str) + Sync)) -> anyhow::Result<Self> {
         let (sim, kubeconfig, directory) = infra(&config).await?;
         let launch = Launch::new(sim.as_ref(), &kubeconfig);
         let client = launch.client("steading-install").await?;
-        install::install_crds(&client, FieldManager::Lifecycle, INSTALL_DEADLINE)
-            .await
-            .context("cannot install Steading's kinds in the infra cluster")?;
-        ensure_namespace(&client).await?;
+        let prepared = prepare::prepare(&client, &prepare::whence(&kubeconfig), tell).await?;
+        tell("starting the services");
 
         let mut listeners = BTreeMap::new();
         for part in Part::ALL {
@@ -122,6 +126,7 @@ impl Stack {
             launch,
             parts,
             sim,
+            prepared,
             kubeconfig,
             _directory: directory,
         };
@@ -147,6 +152,19 @@ impl Stack {
     /// The kubeconfig of the infra cluster.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
+    }
+
+    /// What was found in the infra cluster and done to it before the start.
+    pub fn prepared(&self) -> &Prepared {
+        &self.prepared
+    }
+
+    /// A client of the infra cluster.
+    ///
+    /// # Errors
+    /// When the kubeconfig cannot be read any more.
+    pub async fn infra_client(&self, user_agent: &str) -> anyhow::Result<Client> {
+        self.launch.client(user_agent).await
     }
 
     /// The simulated infra cluster, if it is one.
@@ -243,20 +261,6 @@ async fn infra(config: &StackConfig) -> anyhow::Result<(Option<Sim>, PathBuf, Op
             Ok((Some(sim), path, directory))
         }
     }
-}
-
-/// The namespace for what belongs to Steading itself.
-async fn ensure_namespace(client: &Client) -> anyhow::Result<()> {
-    let namespace = json!({
-        "apiVersion": "v1", "kind": "Namespace",
-        "metadata": { "name": labels::SYSTEM_NAMESPACE, "labels": { labels::MANAGED_BY: labels::MANAGED_BY_STEADING } },
-    });
-    let params = PatchParams::apply(FieldManager::Lifecycle.as_str());
-    Api::<Namespace>::all(client.clone())
-        .patch(labels::SYSTEM_NAMESPACE, &params, &Patch::Apply(namespace))
-        .await
-        .context("cannot make the namespace steading-system")?;
-    Ok(())
 }
 
 /// Binds a port that was in use a moment ago.

@@ -65,14 +65,14 @@ fn document(value: Value, kinds: &Kinds) -> anyhow::Result<Document> {
     let Some(Value::String(name)) = fields.remove("name") else {
         bail!("name: must be the full resource name")
     };
-    if !name.contains('/') {
+    if !name.contains('/') && !kind.is_singleton() {
         bail!(
             "name: {name:?} must be the full resource name ({})",
             kind.patterns.join(" or ")
         );
     }
     let name = kind
-        .complete_name(&name, &crate::kinds::Scope::default())
+        .complete_name(Some(&name), &crate::kinds::Scope::default())
         .map_err(|message| anyhow!("name: {message}"))?;
     Ok(Document { kind, name, fields })
 }

@@ -22,10 +22,17 @@ const MAX_PAGES: usize = 200;
 /// A name that does not fit, or what the server says.
 pub async fn get(context: &Context, args: GetArgs) -> anyhow::Result<()> {
     let kind = context.kind(&args.kind)?;
-    if let Some(typed) = &args.name {
-        let name = context.name(&kind, typed)?;
+    if args.name.is_some() || kind.is_singleton() {
+        let name = context.name_or_singleton(&kind, args.name.as_deref())?;
         let resource = context.read(&kind, &name).await?;
-        return output::print_resource(&kind, &resource, context.format());
+        return match context.format() {
+            // A table of one row that stays the only one says less than the long form.
+            Format::Table | Format::Wide if kind.is_singleton() => {
+                println!("{}", describe::render(&kind.get.output(), &resource));
+                Ok(())
+            }
+            format => output::print_resource(&kind, &resource, format),
+        };
     }
     let parent = kind
         .complete_parent(args.parent.as_deref(), &context.global.scope())
@@ -90,10 +97,10 @@ pub async fn list(
 /// As [`get`].
 pub async fn describe(context: &Context, args: NameArgs) -> anyhow::Result<()> {
     let kind = context.kind(&args.kind)?;
-    let name = context.name(&kind, &args.name)?;
+    let name = context.name_or_singleton(&kind, args.name.as_deref())?;
     let resource = context.read(&kind, &name).await?;
     match context.format() {
-        Format::Table | Format::Wide => println!("{}", describe::render(&kind.name, &resource)),
+        Format::Table | Format::Wide => println!("{}", describe::render(&kind.get.output(), &resource)),
         other => output::print_resource(&kind, &resource, other)?,
     }
     Ok(())
@@ -141,7 +148,7 @@ pub fn kinds(context: &Context) -> anyhow::Result<()> {
 }
 
 /// Whether a resource exists; any other failure is passed on.
-pub(super) fn found(result: Result<Value, CallError>) -> Result<Option<Value>, CallError> {
+pub(crate) fn found(result: Result<Value, CallError>) -> Result<Option<Value>, CallError> {
     match result {
         Ok(resource) => Ok(Some(resource)),
         Err(error) if error.is_not_found() => Ok(None),

@@ -15,7 +15,7 @@ use crate::{
 /// Pause between two looks at a resource.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How long any one thing may take. On the simulation steps take seconds; on a busy machine several times that.
-const STEP_DEADLINE: Duration = Duration::from_secs(180);
+pub(super) const STEP_DEADLINE: Duration = Duration::from_secs(180);
 
 /// A client with patience.
 pub struct Api {
@@ -76,6 +76,68 @@ impl Api {
         self.patiently(|| self.client.call(&kind.get, json!({ "name": name })))
             .await
             .with_context(|| format!("cannot read {name}"))
+    }
+
+    /// Reads a resource that may not exist.
+    ///
+    /// # Errors
+    /// As [`Api::create`].
+    pub async fn find(&self, name: &str) -> anyhow::Result<Option<Value>> {
+        let kind = self.kind_of(name)?;
+        let found = self
+            .patiently(|| self.client.call(&kind.get, json!({ "name": name })))
+            .await;
+        crate::commands::get::found(found).with_context(|| format!("cannot read {name}"))
+    }
+
+    /// Deletes a resource with its children and waits until it is gone. One that is gone already is fine; one that something
+    /// still holds on to is tried again, for what holds it is on its way out.
+    ///
+    /// # Errors
+    /// When it takes longer than [`STEP_DEADLINE`], or as [`Api::create`].
+    pub async fn delete(&self, report: &Report, name: &str) -> anyhow::Result<()> {
+        let kind = self.kind_of(name)?;
+        let delete = kind
+            .delete
+            .as_ref()
+            .with_context(|| format!("{} cannot be deleted", kind.name))?;
+        let mut request = json!({ "name": name });
+        for field in ["allow_missing", "force"] {
+            if delete.input().get_field_by_name(field).is_some() {
+                request[field] = Value::from(true);
+            }
+        }
+        let deadline = tokio::time::Instant::now() + STEP_DEADLINE;
+        let mut shown = String::new();
+        loop {
+            let answer = self.patiently(|| self.client.call(delete, request.clone())).await;
+            let why = match answer {
+                Ok(_) => break,
+                Err(error) if error.is_not_found() => return Ok(()),
+                Err(CallError::Rpc(status))
+                    if status.code() == Code::FailedPrecondition && tokio::time::Instant::now() < deadline =>
+                {
+                    status.message().to_owned()
+                }
+                Err(error) => return Err(error).with_context(|| format!("cannot delete {name}")),
+            };
+            if why != shown {
+                report.progress(&why);
+                shown = why;
+            }
+            tokio::time::sleep(LOOK_EVERY * 5).await;
+        }
+        report.progress(&format!("waiting until {name} is gone"));
+        while let Some(resource) = self.find(name).await? {
+            if tokio::time::Instant::now() > deadline {
+                bail!(
+                    "{name} is not gone after {}s; last seen: {resource}",
+                    STEP_DEADLINE.as_secs()
+                );
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Reads a collection, given any name in it (`projects/p/clusters/c/machines/-`).

@@ -47,24 +47,36 @@ pub struct Seen {
 /// All checks.
 pub fn all(seen: &Seen, ending: &Ending, machines: usize) -> Vec<Check> {
     vec![
-        check("nothing is left on the drained infra node", drained(seen, ending)),
-        check("machines are spread evenly", spread(seen)),
-        check("all Nodes are ready", nodes(seen, machines)),
         check(
+            "drainedNodeEmpty",
+            "nothing is left on the drained infra node",
+            drained(seen, ending),
+        ),
+        check("machinesSpread", "machines are spread evenly", spread(seen)),
+        check("nodesReady", "all Nodes are ready", nodes(seen, machines)),
+        check(
+            "volumeFollows",
             "the volume is attached to the machine with its workload",
             volume(seen, ending),
         ),
-        check("the load balancer follows", load_balancer(seen, ending)),
         check(
+            "loadBalancerFollows",
+            "the load balancer follows",
+            load_balancer(seen, ending),
+        ),
+        check(
+            "budgetKept",
             "no pod was evicted against its disruption budget",
             budget(ending.witness),
         ),
     ]
 }
 
-fn check(name: &'static str, result: Result<String, String>) -> Check {
+/// A verdict.
+pub(super) fn check(id: &'static str, name: &'static str, result: Result<String, String>) -> Check {
     let ok = result.is_ok();
     Check {
+        id,
         name,
         ok,
         detail: result.unwrap_or_else(|e| e),

@@ -4,11 +4,14 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
+use steading_infra::labels;
 
 use super::{
     api::Api,
     checks::{self, Ending},
     report::{Report, Summary},
+    storage::Storage,
+    supply::TenantSupply,
     tenant::Tenant,
     witness::Witness,
 };
@@ -17,11 +20,19 @@ use crate::{
     output::table::{at, cell_at, plain_table, trimmed},
 };
 
-const PROJECT: &str = "projects/demo";
-const CLUSTER: &str = "projects/demo/clusters/prod";
-const WORKERS: &str = "projects/demo/clusters/prod/machinePools/workers";
-const PINNED: &str = "projects/demo/clusters/prod/machinePools/pinned";
-const VOLUME: &str = "projects/demo/clusters/prod/volumes/orders";
+pub(super) const PROJECT: &str = "projects/demo";
+pub(super) const STORAGE_CLASS: &str = "storageClasses/demo-fast";
+pub(super) const IMAGE: &str = "projects/demo/images/ubuntu";
+pub(super) const TEMPLATES: [&str; 2] = [
+    "projects/demo/machineTemplates/general",
+    "projects/demo/machineTemplates/local-disk",
+];
+pub(super) const POLICY: &str = "projects/demo/placementPolicies/spread";
+pub(super) const CLUSTER: &str = "projects/demo/clusters/prod";
+pub(super) const WORKERS: &str = "projects/demo/clusters/prod/machinePools/workers";
+pub(super) const PINNED: &str = "projects/demo/clusters/prod/machinePools/pinned";
+pub(super) const VOLUME: &str = "projects/demo/clusters/prod/volumes/orders";
+pub(super) const MAINTENANCE: &str = "maintenances/demo-drain";
 /// Machines of the pool whose machines migrate live.
 const WORKER_REPLICAS: usize = 6;
 /// Machines of the pool whose machines cannot migrate; they are replaced.
@@ -49,6 +60,8 @@ struct Demo<'r> {
     api: Api,
     report: &'r Report,
     pace: Pace,
+    image: &'r str,
+    supply: Option<&'r TenantSupply>,
 }
 
 /// Runs all steps against the gateway at `server` and checks the end.
@@ -56,14 +69,30 @@ struct Demo<'r> {
 /// # Errors
 /// A step that cannot be done.
 pub async fn run(server: &str, report: &Report, pace: Pace) -> anyhow::Result<Summary> {
+    tell(server, report, pace, super::EXAMPLE_IMAGE, None).await
+}
+
+/// As [`run`], with an image that can really be imported, and with a tenant cluster that is there already.
+///
+/// # Errors
+/// As [`run`].
+pub async fn tell(
+    server: &str,
+    report: &Report,
+    pace: Pace,
+    image: &str,
+    supply: Option<&TenantSupply>,
+) -> anyhow::Result<Summary> {
     let demo = Demo {
         api: Api::new(server)?,
         report,
         pace,
+        image,
+        supply,
     };
     demo.look_around().await?;
-    demo.make_project().await?;
-    demo.make_templates().await?;
+    let storage = demo.make_project().await?;
+    demo.make_templates(&storage).await?;
     demo.make_cluster().await?;
     demo.make_pools().await?;
     let tenant = demo.deploy_workload().await?;
@@ -107,7 +136,7 @@ impl Demo<'_> {
         Ok(())
     }
 
-    async fn make_project(&self) -> anyhow::Result<()> {
+    async fn make_project(&self) -> anyhow::Result<Storage> {
         self.step("project", "a project with a quota, and a storage class that it may use");
         self.api
             .create(
@@ -115,63 +144,81 @@ impl Demo<'_> {
                 json!({ "displayName": "Demo", "quota": { "machines": 50, "vcpus": 200 } }),
             )
             .await?;
+        let storage = Storage::choose(&self.api.get("infraCluster").await?)?;
         self.api
             .create(
-                "storageClasses/fast",
+                STORAGE_CLASS,
                 json!({
-                    "infraStorageClass": "standard", "projects": [PROJECT], "maxSize": "100Gi",
-                    "accessModes": ["ACCESS_MODE_READ_WRITE_MANY"], "volumeModes": ["VOLUME_MODE_BLOCK"],
-                    "expansionAllowed": true,
+                    "infraStorageClass": storage.class, "projects": [PROJECT], "maxSize": "100Gi",
+                    "accessModes": [storage.workers.0], "volumeModes": [storage.workers.1],
+                    "expansionAllowed": storage.grows,
                 }),
             )
             .await?;
-        self.done("projects/demo, storageClasses/fast").await;
-        Ok(())
+        self.done(&format!(
+            "{PROJECT}, {STORAGE_CLASS} on the infra cluster's {}",
+            storage.class
+        ))
+        .await;
+        Ok(storage)
     }
 
-    async fn make_templates(&self) -> anyhow::Result<()> {
+    async fn make_templates(&self, storage: &Storage) -> anyhow::Result<()> {
         self.step("templates", "an image, two machine templates and a placement policy");
-        let image = "projects/demo/images/ubuntu";
         self.api
-            .create(image, json!({ "http": { "url": "https://images.example.test/ubuntu-24.04.qcow2" }, "size": "10Gi", "os": "ubuntu" }))
+            .create(
+                IMAGE,
+                json!({ "http": { "url": self.image }, "size": "10Gi", "os": "ubuntu", "storageClass": storage.class }),
+            )
             .await?;
         self.api
             .wait(
                 self.report,
-                image,
+                IMAGE,
                 |i| format!("image {} {}%", cell_at(i, "state"), cell_at(i, "progressPercent")),
                 |i| cell_at(i, "state") == "READY",
             )
-            .await?;
-        for (id, mode, volume_mode) in [
-            ("general", "ACCESS_MODE_READ_WRITE_MANY", "VOLUME_MODE_BLOCK"),
-            ("local-disk", "ACCESS_MODE_READ_WRITE_ONCE", "VOLUME_MODE_FILESYSTEM"),
-        ] {
+            .await
+            .context("the image was not imported; where imports are real, name one with --image")?;
+        for (name, (access, volume)) in TEMPLATES.into_iter().zip([&storage.workers, &storage.pinned]) {
             let template = json!({
                 "instanceType": "instanceTypes/standard-2",
                 "preference": "preferences/sockets-advantage",
-                "rootDisk": { "image": image, "size": "20Gi", "accessMode": mode, "volumeMode": volume_mode },
+                "rootDisk": {
+                    "image": IMAGE, "size": "20Gi", "accessMode": access, "volumeMode": volume, "storageClass": storage.class,
+                },
             });
-            self.api
-                .create(&format!("{PROJECT}/machineTemplates/{id}"), template)
-                .await?;
+            self.api.create(name, template).await?;
         }
         let spread = |key: &str| json!({ "maxSkew": 1, "topologyKey": key, "whenUnsatisfiable": "WHEN_UNSATISFIABLE_SCHEDULE_ANYWAY" });
         self.api
             .create(
-                &format!("{PROJECT}/placementPolicies/spread"),
+                POLICY,
                 json!({ "topologySpreadConstraints": [spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")] }),
             )
             .await?;
-        self.done("machines of `general` can migrate live, those of `local-disk` cannot")
-            .await;
+        self.done(if storage.is_shared() {
+            "machines of `general` can migrate live, those of `local-disk` cannot"
+        } else {
+            "the infra cluster shares no disks between its nodes, so no machine can migrate live"
+        })
+        .await;
         Ok(())
     }
 
     async fn make_cluster(&self) -> anyhow::Result<()> {
         self.step("cluster", "a tenant cluster");
-        self.api.create(CLUSTER, json!({ "external": {} })).await?;
-        self.wait_state(CLUSTER, "RUNNING").await?;
+        let made = self.api.create(CLUSTER, json!({ "external": {} })).await?;
+        if let Some(supply) = self.supply {
+            supply.put(&text(&made, "namespace")).await?;
+        }
+        self.wait_state(CLUSTER, "RUNNING").await.with_context(|| {
+            format!(
+                "the tenant cluster cannot be used; the Secret `{}` in the namespace {} of the infra cluster names it: if nothing there makes it, give --tenant-kubeconfig",
+                labels::KUBECONFIG_SECRET,
+                text(&made, "namespace")
+            )
+        })?;
         self.done(CLUSTER).await;
         Ok(())
     }
@@ -185,14 +232,15 @@ impl Demo<'_> {
 
     async fn make_pools(&self) -> anyhow::Result<()> {
         self.step("pools", "two pools of machines, spread over the zones");
+        let [general, local_disk] = TEMPLATES;
         for (name, template, replicas) in [
-            (WORKERS, "general", WORKER_REPLICAS),
-            (PINNED, "local-disk", PINNED_REPLICAS),
+            (WORKERS, general, WORKER_REPLICAS),
+            (PINNED, local_disk, PINNED_REPLICAS),
         ] {
             let pool = json!({
                 "replicas": replicas,
-                "machineTemplate": format!("{PROJECT}/machineTemplates/{template}"),
-                "placementPolicy": format!("{PROJECT}/placementPolicies/spread"),
+                "machineTemplate": template,
+                "placementPolicy": POLICY,
                 "rollout": { "maxSurge": "1", "maxUnavailable": "0" },
             });
             self.api.create(name, pool).await?;
@@ -227,10 +275,7 @@ impl Demo<'_> {
             "inside the tenant cluster: a web service with a disruption budget, behind a load balancer",
         );
         let reply = self.api.custom(CLUSTER, "GetClusterKubeconfig", json!({})).await?;
-        let kubeconfig = at(&reply, "kubeconfig")
-            .as_str()
-            .context("the reply has no kubeconfig")?;
-        let tenant = Tenant::connect(kubeconfig).await?;
+        let tenant = Tenant::connect(&text(&reply, "kubeconfig")).await?;
         tenant.deploy_web().await?;
         tenant.wait_web_ready(self.report).await?;
         self.done("3 replicas of web, at most 1 may be away").await;
@@ -244,7 +289,7 @@ impl Demo<'_> {
             "a volume, hot-plugged into the machine whose workload needs it",
         );
         self.api
-            .create(VOLUME, json!({ "storageClass": "storageClasses/fast", "size": "10Gi" }))
+            .create(VOLUME, json!({ "storageClass": STORAGE_CLASS, "size": "10Gi" }))
             .await?;
         let machines = self.machines().await?;
         let chosen = machines
@@ -289,7 +334,6 @@ impl Demo<'_> {
         } else {
             format!("infraNodes/{infra_node}")
         };
-        let maintenance = maintenance_of(infra_node);
         self.step(
             "plan",
             &format!("what draining {} would do, before anything moves", id_of(&node)),
@@ -301,15 +345,15 @@ impl Demo<'_> {
             .await;
 
         self.step("drain", &format!("draining {}", id_of(&node)));
-        let planned = self.api.create(&maintenance, json!({ "infraNode": node })).await?;
+        let planned = self.api.create(MAINTENANCE, json!({ "infraNode": node })).await?;
         if cell_at(&planned, "state") == "PLANNED" {
-            self.api.custom(&maintenance, "StartMaintenance", json!({})).await?;
+            self.api.custom(MAINTENANCE, "StartMaintenance", json!({})).await?;
         }
         let drained = self
             .api
             .wait(
                 self.report,
-                &maintenance,
+                MAINTENANCE,
                 crate::commands::maintenance::progress_line,
                 |m| cell_at(m, "state") == "IN_MAINTENANCE",
             )
@@ -363,21 +407,16 @@ impl Demo<'_> {
 
     async fn complete(&self, infra_node: &str) -> anyhow::Result<()> {
         self.step("complete", "giving the infra node back");
-        let maintenance = maintenance_of(infra_node);
-        if cell_at(&self.api.get(&maintenance).await?, "state") == "IN_MAINTENANCE" {
-            self.api.custom(&maintenance, "CompleteMaintenance", json!({})).await?;
+        if cell_at(&self.api.get(MAINTENANCE).await?, "state") == "IN_MAINTENANCE" {
+            self.api.custom(MAINTENANCE, "CompleteMaintenance", json!({})).await?;
         }
-        self.wait_state(&maintenance, "COMPLETED").await?;
+        self.wait_state(MAINTENANCE, "COMPLETED").await?;
         self.done(&format!("{} takes machines again", id_of(infra_node))).await;
         Ok(())
     }
 }
 
-fn maintenance_of(infra_node: &str) -> String {
-    format!("maintenances/drain-{}", id_of(infra_node))
-}
-
-fn text(value: &Value, path: &str) -> String {
+pub(super) fn text(value: &Value, path: &str) -> String {
     at(value, path).as_str().unwrap_or_default().to_owned()
 }
 
@@ -385,11 +424,11 @@ fn number(value: &Value, path: &str) -> i64 {
     at(value, path).as_i64().unwrap_or_default()
 }
 
-fn list<'v>(value: &'v Value, path: &str) -> &'v [Value] {
+pub(super) fn list<'v>(value: &'v Value, path: &str) -> &'v [Value] {
     at(value, path).as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
-fn attachment(volume: &Value) -> String {
+pub(super) fn attachment(volume: &Value) -> String {
     let state = cell_at(volume, "attachmentState");
     state.strip_prefix("ATTACHMENT_STATE_").unwrap_or(&state).to_owned()
 }

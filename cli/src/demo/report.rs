@@ -23,10 +23,20 @@ pub struct Summary {
     pub checks: Vec<Check>,
 }
 
+impl Summary {
+    /// Adds another check.
+    pub fn add(&mut self, check: Check) {
+        self.ok &= check.ok;
+        self.checks.push(check);
+    }
+}
+
 /// One thing that must hold at the end.
 #[derive(Debug, Clone, Serialize)]
 pub struct Check {
-    /// What.
+    /// What, for programs.
+    pub id: &'static str,
+    /// What, in words.
     pub name: &'static str,
     /// Whether it holds.
     pub ok: bool,
@@ -157,7 +167,11 @@ impl Report {
                 for check in &summary.checks {
                     println!("{} {}: {}", if check.ok { "✓" } else { "✗" }, check.name, check.detail);
                 }
-                let verdict = if summary.ok { "nothing was lost" } else { "FAILED" };
+                let verdict = if summary.ok {
+                    "nothing was lost"
+                } else {
+                    "FAILED"
+                };
                 println!(
                     "\n{verdict}; {} machines moved in {:.1}s overall",
                     summary.moved,

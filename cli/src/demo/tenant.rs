@@ -11,7 +11,7 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client, Config,
-    api::{ListParams, Patch, PatchParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
     runtime::watcher,
 };
@@ -86,6 +86,43 @@ impl Tenant {
         let pinned = json!({ "kubernetes.io/hostname": machine });
         self.apply::<Deployment>("orders", deployment("orders", 1, &pinned))
             .await
+    }
+
+    /// Takes the workloads away and waits until the Service is gone: its load balancer goes before it.
+    ///
+    /// # Errors
+    /// As [`Tenant::deploy_web`], or after two minutes.
+    pub async fn remove_workloads(&self) -> anyhow::Result<()> {
+        for name in ["web", "orders"] {
+            self.delete::<Deployment>(name).await?;
+        }
+        self.delete::<PodDisruptionBudget>("web").await?;
+        self.delete::<Service>("web").await?;
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        let services: Api<Service> = Api::namespaced(self.client.clone(), NAMESPACE);
+        while services.get_opt("web").await?.is_some() {
+            if tokio::time::Instant::now() > deadline {
+                bail!("the Service is not gone after {}s", DEADLINE.as_secs());
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
+    }
+
+    async fn delete<K>(&self, name: &str) -> anyhow::Result<()>
+    where
+        K: kube::Resource<Scope = k8s_openapi::NamespaceResourceScope>
+            + Clone
+            + std::fmt::Debug
+            + serde::de::DeserializeOwned,
+        K::DynamicType: Default,
+    {
+        let api: Api<K> = Api::namespaced(self.client.clone(), NAMESPACE);
+        match api.delete(name, &DeleteParams::background()).await {
+            Ok(_) => Ok(()),
+            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+            Err(error) => Err(error).with_context(|| format!("cannot delete {name} in the tenant cluster")),
+        }
     }
 
     async fn apply<K>(&self, name: &str, object: Value) -> anyhow::Result<()>

@@ -61,6 +61,15 @@ pub fn of_kind(kind: &str) -> &'static [Column] {
                 ]
             }
         }
+        "InfraCluster" => {
+            const {
+                &[
+                    column("KUBERNETES", "kubernetesVersion"),
+                    column("KUBEVIRT", "kubevirt.version"),
+                    column("STORAGE CLASSES", "storageClasses"),
+                ]
+            }
+        }
         "Project" => const { &[wide("DISPLAY NAME", "displayName")] },
         "Cluster" => {
             const {

@@ -74,6 +74,8 @@ impl fmt::Display for Part {
 pub(super) struct Launch {
     server: Option<steading_sim::apiserver::ApiServer>,
     kubeconfig: PathBuf,
+    /// Who holds the leases: the same over the life of the stack, and nobody else's anywhere.
+    identity: String,
     addresses: BTreeMap<Part, SocketAddr>,
 }
 
@@ -83,6 +85,7 @@ impl Launch {
         Self {
             server,
             kubeconfig: kubeconfig.to_owned(),
+            identity: format!("stack-{}", uuid::Uuid::new_v4()),
             addresses: BTreeMap::new(),
         }
     }
@@ -103,7 +106,14 @@ impl Launch {
     pub(super) async fn client(&self, user_agent: &str) -> anyhow::Result<Client> {
         match &self.server {
             Some(server) => Ok(server.client_named(user_agent)),
-            None => Ok(steading_runtime::kube::client(Some(&self.kubeconfig), user_agent).await?),
+            None => steading_runtime::kube::client(Some(&self.kubeconfig), user_agent)
+                .await
+                .with_context(|| {
+                    format!(
+                        "{} does not lead to a cluster",
+                        super::prepare::whence(&self.kubeconfig)
+                    )
+                }),
         }
     }
 
@@ -117,8 +127,7 @@ impl Launch {
             ..ServerConfig::dev_mode()
         };
         // The same holder after a crash leads again at once instead of waiting for its own lease to expire.
-        let lease =
-            LeaseConfig::new(labels::SYSTEM_NAMESPACE, part.lease()).identity(format!("stack-{}", std::process::id()));
+        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, part.lease()).identity(self.identity.clone());
         let cancel = CancellationToken::new();
         let stop = cancel.clone();
         let mut tasks = JoinSet::new();

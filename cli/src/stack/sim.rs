@@ -7,7 +7,7 @@ use steading_infra::{apply::FieldManager, install};
 use steading_runtime::shutdown;
 use steading_sim::Sim;
 
-use super::{ensure_namespace, simulation};
+use super::simulation;
 use crate::args::SimArgs;
 
 /// Serves it until Ctrl-C or SIGTERM, with Steading's kinds installed.
@@ -21,7 +21,7 @@ pub async fn run(args: SimArgs) -> anyhow::Result<()> {
     let sim = Sim::start(config).await?;
     let client = sim.client();
     install::install_crds(&client, FieldManager::Lifecycle, Duration::from_secs(30)).await?;
-    ensure_namespace(&client).await?;
+    install::ensure_system_namespace(&client, FieldManager::Lifecycle).await?;
     std::fs::write(&args.write_kubeconfig, sim.kubeconfig())
         .with_context(|| format!("cannot write {}", args.write_kubeconfig.display()))?;
     println!(

@@ -4,6 +4,7 @@ use std::{io::IsTerminal, net::Ipv4Addr, time::Instant};
 
 use anyhow::bail;
 use serde_json::{Map, Value, json};
+use steading_infra::install::InstallOutcome;
 use steading_runtime::{
     CancellationToken,
     admin::{Admin, Readiness},
@@ -33,12 +34,26 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     };
     let started = Instant::now();
     let bar = spinner("starting");
+    let quiet = args.json || std::io::stderr().is_terminal();
     let config = StackConfig {
         listen: args.listen,
         infra,
         write_kubeconfig: args.write_kubeconfig.clone(),
     };
-    let mut stack = Stack::start(config).await?;
+    let last = std::sync::Mutex::new(String::new());
+    let tell = |text: &str| {
+        bar.set_message(text.to_owned());
+        // Where there is no live line, each new kind of wait is a line of its own; counting down is not news.
+        let news = text.split(',').next().unwrap_or(text).to_owned();
+        if let Ok(mut last) = last.lock()
+            && !quiet
+            && *last != news
+        {
+            eprintln!("{text}");
+            *last = news;
+        }
+    };
+    let mut stack = Stack::start_telling(config, &tell).await?;
     let cancel = CancellationToken::new();
     let admin_listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
     let admin_address = admin_listener.local_addr()?;
@@ -70,6 +85,29 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     outcome
 }
 
+const OUTCOMES: [(InstallOutcome, &str); 3] = [
+    (InstallOutcome::Installed, "installed"),
+    (InstallOutcome::Upgraded, "upgraded"),
+    (InstallOutcome::Unchanged, "unchanged"),
+];
+
+/// What was found in the infra cluster and done to it, for scripts.
+fn infra_of(stack: &Stack) -> Value {
+    let prepared = stack.prepared();
+    let found = &prepared.capabilities;
+    let kinds: Map<String, Value> = OUTCOMES
+        .iter()
+        .map(|(outcome, word)| ((*word).to_owned(), json!(prepared.kinds_that_were(*outcome))))
+        .collect();
+    json!({
+        "kubernetes": found.kubernetes_version,
+        "kubevirt": found.kubevirt.present().and_then(|k| k.version.clone()),
+        "cdi": found.cdi.present().and_then(|c| c.version.clone()),
+        "kinds": kinds,
+        "warnings": prepared.shortcomings(),
+    })
+}
+
 fn announce(stack: &Stack, admin: &str, as_json: bool, started: Instant) {
     let services = Part::ALL.into_iter().filter(|p| *p != Part::Gateway);
     let seconds = started.elapsed().as_secs_f64();
@@ -80,6 +118,7 @@ fn announce(stack: &Stack, admin: &str, as_json: bool, started: Instant) {
         let line = json!({
             "gateway": stack.gateway().to_string(), "services": services, "admin": admin,
             "kubeconfig": stack.kubeconfig(), "simulated": stack.sim().is_some(), "seconds": seconds,
+            "infra": infra_of(stack),
         });
         println!("{line}");
         return;
@@ -97,6 +136,16 @@ fn announce(stack: &Stack, admin: &str, as_json: bool, started: Instant) {
         "  infra        kubectl --kubeconfig {} get nodes",
         stack.kubeconfig().display()
     );
+    println!("               {}", stack.prepared().headline());
+    for (outcome, word) in OUTCOMES {
+        let kinds = stack.prepared().kinds_that_were(outcome);
+        if outcome != InstallOutcome::Unchanged && !kinds.is_empty() {
+            println!("               {word}: {}", kinds.join(", "));
+        }
+    }
+    for line in stack.prepared().shortcomings() {
+        println!("  warning      {line}");
+    }
     let server = if stack.gateway().port() == 8080 {
         String::new()
     } else {
