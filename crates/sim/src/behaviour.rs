@@ -24,6 +24,7 @@ pub mod tenants;
 pub mod timers;
 pub mod virt;
 pub mod virt_handler;
+pub mod volumes;
 pub mod workloads;
 
 use std::{

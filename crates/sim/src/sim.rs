@@ -1,6 +1,9 @@
 //! The simulated infra cluster as one thing: the API server, everything that plays on it, and the tenants' clusters.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
@@ -8,22 +11,16 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     apiserver::{ApiServer, ApiServerConfig, PodDeletion},
     behaviour::{
-        Context, Pace, cdi, gc,
-        guests::{self, Guests, Network},
-        kubelet, load_balancers,
-        nodes::{self, Power, Shape},
-        scheduler, snapshots,
-        tenants::{self, Tenants},
-        virt, virt_handler,
+        Pace,
+        guests::Guests,
+        nodes::{Power, Shape},
     },
     counters::Counters,
     faults::Faults,
     http,
+    play::{Part, Play, PlayConfig, Simulated, Source, play},
     time::SimTime,
 };
-
-/// Pod addresses of the infra cluster are in 10.244/16.
-const POD_NETWORK: u8 = 244;
 
 /// What a simulation is made of.
 #[derive(Debug, Clone)]
@@ -61,9 +58,8 @@ impl Default for SimConfig {
 /// A running simulation. Dropping it ends everything.
 pub struct Sim {
     server: ApiServer,
-    tenants: Tenants,
-    guests: Guests,
     power: Power,
+    play: Play,
     address: SocketAddr,
     url: String,
     cancel: CancellationToken,
@@ -86,23 +82,40 @@ impl Sim {
             pod_deletion: PodDeletion::Graceful,
             ..ApiServerConfig::default()
         });
+        let power = Power::default();
+        let cancel = CancellationToken::new();
+        let clients = server.clone();
+        let config = PlayConfig {
+            parts: Part::ALL.into(),
+            clients: Arc::new(move |agent| clients.client_named(agent)),
+            time,
+            seed: config.seed,
+            pace: config.pace,
+            tenants: Source::Memory(url.clone()),
+            simulated: Some(Simulated {
+                server: server.clone(),
+                shape: Shape {
+                    nodes: config.infra_nodes,
+                    zones: config.zones,
+                },
+                power: power.clone(),
+            }),
+        };
         let mut sim = Self {
             server,
-            tenants: Tenants::default(),
-            guests: Guests::default(),
-            power: Power::default(),
+            power,
+            play: play(&config, &cancel),
             address,
             url,
-            cancel: CancellationToken::new(),
+            cancel,
             tasks: JoinSet::new(),
         };
         sim.serve(listener);
-        sim.play(&config, &time);
         Ok(sim)
     }
 
     fn serve(&mut self, listener: TcpListener) {
-        let tenants = self.tenants.clone();
+        let tenants = self.play.tenants().clone();
         let router = http::with_tenants(self.server.clone(), move |namespace| tenants.get(namespace));
         let cancel = self.cancel.clone();
         self.tasks.spawn(async move {
@@ -110,47 +123,6 @@ impl Sim {
                 tracing::error!(%error, "the simulated API is not served any more");
             }
         });
-    }
-
-    fn play(&mut self, config: &SimConfig, time: &SimTime) {
-        let context = |agent: &str| Context {
-            client: self.server.client_named(agent),
-            time: time.clone(),
-            seed: config.seed,
-            pace: config.pace.clone(),
-        };
-        let cancel = || self.cancel.clone();
-        let network = Network {
-            tenants: self.tenants.clone(),
-            server_url: self.url.clone(),
-        };
-        let shape = Shape {
-            nodes: config.infra_nodes,
-            zones: config.zones,
-        };
-        let tasks = &mut self.tasks;
-        virt::install(&self.server, &context("virt-api"));
-        tasks.spawn(nodes::run(context("kubelet"), shape, self.power.clone(), cancel()));
-        tasks.spawn(kubelet::run(context("kubelet"), POD_NETWORK, cancel()));
-        tasks.spawn(scheduler::run(context("kube-scheduler"), cancel()));
-        tasks.spawn(gc::run(
-            context("kube-controller-manager"),
-            self.server.clone(),
-            cancel(),
-        ));
-        tasks.spawn(cdi::run(context("cdi"), cancel()));
-        tasks.spawn(snapshots::run(context("snapshot-controller"), cancel()));
-        tasks.spawn(load_balancers::run(context("load-balancer"), cancel()));
-        tasks.spawn(virt::run(context("virt-controller"), cancel()));
-        let kubelet = self.server.client_named("kubelet");
-        tasks.spawn(virt_handler::run(context("virt-handler"), kubelet, cancel()));
-        tasks.spawn(tenants::run(
-            context("tenants"),
-            self.tenants.clone(),
-            self.url.clone(),
-            cancel(),
-        ));
-        tasks.spawn(guests::run(context("guests"), self.guests.clone(), network, cancel()));
     }
 
     /// A client of the infra cluster, without a socket.
@@ -175,12 +147,12 @@ impl Sim {
 
     /// A tenant cluster's API server, by the namespace of its cluster.
     pub fn tenant(&self, namespace: &str) -> Option<ApiServer> {
-        self.tenants.get(namespace)
+        self.play.tenants().get(namespace)
     }
 
     /// The guests.
     pub fn guests(&self) -> &Guests {
-        &self.guests
+        self.play.guests()
     }
 
     /// The power of the bare metal.
@@ -209,6 +181,7 @@ impl Sim {
     /// Ends everything.
     pub async fn stop(mut self) {
         self.cancel.cancel();
+        self.play.stop().await;
         self.tasks.shutdown().await;
     }
 }

@@ -1,4 +1,5 @@
-//! Plays the kubelets: a pod that is bound to a node with power starts, and stops when it is deleted. Pods of nodes that are gone go too.
+//! Plays the kubelets: a pod that is bound to a node with power starts, and stops when it is deleted. Where nobody else does it, pods of
+//! nodes that are gone or do not answer go too.
 
 use std::{
     sync::{
@@ -30,6 +31,15 @@ const STOP: Duration = Duration::from_millis(30);
 /// How long the pods of a node that does not answer are kept before they are given up.
 const GIVE_UP: Duration = Duration::from_secs(2);
 
+/// Who collects the pods of nodes that are gone or do not answer for long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lost {
+    /// This behaviour, in place of a controller manager.
+    Collected,
+    /// The controller manager that is there.
+    Left,
+}
+
 #[derive(Clone)]
 struct Kubelet {
     context: Context,
@@ -39,10 +49,11 @@ struct Kubelet {
     /// Pod addresses are handed out in order, 16 bits of them.
     addresses: Arc<AtomicU32>,
     network: u8,
+    lost: Lost,
 }
 
 /// Runs until `cancel`. Pods get addresses in 10.`network`.0.0/16 and fd00:10:`network`::/64.
-pub async fn run(context: Context, network: u8, cancel: CancellationToken) {
+pub async fn run(context: Context, network: u8, lost: Lost, cancel: CancellationToken) {
     let (pods, seen_pods) = follow(Api::<Pod>::all(context.client.clone()), watcher::Config::default());
     let (nodes, seen_nodes) = follow(Api::<Node>::all(context.client.clone()), watcher::Config::default());
     let kubelet = Kubelet {
@@ -52,6 +63,7 @@ pub async fn run(context: Context, network: u8, cancel: CancellationToken) {
         timers: Timers::new(&context),
         addresses: Arc::new(AtomicU32::new(10)),
         network,
+        lost,
     };
     let timers = kubelet.timers.clone();
     let of_node = seen_nodes.flat_map(move |node| {
@@ -85,13 +97,16 @@ impl Kubelet {
         let Some(pod) = self.pods.get(key) else { return Ok(None) };
         let Some(node) = node_of(&pod) else { return Ok(None) };
         let api: Api<Pod> = Api::namespaced(self.context.client.clone(), &key.namespace);
-        match self.nodes.get(&Key::new("", node)) {
+        let host = self.nodes.get(&Key::new("", node));
+        match &host {
+            None if self.lost == Lost::Left => return Ok(None),
+            Some(host) if self.lost == Lost::Left && !is_ready(host) => return Ok(None),
             // Kubernetes' pod collector deletes the pods of a node that is gone; the pause covers a node not seen yet.
             None => match self.timers.left(key, "no-node", STOP * 4) {
                 Some(left) => return Ok(Some(left)),
                 None => return remove(&api, key).await,
             },
-            Some(node) if !is_ready(&node) => {
+            Some(host) if !is_ready(host) => {
                 return match self.timers.left(key, "no-answer", GIVE_UP) {
                     Some(left) => Ok(Some(left)),
                     None => remove(&api, key).await,
@@ -116,7 +131,7 @@ impl Kubelet {
         if let Some(left) = self.timers.left(key, "start", self.context.pace.start_pod) {
             return Ok(Some(left));
         }
-        let status = json!({ "status": self.running(&pod, node) });
+        let status = json!({ "status": self.running(&pod, host.as_deref()) });
         unless_gone(
             api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status))
                 .await,
@@ -124,7 +139,7 @@ impl Kubelet {
         Ok(None)
     }
 
-    fn running(&self, pod: &Pod, node: &str) -> Value {
+    fn running(&self, pod: &Pod, host: Option<&Node>) -> Value {
         let number = self.addresses.fetch_add(1, Ordering::Relaxed) % (1 << 16);
         let (high, low) = (number >> 8, number & 0xff);
         let v4 = format!("10.{}.{high}.{low}", self.network);
@@ -146,13 +161,27 @@ impl Kubelet {
                 })
             })
             .collect();
-        json!({
-            "phase": "Running", "startTime": now, "hostIP": node, "podIP": v4, "podIPs": [{ "ip": v4 }, { "ip": v6 }],
+        let host = host
+            .and_then(|host| host.status.as_ref()?.addresses.as_ref())
+            .into_iter()
+            .flatten();
+        let host = host
+            .filter(|found| found.type_ == "InternalIP")
+            .map(|found| found.address.clone())
+            .next();
+        let mut running = json!({
+            "phase": "Running", "startTime": now, "podIP": v4, "podIPs": [{ "ip": v4 }, { "ip": v6 }],
             "containerStatuses": containers,
             "conditions": [
                 condition("PodScheduled"), condition("Initialized"), condition("ContainersReady"), condition("Ready"),
             ],
-        })
+        });
+        // A tenant's Node has no address before its cloud provider has given it one.
+        if let Some(host) = host {
+            running["hostIPs"] = json!([{ "ip": host }]);
+            running["hostIP"] = json!(host);
+        }
+        running
     }
 }
 

@@ -214,7 +214,8 @@ pub fn ready_condition(now: &str, up: bool) -> Value {
     conditions(now, up)[3].take()
 }
 
-fn manifest(index: u32, zones: u32) -> Value {
+/// The `index`th node, from 1, as it registers itself, with its status.
+pub fn manifest(index: u32, zones: u32) -> Value {
     let name = node_name(index);
     let zone = char::from(b'a' + u8::try_from(index.saturating_sub(1) % zones % 26).unwrap_or_default());
     let resources = json!({

@@ -1,12 +1,18 @@
-//! Plays whoever runs the tenants' control planes: an API server for every Cluster with an external one, and its kubeconfig.
+//! Plays whoever runs the tenants' control planes: every Cluster with an external one gets an API server, and the API server's kubeconfig.
+//!
+//! Two sources: API servers in memory, made when they are wanted, or real control planes that others have started and that are handed in.
+//! Either way a scheduler and kubelets for the tenant's pods are played on them; what else a controller manager does is played only in memory.
+
+mod given;
+mod memory;
+mod wipe;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, ResourceExt, api::PostParams, runtime::watcher};
+use kube::{Api, Client, ResourceExt, api::PostParams, runtime::watcher};
 use parking_lot::Mutex;
-use serde_json::{Value, json};
 use steading_infra::{crd::Cluster, labels};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -14,66 +20,98 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Context,
     drive::{Again, Cache, follow, unless_there, work_off},
-    gc, kubelet, scheduler, workloads,
 };
-use crate::apiserver::{ApiServer, ApiServerConfig, Flavour, Key, PodDeletion};
+use crate::apiserver::{ApiServer, Key};
 
 /// Pause before the kubeconfig of a cluster without a namespace is tried again.
 const RETRY: Duration = Duration::from_millis(50);
+/// Pause before a cluster that found no free control plane looks again.
+const WAIT: Duration = Duration::from_secs(1);
 /// Tenants' pod addresses are in 10.200/16: apart from those of the infra cluster.
 const POD_NETWORK: u8 = 200;
 
-/// The tenants' API servers, by namespace in the infra cluster. Clones share them.
+/// A tenant control plane that somebody else has started.
+#[derive(Clone, PartialEq, Eq)]
+pub struct ControlPlane {
+    /// Name, of the characters that a label's value may have.
+    pub name: String,
+    /// An administrator's kubeconfig with inline certificates.
+    pub kubeconfig: String,
+}
+
+impl std::fmt::Debug for ControlPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ControlPlane")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where tenants' control planes come from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// In-memory API servers, served below this URL (such as `http://127.0.0.1:6443`) by [`crate::http::with_tenants`].
+    Memory(String),
+    /// These, each for one Cluster at a time. When a Cluster is gone, its control plane is emptied and is free for the next one.
+    Given(Vec<ControlPlane>),
+}
+
+/// What joins a tenant's control plane has to know of it.
+#[derive(Clone)]
+pub struct Reached {
+    /// An administrator's client.
+    pub client: Client,
+    /// What stands behind it.
+    pub kind: Kind,
+}
+
+/// What stands behind a tenant's control plane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// An API server in memory: it authenticates nobody, and nobody misses a Node's signs of life.
+    Simulated,
+    /// A real one, which does both.
+    Real,
+}
+
+/// The tenants' control planes, by namespace in the infra cluster. Clones share them.
 #[derive(Clone, Default)]
 pub struct Tenants(Arc<Mutex<BTreeMap<String, Tenant>>>);
 
 struct Tenant {
-    server: ApiServer,
-    /// Ends the tenant's controllers when it is dropped.
-    _controllers: JoinSet<()>,
+    /// Address, as kubeconfigs name it.
+    server: String,
+    reached: Reached,
+    /// The API server, if it is in memory.
+    memory: Option<ApiServer>,
+    /// Ends what is played there when it is dropped.
+    _players: JoinSet<()>,
 }
 
 impl Tenants {
-    /// A tenant's API server.
+    /// A tenant's API server, if it is in memory.
     pub fn get(&self, namespace: &str) -> Option<ApiServer> {
-        self.0.lock().get(namespace).map(|t| t.server.clone())
+        self.0.lock().get(namespace)?.memory.clone()
     }
 
-    /// The namespaces that have one.
+    /// The namespaces that have a control plane.
     pub fn namespaces(&self) -> Vec<String> {
         self.0.lock().keys().cloned().collect()
     }
 
-    /// Gives a namespace its API server, with controllers that end with `cancel`.
-    fn ensure(&self, context: &Context, namespace: &str, cancel: &CancellationToken) {
-        let mut tenants = self.0.lock();
-        if tenants.contains_key(namespace) {
-            return;
-        }
-        let server = ApiServer::new(ApiServerConfig {
-            time: context.time.clone(),
-            flavour: Flavour::Tenant,
-            seed: context.seed ^ namespace.bytes().map(u64::from).sum::<u64>(),
-            pod_deletion: PodDeletion::Graceful,
-            base_path: path_of(namespace),
-            ..ApiServerConfig::default()
-        });
-        let play = |agent: &str| Context {
-            client: server.client_named(agent),
-            ..context.clone()
-        };
-        let mut controllers = JoinSet::new();
-        controllers.spawn(scheduler::run(play("kube-scheduler"), cancel.clone()));
-        controllers.spawn(kubelet::run(play("kubelet"), POD_NETWORK, cancel.clone()));
-        controllers.spawn(workloads::run(play("kube-controller-manager"), cancel.clone()));
-        controllers.spawn(gc::run(play("kube-controller-manager"), server.clone(), cancel.clone()));
-        tenants.insert(
-            namespace.to_owned(),
-            Tenant {
-                server,
-                _controllers: controllers,
-            },
-        );
+    /// The control plane at an address.
+    pub fn reach(&self, server: &str) -> Option<Reached> {
+        let tenants = self.0.lock();
+        let found = tenants.values().find(|tenant| tenant.server == server);
+        found.map(|tenant| tenant.reached.clone())
+    }
+
+    fn has(&self, namespace: &str) -> bool {
+        self.0.lock().contains_key(namespace)
+    }
+
+    fn insert(&self, namespace: &str, tenant: Tenant) {
+        self.0.lock().insert(namespace.to_owned(), tenant);
     }
 
     fn remove(&self, namespace: &str) {
@@ -81,85 +119,105 @@ impl Tenants {
     }
 }
 
-/// Below which path a tenant's API server is served.
+/// Below which path a tenant's API server in memory is served.
 pub fn path_of(namespace: &str) -> String {
     format!("/tenants/{namespace}")
 }
 
-/// Runs until `cancel`. `server_url` is where the simulation is served, such as `http://127.0.0.1:6443`.
-pub async fn run(context: Context, tenants: Tenants, server_url: String, cancel: CancellationToken) {
+#[derive(Clone)]
+struct Landlord {
+    context: Context,
+    tenants: Tenants,
+    clusters: Cache<Cluster>,
+    homes: Homes,
+    cancel: CancellationToken,
+}
+
+#[derive(Clone)]
+enum Homes {
+    Memory(String),
+    Given(given::Pool),
+}
+
+/// Runs until `cancel`.
+pub async fn run(context: Context, tenants: Tenants, source: Source, cancel: CancellationToken) {
     let (clusters, seen) = follow(Api::<Cluster>::all(context.client.clone()), watcher::Config::default());
-    let keys = seen.map(|s| s.key);
-    work_off(&context.time, cancel.clone(), keys.boxed(), |key| {
-        let (context, clusters, tenants, url, cancel) = (
-            context.clone(),
-            clusters.clone(),
-            tenants.clone(),
-            server_url.clone(),
-            cancel.clone(),
-        );
-        async move { sync(&context, &clusters, &tenants, &url, &cancel, &key).await }
+    let landlord = Landlord {
+        homes: match source {
+            Source::Memory(url) => Homes::Memory(url),
+            Source::Given(planes) => Homes::Given(given::Pool::new(&context, planes)),
+        },
+        context: context.clone(),
+        tenants,
+        clusters,
+        cancel: cancel.clone(),
+    };
+    work_off(&context.time, cancel, seen.map(|seen| seen.key).boxed(), |key| {
+        let landlord = landlord.clone();
+        async move { landlord.sync(&key).await }
     })
     .await;
 }
 
-async fn sync(
-    context: &Context,
-    clusters: &Cache<Cluster>,
-    tenants: &Tenants,
-    url: &str,
-    cancel: &CancellationToken,
-    key: &Key,
-) -> kube::Result<Again> {
-    let namespace = &key.name;
-    let Some(cluster) = clusters.get(key) else {
-        tenants.remove(namespace);
-        return Ok(None);
-    };
-    let Some(external) = &cluster.spec.control_plane.external else {
-        return Ok(None);
-    };
-    tenants.ensure(context, namespace, cancel);
-    if cluster.metadata.deletion_timestamp.is_some() {
-        return Ok(None);
+impl Landlord {
+    async fn sync(&self, key: &Key) -> kube::Result<Again> {
+        let namespace = &key.name;
+        let Some(cluster) = self.clusters.get(key) else {
+            self.tenants.remove(namespace);
+            if let Homes::Given(pool) = &self.homes {
+                pool.release(namespace).await?;
+            }
+            return Ok(None);
+        };
+        let Some(external) = &cluster.spec.control_plane.external else {
+            return Ok(None);
+        };
+        let name = match external.kubeconfig_secret.as_str() {
+            "" => labels::KUBECONFIG_SECRET,
+            name => name,
+        };
+        let going = cluster.metadata.deletion_timestamp.is_some();
+        let (kubeconfig, mark) = match &self.homes {
+            Homes::Memory(url) => (memory::ensure(self, namespace, url), None),
+            Homes::Given(pool) => match pool.claim(namespace, name, going).await? {
+                given::Claim::Plane(plane) => {
+                    given::ensure(self, namespace, &plane).await?;
+                    (plane.kubeconfig, Some(plane.name))
+                }
+                given::Claim::NotOurs => return Ok(None),
+                given::Claim::NoneFree => return Ok(Some(WAIT)),
+            },
+        };
+        if going {
+            return Ok(None);
+        }
+        self.publish(&cluster, name, kubeconfig, mark).await
     }
-    let name = match external.kubeconfig_secret.as_str() {
-        "" => labels::KUBECONFIG_SECRET,
-        name => name,
-    };
-    let secrets: Api<Secret> = Api::namespaced(context.client.clone(), namespace);
-    let mut secret = Secret::default();
-    secret.metadata.name = Some(name.to_owned());
-    secret.metadata.labels = Some(
-        cluster
+
+    async fn publish(
+        &self,
+        cluster: &Cluster,
+        name: &str,
+        kubeconfig: String,
+        mark: Option<String>,
+    ) -> kube::Result<Again> {
+        let mut secret = Secret::default();
+        secret.metadata.name = Some(name.to_owned());
+        let own = cluster
             .labels()
             .iter()
-            .filter(|(k, _)| k.starts_with(labels::GROUP))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect(),
-    );
-    let text = kubeconfig(&format!("{url}{}", path_of(namespace))).to_string();
-    secret.data = Some(
-        [(
-            labels::KUBECONFIG_KEY.to_owned(),
-            k8s_openapi::ByteString(text.into_bytes()),
-        )]
-        .into(),
-    );
-    match unless_there(secrets.create(&PostParams::default(), &secret).await) {
-        Ok(_) => Ok(None),
-        // The namespace is made by somebody else.
-        Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(Some(RETRY)),
-        Err(error) => Err(error),
+            .filter(|(name, _)| name.starts_with(labels::GROUP));
+        let mut marked: BTreeMap<String, String> = own.map(|(name, value)| (name.clone(), value.clone())).collect();
+        marked.extend(mark.map(|plane| (given::CONTROL_PLANE.to_owned(), plane)));
+        secret.metadata.labels = Some(marked);
+        let content = k8s_openapi::ByteString(kubeconfig.into_bytes());
+        secret.data = Some([(labels::KUBECONFIG_KEY.to_owned(), content)].into());
+        let secrets: Api<Secret> = Api::namespaced(self.context.client.clone(), &cluster.name_any());
+        match unless_there(secrets.create(&PostParams::default(), &secret).await) {
+            Ok(_) => Ok(None),
+            // The namespace is made by somebody else.
+            Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404) => Ok(Some(RETRY)),
+            Err(error) => Err(error),
+        }
     }
-}
-
-/// An administrator's kubeconfig. JSON is YAML, and every reader of kubeconfigs reads YAML.
-fn kubeconfig(server: &str) -> Value {
-    json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "tenant",
-        "clusters": [{ "name": "tenant", "cluster": { "server": server } }],
-        "users": [{ "name": "admin", "user": { "token": "admin" } }],
-        "contexts": [{ "name": "tenant", "context": { "cluster": "tenant", "user": "admin" } }],
-    })
 }

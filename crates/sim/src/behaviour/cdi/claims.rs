@@ -1,9 +1,11 @@
-//! Plays the provisioner: storage classes, and a volume for every claim. Claims grow when they are asked to.
+//! Plays the storage driver's sidecars: storage classes, a volume for every claim, claims that grow, volumes that go with their claims.
+//!
+//! Binding is not theirs: that is done by `volumes` in the simulation and by the controller manager of a real control plane.
 
 use futures::StreamExt;
 use k8s_openapi::api::{
     core::v1::{PersistentVolume, PersistentVolumeClaim},
-    storage::v1::StorageClass,
+    storage::v1::{CSIDriver, StorageClass},
 };
 use kube::{
     Api, Resource,
@@ -67,6 +69,12 @@ pub(super) async fn seed(context: &Context) {
             tracing::debug!(name, %error, "storage profile not filled in");
         }
     }
+    // Without this, a real controller manager would wait for somebody to attach the volumes of each pod.
+    make::<CSIDriver>(
+        context,
+        json!({"metadata": {"name": PROVISIONER}, "spec": {"attachRequired": false, "podInfoOnMount": false}}),
+    )
+    .await;
     make::<VolumeSnapshotClass>(context, json!({
         "metadata": {"name": SNAPSHOT_CLASS, "annotations": {"snapshot.storage.kubernetes.io/is-default-class": "true"}},
         "driver": PROVISIONER, "deletionPolicy": "Delete",
@@ -93,65 +101,82 @@ where
     }
 }
 
-/// Binds and grows claims until `cancel`.
+/// What is looked at.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+enum Work {
+    Claim(Key),
+    Volume(Key),
+}
+
+/// Makes, grows and removes volumes until `cancel`.
 pub(super) async fn run(context: Context, cancel: CancellationToken) {
-    let (claims, seen) = follow(
-        Api::<PersistentVolumeClaim>::all(context.client.clone()),
-        watcher::Config::default(),
-    );
+    let client = || context.client.clone();
+    let (claims, seen_claims) = follow(Api::<PersistentVolumeClaim>::all(client()), watcher::Config::default());
+    let (volumes, seen_volumes) = follow(Api::<PersistentVolume>::all(client()), watcher::Config::default());
     let timers = Timers::new(&context);
-    // A claim that is gone still tells its uid here, to find its volume by.
-    let keys = seen.map(|seen| (seen.key, seen.object.metadata.uid.clone().unwrap_or_default()));
-    work_off(&context.time, cancel, keys.boxed(), |(key, uid)| {
-        let (context, claims, timers) = (context.clone(), claims.clone(), timers.clone());
+    let keys = futures::stream::select(
+        seen_claims.map(|seen| Work::Claim(seen.key)),
+        seen_volumes.map(|seen| Work::Volume(seen.key)),
+    );
+    work_off(&context.time, cancel, keys.boxed(), |work| {
+        let (context, claims, volumes, timers) = (context.clone(), claims.clone(), volumes.clone(), timers.clone());
         async move {
-            let claim = claims
-                .get(&key)
-                .filter(|claim| claim.metadata.uid.as_deref() == Some(&uid));
-            let Some(claim) = claim else {
-                timers.forget(&key);
-                let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
-                unless_gone(volumes.delete(&format!("pvc-{uid}"), &DeleteParams::default()).await)?;
-                return Ok(None);
-            };
-            sync(&context, &timers, &key, &claim, &uid).await
+            match work {
+                Work::Claim(key) => match claims.get(&key) {
+                    Some(claim) => provide(&context, &timers, &key, &claim).await,
+                    None => {
+                        timers.forget(&key);
+                        Ok(None)
+                    }
+                },
+                Work::Volume(key) => match volumes.get(&key) {
+                    Some(volume) => remove(&context, &volume).await,
+                    None => Ok(None),
+                },
+            }
         }
     })
     .await;
 }
 
-async fn sync(
-    context: &Context,
-    timers: &Timers,
-    key: &Key,
-    claim: &PersistentVolumeClaim,
-    uid: &str,
-) -> kube::Result<Again> {
+/// Makes the volume of a claim that has none, and grows a claim that wants more than it has.
+async fn provide(context: &Context, timers: &Timers, key: &Key, claim: &PersistentVolumeClaim) -> kube::Result<Again> {
     let Some(spec) = &claim.spec else { return Ok(None) };
+    let ours = spec.storage_class_name.as_deref() != Some("");
+    if !ours || claim.metadata.deletion_timestamp.is_some() {
+        return Ok(None);
+    }
     let wanted = spec
         .resources
         .as_ref()
-        .and_then(|resources| resources.requests.as_ref()?.get("storage"))
-        .map(|size| size.0.clone());
-    let wanted = wanted.unwrap_or_else(|| "1Gi".to_owned());
-    let status = claim.status.clone().unwrap_or_default();
-    let has = status
-        .capacity
-        .as_ref()
-        .and_then(|capacity| capacity.get("storage"))
-        .map(|size| size.0.as_str());
-    if status.phase.as_deref() == Some("Bound") && has == Some(wanted.as_str()) {
+        .and_then(|resources| resources.requests.as_ref()?.get("storage"));
+    let wanted = wanted.map_or_else(|| "1Gi".to_owned(), |size| size.0.clone());
+    let status = claim.status.as_ref();
+    let bound = status.and_then(|status| status.phase.as_deref()) == Some("Bound");
+    let has = status.and_then(|status| status.capacity.as_ref()?.get("storage").map(|size| size.0.as_str()));
+    if (bound && has == Some(wanted.as_str())) || (!bound && spec.volume_name.is_some()) {
         return Ok(None);
     }
     if let Some(left) = timers.left(key, &wanted, context.pace.bind) {
         return Ok(Some(left));
     }
+    if bound {
+        grow(context, key, spec.volume_name.as_deref().unwrap_or_default(), &wanted).await
+    } else {
+        make_volume(context, key, claim, &wanted).await
+    }
+}
+
+async fn make_volume(context: &Context, key: &Key, claim: &PersistentVolumeClaim, size: &str) -> kube::Result<Again> {
+    let spec = claim.spec.clone().unwrap_or_default();
+    let uid = claim.metadata.uid.clone().unwrap_or_default();
     let name = format!("pvc-{uid}");
-    let mode = spec.volume_mode.clone().unwrap_or_else(|| "Filesystem".to_owned());
+    let mode = spec.volume_mode.unwrap_or_else(|| "Filesystem".to_owned());
     let volume = json!({
-        "apiVersion": "v1", "kind": "PersistentVolume", "metadata": {"name": name},
+        "apiVersion": "v1", "kind": "PersistentVolume",
+        "metadata": {"name": name, "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER}},
         "spec": {
-            "capacity": {"storage": wanted}, "accessModes": spec.access_modes, "volumeMode": mode,
+            "capacity": {"storage": size}, "accessModes": spec.access_modes, "volumeMode": mode,
             "storageClassName": spec.storage_class_name, "persistentVolumeReclaimPolicy": "Delete",
             "csi": {"driver": PROVISIONER, "volumeHandle": name},
             "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "namespace": key.namespace, "name": key.name, "uid": uid},
@@ -159,27 +184,29 @@ async fn sync(
     });
     let volume: PersistentVolume = serde_json::from_value(volume).map_err(kube::Error::SerdeError)?;
     let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
+    unless_there(volumes.create(&PostParams::default(), &volume).await).map(|_| None)
+}
+
+async fn grow(context: &Context, key: &Key, volume: &str, size: &str) -> kube::Result<Again> {
     let params = PatchParams::default();
-    if unless_there(volumes.create(&PostParams::default(), &volume).await)?.is_some() {
-        unless_gone(
-            volumes
-                .patch_status(&name, &params, &Patch::Merge(json!({"status": {"phase": "Bound"}})))
-                .await,
-        )?;
-    } else {
-        let grown = json!({"spec": {"capacity": {"storage": wanted}}});
-        unless_gone(volumes.patch(&name, &params, &Patch::Merge(grown)).await)?;
-    }
+    let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
+    let grown = json!({"spec": {"capacity": {"storage": size}}});
+    unless_gone(volumes.patch(volume, &params, &Patch::Merge(grown)).await)?;
     let claims: Api<PersistentVolumeClaim> = Api::namespaced(context.client.clone(), &key.namespace);
-    if spec.volume_name.is_none() {
-        let bind = json!({
-            "metadata": {"annotations": {"pv.kubernetes.io/bind-completed": "yes"}},
-            "spec": {"volumeName": name},
-        });
-        unless_gone(claims.patch(&key.name, &params, &Patch::Merge(bind)).await)?;
+    let grown = json!({"status": {"capacity": {"storage": size}}});
+    unless_gone(claims.patch_status(&key.name, &params, &Patch::Merge(grown)).await).map(|_| None)
+}
+
+/// Removes a volume that was ours and that its claim has let go of.
+async fn remove(context: &Context, volume: &PersistentVolume) -> kube::Result<Again> {
+    let spec = volume.spec.clone().unwrap_or_default();
+    let ours = spec.csi.is_some_and(|csi| csi.driver == PROVISIONER);
+    let released = volume.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Released");
+    let goes = spec.persistent_volume_reclaim_policy.as_deref() == Some("Delete");
+    if ours && released && goes && volume.metadata.deletion_timestamp.is_none() {
+        let volumes: Api<PersistentVolume> = Api::all(context.client.clone());
+        let name = volume.metadata.name.clone().unwrap_or_default();
+        unless_gone(volumes.delete(&name, &DeleteParams::default()).await)?;
     }
-    let bound =
-        json!({"status": {"phase": "Bound", "accessModes": spec.access_modes, "capacity": {"storage": wanted}}});
-    unless_gone(claims.patch_status(&key.name, &params, &Patch::Merge(bound)).await)?;
     Ok(None)
 }
