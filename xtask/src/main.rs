@@ -5,6 +5,7 @@
 //! | `check-layers` | holds the dependency rules of the design against `cargo metadata` |
 //! | `lint` | formatting, clippy, contracts, layers, documented errors |
 //! | `test` | all tests |
+//! | `testbed` | the real control planes of Kubernetes and KubeVirt, as processes |
 //! | `tools` | fetches the tools that people and checks use into `target/tools` |
 
 #![allow(clippy::print_stdout, reason = "a tool for people talks on stdout")]
@@ -18,6 +19,7 @@ mod layers;
 mod lint;
 mod run;
 mod test;
+mod testbed;
 mod tools;
 
 #[derive(Parser)]
@@ -35,6 +37,9 @@ enum Task {
     Lint,
     /// Run all tests.
     Test(test::Args),
+    /// Start, show and end the real control planes of Kubernetes and KubeVirt.
+    #[command(disable_help_flag = true)]
+    Testbed(testbed::Args),
     /// Fetch buf, kubectl, openapi-spec-validator and grpcurl into target/tools.
     Tools,
 }
@@ -44,6 +49,7 @@ fn main() -> ExitCode {
         Task::CheckLayers => layers::run(),
         Task::Lint => lint::run(),
         Task::Test(args) => test::run(&args),
+        Task::Testbed(args) => return testbed::run(&args),
         Task::Tools => tools::run(),
     };
     match result {

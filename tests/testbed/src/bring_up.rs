@@ -1,7 +1,8 @@
 //! From nothing to a test bed that answers, in the order in which its parts need each other.
 //!
 //! ```text
-//! certificates → etcd → API servers → controllers, scheduler, kwok → definitions, accounts → nodes
+//! certificates → (first time: etcd and API server alone → kinds, accounts → snapshot)
+//!              → etcd from the snapshot → API servers → controllers, scheduler, kwok, nodes
 //!              → virt-api, virt-controller → webhooks, APIServices → player → ready
 //! ```
 
@@ -20,8 +21,10 @@ use crate::{
     certificates::{ADMIN, Authority, Pki},
     clients,
     control_plane::{ControlPlane, Foundation, free_port},
+    home::home,
     kubevirt::{self, KubeVirt, Manifests},
     objects::{apply_all, has_condition, patch_status},
+    snapshot,
     state::{Phase, Shape},
     storage_apis,
     supervisor::{Program, Supervisor},
@@ -74,7 +77,29 @@ pub async fn run(dir: &Path, shape: &Shape, binaries: &Binaries, supervisor: &Su
         state.tenant_kubeconfigs.clone_from(&tenant_configs);
     })?;
 
+    let manifests = Manifests::generate(&foundation).await?;
+    let kinds: Vec<Value> = manifests
+        .crds
+        .iter()
+        .cloned()
+        .chain(storage_apis::definitions())
+        .collect();
+    let snapshot = snapshot::path(&home()?, &binaries.digest, &kinds);
+    if !snapshot.is_dir() {
+        supervisor.step("installing KubeVirt's and CDI's kinds, once for all later starts")?;
+        let state = supervisor.state();
+        let alone = Supervisor::new(dir, state);
+        tokio::select! {
+            outcome = prepare(&foundation, &infra, &kinds, &manifests, &alone) => outcome?,
+            error = alone.failed() => return Err(error),
+        }
+        alone.stop().await;
+        snapshot::keep(&foundation.data(), &snapshot)?;
+        std::fs::remove_dir_all(foundation.data())?;
+    }
+
     supervisor.step("starting etcd and the API server")?;
+    snapshot::copy(&snapshot, &foundation.data())?;
     supervisor.start(foundation.etcd(free_port()?)?).await;
     supervisor.start(foundation.apiserver(&infra, Some(&audit_log))?).await;
     let client = clients::admin(&admin, "testbed").await?;
@@ -83,23 +108,6 @@ pub async fn run(dir: &Path, shape: &Shape, binaries: &Binaries, supervisor: &Su
     supervisor.step("starting controllers, scheduler, kubelets")?;
     supervisor.start(foundation.controller_manager(&infra)?).await;
     supervisor.start(foundation.scheduler(&infra)?).await;
-    for tenant in &tenants {
-        supervisor.start(foundation.apiserver(tenant, None)?).await;
-        supervisor.start(foundation.controller_manager(tenant)?).await;
-    }
-
-    supervisor.step("installing KubeVirt's and CDI's kinds")?;
-    let manifests = Manifests::generate(&foundation).await?;
-    let definitions: Vec<Value> = manifests
-        .crds
-        .iter()
-        .cloned()
-        .chain(storage_apis::definitions())
-        .collect();
-    apply_all(&client, &definitions).await?;
-    for definition in &definitions {
-        wait("the kinds", || has_condition(&client, definition, "Established")).await?;
-    }
     kubevirt.install(&client, &manifests).await?;
     make_nodes(&client, shape).await?;
     supervisor.start(foundation.kwok(&infra)?).await;
@@ -107,6 +115,10 @@ pub async fn run(dir: &Path, shape: &Shape, binaries: &Binaries, supervisor: &Su
     supervisor.step("starting virt-api and virt-controller")?;
     supervisor.start(kubevirt.virt_api(&infra)?).await;
     supervisor.start(kubevirt.virt_controller(&infra)?).await;
+    for tenant in &tenants {
+        supervisor.start(foundation.apiserver(tenant, None)?).await;
+        supervisor.start(foundation.controller_manager(tenant)?).await;
+    }
     wait("virt-api", || async { Ok(listens(kubevirt.api_port).await) }).await?;
     kubevirt.connect(&client, &manifests).await?;
     let services = [
@@ -135,6 +147,25 @@ pub async fn run(dir: &Path, shape: &Shape, binaries: &Binaries, supervisor: &Su
     .await?;
     let seconds = since.elapsed().as_secs_f64();
     supervisor.tell(|state| state.phase = Phase::Ready { seconds })
+}
+
+/// What does not depend on this test bed: kinds and accounts.
+async fn prepare(
+    foundation: &Foundation<'_>,
+    infra: &ControlPlane,
+    kinds: &[Value],
+    manifests: &Manifests,
+    supervisor: &Supervisor,
+) -> anyhow::Result<()> {
+    supervisor.start(foundation.etcd(free_port()?)?).await;
+    supervisor.start(foundation.apiserver(infra, None)?).await;
+    let client = clients::admin(&foundation.pki.path(&format!("{KUBECONFIG}.kubeconfig")), "testbed").await?;
+    wait("the API server", || async { Ok(answers(&client, "/readyz").await) }).await?;
+    apply_all(&client, kinds).await?;
+    for kind in kinds {
+        wait("the kinds", || has_condition(&client, kind, "Established")).await?;
+    }
+    kubevirt::install_accounts(&client, manifests).await
 }
 
 fn plane(name: &str, prefix: &str) -> anyhow::Result<ControlPlane> {

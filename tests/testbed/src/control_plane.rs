@@ -73,6 +73,11 @@ impl Foundation<'_> {
         Ok(())
     }
 
+    /// Where etcd keeps its data.
+    pub fn data(&self) -> PathBuf {
+        self.dir.join("etcd")
+    }
+
     fn file(&self, name: &str) -> String {
         self.pki.path(name).display().to_string()
     }
@@ -86,7 +91,7 @@ impl Foundation<'_> {
         let peer = format!("http://127.0.0.1:{peer_port}");
         let args = [
             "--name=testbed".to_owned(),
-            format!("--data-dir={}", self.dir.join("etcd").display()),
+            format!("--data-dir={}", self.data().display()),
             format!("--listen-client-urls={client}"),
             format!("--advertise-client-urls={client}"),
             format!("--listen-peer-urls={peer}"),

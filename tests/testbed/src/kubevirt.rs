@@ -148,15 +148,14 @@ impl KubeVirt<'_> {
         ))
     }
 
-    /// Everything that virt-api and virt-controller read when they start.
+    /// What virt-api and virt-controller read when they start.
     ///
     /// # Errors
     /// What the API server says.
     pub async fn install(&self, client: &Client, manifests: &Manifests) -> anyhow::Result<()> {
-        let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
-        apply(client, &namespace).await?;
-        let objects: Vec<Value> = manifests.objects.iter().map(|object| self.at_our_port(object)).collect();
-        apply_all(client, &objects).await?;
+        let service = manifests.objects.iter().filter(|object| object["kind"] == "Service");
+        let service: Vec<Value> = service.map(|object| self.at_our_port(object)).collect();
+        apply_all(client, &service).await?;
         let authority = json!({
             "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "kubevirt-ca", "namespace": NAMESPACE },
             "data": { "ca-bundle": self.authority.certificate },
@@ -178,12 +177,10 @@ impl KubeVirt<'_> {
     /// virt-api is reached through its Service; an external name leads to the process on this machine.
     fn at_our_port(&self, object: &Value) -> Value {
         let mut object = object.clone();
-        if object["kind"] == "Service" {
-            object["spec"] = json!({
-                "type": "ExternalName", "externalName": "localhost",
-                "ports": [{ "name": "https", "port": self.api_port, "protocol": "TCP" }],
-            });
-        }
+        object["spec"] = json!({
+            "type": "ExternalName", "externalName": "localhost",
+            "ports": [{ "name": "https", "port": self.api_port, "protocol": "TCP" }],
+        });
         object
     }
 
@@ -208,6 +205,17 @@ impl KubeVirt<'_> {
         }
         apply_all(client, &objects).await
     }
+}
+
+/// KubeVirt's namespace, accounts and roles: all that is the same in every test bed.
+///
+/// # Errors
+/// What the API server says.
+pub async fn install_accounts(client: &Client, manifests: &Manifests) -> anyhow::Result<()> {
+    let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": NAMESPACE } });
+    apply(client, &namespace).await?;
+    let objects = manifests.objects.iter().filter(|object| object["kind"] != "Service");
+    apply_all(client, &objects.cloned().collect::<Vec<_>>()).await
 }
 
 /// KubeVirt's own object, in which its components find their configuration.

@@ -27,6 +27,8 @@ pub mod kubevirt;
 pub mod objects;
 pub mod play;
 pub mod progress;
+pub mod requests;
+pub mod snapshot;
 pub mod state;
 pub mod storage_apis;
 pub mod supervise;

@@ -78,6 +78,14 @@ impl Supervisor {
         state.write(&self.dir)
     }
 
+    /// What is said of the test bed now.
+    pub fn state(&self) -> State {
+        self.state
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .clone()
+    }
+
     /// Says what is being done now.
     ///
     /// # Errors
