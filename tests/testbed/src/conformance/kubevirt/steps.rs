@@ -134,8 +134,9 @@ pub(super) async fn pods(lab: &Lab, selector: &str) -> Result<Vec<Value>> {
 
 /// The launcher pod of a machine that has not ended.
 pub(super) async fn launcher(lab: &Lab, vm: &str) -> Result<Value> {
-    let all = pods(lab, &format!("kubevirt.io=virt-launcher,vm.kubevirt.io/name={vm}")).await?;
+    let all = pods(lab, "kubevirt.io=virt-launcher").await?;
     all.into_iter()
+        .filter(|pod| pod["metadata"]["annotations"]["kubevirt.io/domain"] == vm)
         .rfind(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"))
         .context("the machine has no launcher pod")
 }
