@@ -167,9 +167,9 @@ impl Play {
         &self.tenants
     }
 
-    /// Returns when everybody has ended: after the cancellation, or when all have failed.
-    pub async fn ended(mut self) {
-        while self.tasks.join_next().await.is_some() {}
+    /// Returns when the first has ended: after the cancellation, or because it died. That ends everybody.
+    pub async fn first_ended(mut self) {
+        self.tasks.join_next().await;
     }
 
     /// Ends everybody at once.

@@ -1,14 +1,16 @@
 //! The player: the simulation's behaviour controllers on the real control plane, for what has no hardware here.
 
+use std::{collections::BTreeMap, path::Path, sync::Arc};
+
+use anyhow::Context as _;
 use kube::Client;
-use steading_sim::{
-    behaviour::{Context, Pace, cdi, load_balancers, snapshots, virt_handler},
-    time::SimTime,
-};
-use tokio::task::JoinSet;
+use steading_sim::play::{ControlPlane, Part, PlayConfig, play as play_parts};
 use tokio_util::sync::CancellationToken;
 
 use crate::{clients, command::DirArgs, kubevirt, state::State};
+
+/// The player's name as a kubelet, to read pods and Nodes.
+const KUBELET: &str = "kubelet";
 
 /// `play`.
 #[derive(Debug, Clone, clap::Args)]
@@ -28,32 +30,43 @@ pub fn run(args: Args) -> anyhow::Result<()> {
             tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info,steading_sim=debug".into()),
         )
         .init();
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(play(args))
 }
 
 async fn play(args: Args) -> anyhow::Result<()> {
     let state = State::read(&args.dir.dir)?.ok_or_else(|| anyhow::anyhow!("no test bed here"))?;
     let kubeconfig = std::fs::read_to_string(&state.kubeconfig)?;
-    let client = async |agent: &str, user: Option<&str>| -> anyhow::Result<Client> {
-        Ok(Client::try_from(clients::config(&kubeconfig, agent, user).await?)?)
-    };
-    let context = |client: Client| Context {
-        client,
-        time: SimTime::automatic(1.0),
-        seed: 1,
-        pace: Pace::default(),
-    };
+    let mut made: BTreeMap<String, Client> = BTreeMap::new();
+    for agent in Part::MISSING.iter().map(|part| part.agent()).chain([KUBELET]) {
+        // virt-api lets nobody else change VMIs.
+        let user = (agent == Part::VirtHandler.agent()).then_some(kubevirt::HANDLER.name);
+        let config = clients::config(&kubeconfig, agent, user).await?;
+        made.insert(agent.to_owned(), Client::try_from(config)?);
+    }
+    let fallback = clients::admin(&state.kubeconfig, "player").await?;
+    let clients = move |agent: &str| made.get(agent).unwrap_or(&fallback).clone();
+    let planes = state
+        .tenant_kubeconfigs
+        .iter()
+        .map(|path| plane(path))
+        .collect::<anyhow::Result<_>>()?;
+    let config = PlayConfig::beside(Arc::new(clients), planes);
     let cancel = CancellationToken::new();
-    let mut tasks = JoinSet::new();
-    tasks.spawn(cdi::run(context(client("cdi", None).await?), cancel.clone()));
-    tasks.spawn(snapshots::run(context(client("snapshot-controller", None).await?), cancel.clone()));
-    tasks.spawn(load_balancers::run(context(client("load-balancer", None).await?), cancel.clone()));
-    tasks.spawn(virt_handler::run(
-        context(client("virt-handler", Some(kubevirt::HANDLER.name)).await?),
-        client("kubelet", None).await?,
-        cancel.clone(),
-    ));
-    tasks.join_next().await;
+    play_parts(&config, &cancel).first_ended().await;
     anyhow::bail!("a behaviour has ended")
+}
+
+/// A tenant's control plane, named as its kubeconfig's file.
+fn plane(path: &Path) -> anyhow::Result<ControlPlane> {
+    let name = path.file_stem().and_then(|name| name.to_str());
+    Ok(ControlPlane {
+        name: name
+            .with_context(|| format!("{} names no control plane", path.display()))?
+            .to_owned(),
+        kubeconfig: std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?,
+    })
 }

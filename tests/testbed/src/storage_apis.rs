@@ -34,19 +34,34 @@ const fn kind(
     }
 }
 
-/// All that virt-controller lists when DataVolumes are there (it hangs if one is missing), and what Steading uses.
+/// A kind whose status is part of the object.
+const fn whole(kind: Kind) -> Kind {
+    Kind { status: false, ..kind }
+}
+
+/// All that virt-controller lists when DataVolumes are there (it hangs if one is missing), and what Steading uses. Which of them have a
+/// status subresource is as with CDI and the snapshot controller.
 const KINDS: [Kind; 8] = [
     kind(CDI, "v1beta1", "DataVolume", "datavolumes", "Namespaced"),
-    kind(CDI, "v1beta1", "DataSource", "datasources", "Namespaced"),
+    whole(kind(CDI, "v1beta1", "DataSource", "datasources", "Namespaced")),
     kind(CDI, "v1beta1", "StorageProfile", "storageprofiles", "Cluster"),
-    kind(CDI, "v1beta1", "CDI", "cdis", "Cluster"),
-    kind(CDI, "v1beta1", "CDIConfig", "cdiconfigs", "Cluster"),
+    whole(kind(CDI, "v1beta1", "CDI", "cdis", "Cluster")),
+    whole(kind(CDI, "v1beta1", "CDIConfig", "cdiconfigs", "Cluster")),
     kind(SNAPSHOT, "v1", "VolumeSnapshot", "volumesnapshots", "Namespaced"),
-    kind(SNAPSHOT, "v1", "VolumeSnapshotContent", "volumesnapshotcontents", "Cluster"),
-    Kind {
-        status: false,
-        ..kind(SNAPSHOT, "v1", "VolumeSnapshotClass", "volumesnapshotclasses", "Cluster")
-    },
+    kind(
+        SNAPSHOT,
+        "v1",
+        "VolumeSnapshotContent",
+        "volumesnapshotcontents",
+        "Cluster",
+    ),
+    whole(kind(
+        SNAPSHOT,
+        "v1",
+        "VolumeSnapshotClass",
+        "volumesnapshotclasses",
+        "Cluster",
+    )),
 ];
 
 /// Their definitions.
@@ -55,7 +70,11 @@ pub fn definitions() -> Vec<Value> {
 }
 
 fn definition(kind: &Kind) -> Value {
-    let subresources = if kind.status { json!({ "status": {} }) } else { json!({}) };
+    let subresources = if kind.status {
+        json!({ "status": {} })
+    } else {
+        json!({})
+    };
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
         "metadata": {
