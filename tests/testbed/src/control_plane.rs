@@ -233,6 +233,8 @@ impl Foundation<'_> {
             format!("--kubeconfig={}", config.display()),
             format!("--config={}", stages.display()),
             "--manage-all-nodes".to_owned(),
+            // Off by default; without leases the node controller takes every node for dead once a minute.
+            "--node-lease-duration-seconds=40".to_owned(),
             "--cidr=10.244.0.0/16".to_owned(),
             "--node-ip=172.18.0.1".to_owned(),
             "--server-address=".to_owned(),
