@@ -13,6 +13,7 @@ mod admission;
 mod eviction;
 mod hotplug;
 mod launcher;
+mod merge;
 mod migration;
 mod start;
 mod status;

@@ -232,8 +232,11 @@ impl Handler {
         let pace = &self.context.pace;
         if !runs {
             let plugged = volumes::mount(draft, pace.hotplug / 2, steps);
-            if plugged == Plugged::All && steps("start", pace.start_vmi) {
-                guest::run(draft, home);
+            match plugged {
+                Plugged::All if steps("start", pace.start_vmi) => guest::run(draft, home),
+                Plugged::All => {}
+                // Without it, virt-controller makes no attachment pod, and says nothing.
+                Plugged::NotAll => draft.status["selinuxContext"] = json!(guest::SELINUX),
             }
             return;
         }

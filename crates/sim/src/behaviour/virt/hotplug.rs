@@ -18,7 +18,7 @@ use steading_infra::{
     cdi::DataVolumePhase,
     kubevirt::{
         VirtualMachineInstance,
-        virtual_machine::{Disk, VmiSpec, Volume},
+        virtual_machine::Volume,
         virtual_machine_instance::{HotplugVolume, VirtualMachineInstanceStatus, VolumePhase, VolumeStatus},
     },
 };
@@ -31,54 +31,6 @@ use crate::{
         timers::controller_of,
     },
 };
-
-/// What the VM's hot-pluggable volumes mean for the VMI's spec.
-#[derive(Debug, PartialEq)]
-pub(super) enum Merged {
-    /// Nothing.
-    Same,
-    /// They cannot be taken over; the message of the VM's condition.
-    Refused(String),
-    /// This is the new spec.
-    Changed(Box<VmiSpec>),
-}
-
-/// Takes the hot-pluggable volumes of a VM's template over into its VMI's spec.
-pub(super) fn merge(template: &VmiSpec, vmi: &VmiSpec) -> Merged {
-    let wanted: Vec<&Volume> = template
-        .volumes
-        .iter()
-        .filter(|volume| volume.is_hotpluggable())
-        .collect();
-    let has: Vec<&Volume> = vmi.volumes.iter().filter(|volume| volume.is_hotpluggable()).collect();
-    if wanted == has {
-        return Merged::Same;
-    }
-    let disk_of = |name: &str| template.domain.devices.disks.iter().find(|disk| disk.name == name);
-    for volume in &wanted {
-        let bus = disk_of(&volume.name).and_then(Disk::bus);
-        if !matches!(bus, Some("scsi" | "virtio")) {
-            return Merged::Refused(format!(
-                "hotplugged disk {} requires bus to be 'scsi' or 'virtio' [{}]",
-                volume.name,
-                bus.unwrap_or_default()
-            ));
-        }
-    }
-    let gone: BTreeSet<&str> = has.iter().map(|volume| volume.name.as_str()).collect();
-    let mut next = vmi.clone();
-    next.volumes.retain(|volume| !volume.is_hotpluggable());
-    next.volumes.extend(wanted.iter().map(|volume| (*volume).clone()));
-    next.domain
-        .devices
-        .disks
-        .retain(|disk| !gone.contains(disk.name.as_str()));
-    next.domain
-        .devices
-        .disks
-        .extend(wanted.iter().filter_map(|volume| disk_of(&volume.name).cloned()));
-    Merged::Changed(Box::new(next))
-}
 
 /// The hot-pluggable volumes of a VMI.
 pub(super) fn hotpluggable(vmi: &VirtualMachineInstance) -> Vec<&Volume> {
@@ -113,7 +65,9 @@ impl Virt {
             let waits = attachments
                 .iter()
                 .any(|pod| !holds(pod, &ready) && matches!(phase(pod), "" | "Pending"));
-            if current.is_none() && !waits && !ready.is_empty() {
+            // virt-controller gives the pod the label of the launcher's processes, and so waits until it is told.
+            let labelled = status.other.contains_key("selinuxContext");
+            if labelled && current.is_none() && !waits && !ready.is_empty() {
                 self.attach(key, vmi, home, &ready).await?;
             }
             for old in surplus(&attachments, &ready, &wanted, status) {
@@ -366,26 +320,9 @@ fn info_of(claim: &PersistentVolumeClaim) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use steading_infra::samples::{mk_disk, mk_hotplug_volume, mk_vmi_spec};
+    use steading_infra::samples::mk_hotplug_volume;
 
     use super::*;
-
-    fn mk_template(names: &[&str]) -> VmiSpec {
-        let mut spec = mk_vmi_spec("m");
-        for name in names {
-            spec.volumes.push(mk_hotplug_volume(name));
-            spec.domain.devices.disks.push(mk_disk(name, Some(name)));
-        }
-        spec
-    }
-
-    #[test]
-    fn volumes_come_and_go_with_the_template() {
-        let (none, two) = (mk_template(&[]), mk_template(&["a", "b"]));
-        assert_eq!(merge(&two, &none), Merged::Changed(Box::new(two.clone())));
-        assert_eq!(merge(&two, &two), Merged::Same);
-        assert_eq!(merge(&none, &two), Merged::Changed(Box::new(none)));
-    }
 
     fn mk_pod(name: &str, volumes: &[&str], phase: &str) -> Arc<Pod> {
         let claim = |volume: &&str| json!({ "name": volume, "persistentVolumeClaim": { "claimName": volume } });
@@ -433,14 +370,5 @@ mod tests {
         assert_eq!(told(VolumePhase::Ready), Some(VolumePhase::Ready));
         assert_eq!(told(VolumePhase::UnMountedFromPod), Some(VolumePhase::Detaching));
         assert!(tell_unplugged(mk_seen("a", VolumePhase::Detaching), &[]).is_none());
-    }
-
-    #[test]
-    fn a_disk_without_a_bus_blocks_all() {
-        let mut spec = mk_template(&["a", "b"]);
-        spec.domain.devices.disks.last_mut().unwrap().disk.as_mut().unwrap().bus = None;
-        assert!(
-            matches!(merge(&spec, &mk_template(&[])), Merged::Refused(message) if message.contains("requires bus to be 'scsi' or 'virtio'"))
-        );
     }
 }

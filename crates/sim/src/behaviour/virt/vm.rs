@@ -20,7 +20,7 @@ use steading_infra::{
 
 use super::{
     Virt,
-    hotplug::{Merged, merge},
+    merge::{Merged, merge},
     start::{INSTANCETYPE, Start, revision_name},
     status::{clear, set},
 };

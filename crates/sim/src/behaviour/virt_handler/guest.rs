@@ -10,6 +10,9 @@ use super::{
 };
 use crate::behaviour::virt::digest;
 
+/// The label of the launcher's processes, as told where there is no SELinux. Target pods and attachment pods are made only when it is known.
+pub(super) const SELINUX: &str = "none";
+
 /// The guest runs.
 pub(super) fn run(draft: &mut Draft<'_>, home: &Pod) {
     draft.enter("Running");
@@ -19,7 +22,7 @@ pub(super) fn run(draft: &mut Draft<'_>, home: &Pod) {
         "prettyName": "Debian GNU/Linux 13 (trixie)", "kernelRelease": "6.12.0", "machine": "x86_64",
     });
     draft.status["machine"] = json!({ "type": "q35" });
-    draft.status["selinuxContext"] = json!("none");
+    draft.status["selinuxContext"] = json!(SELINUX);
     if let Some(memory) = draft
         .status
         .get_mut("memory")
