@@ -82,7 +82,10 @@ const RULES: &[Rule] = &[
         &["steading", "steading-api", "steading-infra", "steading-sim"],
     ),
     // Drives the product as its users do, and plays on real control planes what the simulation plays on its own.
-    rule("steading-testbed", &["steading", "steading-infra", "steading-sim"]),
+    Rule {
+        dev: &["steading", "steading-tests"],
+        ..rule("steading-testbed", &["steading-infra", "steading-sim"])
+    },
     rule("xtask", &[]),
 ];
 

@@ -12,6 +12,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::{
+    conform,
     home::run_dir,
     play,
     progress::Progress,
@@ -36,6 +37,8 @@ enum Command {
     Down(NameArgs),
     /// Say what runs, since when, and how much memory it takes.
     Status(StatusArgs),
+    /// Run the conformance cases on the real control plane and on the simulator, and show where they differ.
+    Conformance(conform::Args),
     /// Run the supervisor of a test bed.
     #[command(hide = true)]
     Supervise(supervise::Args),
@@ -104,6 +107,7 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Up(args) => return up(args),
         Command::Down(args) => down(&args)?,
         Command::Status(args) => return status(&args),
+        Command::Conformance(args) => return conform::run(&args),
         Command::Supervise(args) => supervise::run(args)?,
         Command::Play(args) => play::run(args)?,
     }

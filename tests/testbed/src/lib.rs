@@ -20,6 +20,7 @@ pub mod bring_up;
 pub mod certificates;
 pub mod clients;
 pub mod command;
+pub mod conform;
 pub mod conformance;
 pub mod control_plane;
 pub mod home;

@@ -1,1 +1,0 @@
-//! The suite on the real control plane.
