@@ -7,7 +7,7 @@ use super::{
     samples::{changed, mk_vm, mk_vmi},
     steps::{
         at, condition, conditions, course, create, delete, gone, launcher, made, merge, only, path, pods, printable,
-        read, running, running_vmi, subresource, text, until, verdict,
+        read, running, running_vmi, stopped, subresource, text, until, verdict,
     },
 };
 use crate::conformance::{Area, Lab, Transcript, cases};
@@ -29,7 +29,7 @@ cases! { Area::KubeVirt,
     "run-strategies-follow-the-spec" => strategies_follow,
     "a-dry-run-of-start-starts-nothing" => dry_start,
     "subresources-of-missing-machines-are-not-found" => missing,
-    "subresources-of-a-stopped-machine-conflict" => stopped,
+    "subresources-of-a-stopped-machine-conflict" => while_stopped,
     "a-deleted-vmi-comes-back" => vmi_deleted,
     "a-deleted-launcher-pod-takes-the-vmi-along" => launcher_deleted,
     "a-machine-that-fits-nowhere-says-why" => unschedulable,
@@ -186,7 +186,7 @@ fn with_strategy(name: &str, strategy: &str) -> Value {
 
 async fn halted(lab: &Lab, t: &mut Transcript) -> Result<()> {
     made(lab, "virtualmachines", &with_strategy("m", "Halted")).await?;
-    let vm = printable(lab, "m", "Stopped").await?;
+    let vm = stopped(lab, "m").await?;
     t.note(
         "halted",
         &json!({ "status": only(&vm["status"], &["created", "ready", "printableStatus", "runStrategy"]), "conditions": conditions(&vm) }),
@@ -220,7 +220,7 @@ async fn stop(lab: &Lab, t: &mut Transcript) -> Result<()> {
         &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
     );
     gone(lab, "virtualmachineinstances", "m").await?;
-    let vm = printable(lab, "m", "Stopped").await?;
+    let vm = stopped(lab, "m").await?;
     t.note("strategy", &vm["spec"]["runStrategy"].clone());
     t.note("conditions", &conditions(&vm));
     t.note(
@@ -276,7 +276,7 @@ async fn another(lab: &Lab, name: &str, before: &Value) -> Result<Value> {
 
 async fn manual(lab: &Lab, t: &mut Transcript) -> Result<()> {
     made(lab, "virtualmachines", &with_strategy("m", "Manual")).await?;
-    printable(lab, "m", "Stopped").await?;
+    stopped(lab, "m").await?;
     for sub in ["stop", "restart", "start"] {
         t.note(
             &format!("{sub} while stopped"),
@@ -305,7 +305,7 @@ async fn manual(lab: &Lab, t: &mut Transcript) -> Result<()> {
         &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
     );
     gone(lab, "virtualmachineinstances", "m").await?;
-    let vm = printable(lab, "m", "Stopped").await?;
+    let vm = stopped(lab, "m").await?;
     t.note(
         "afterwards",
         &at(&vm, &["/spec/runStrategy", "/status/runStrategy", "/status/created"]),
@@ -323,7 +323,7 @@ async fn once(lab: &Lab, t: &mut Transcript) -> Result<()> {
         );
     }
     gone(lab, "virtualmachineinstances", "m").await?;
-    let vm = printable(lab, "m", "Stopped").await?;
+    let vm = stopped(lab, "m").await?;
     t.note("strategy", &vm["spec"]["runStrategy"].clone());
     Ok(())
 }
@@ -340,7 +340,7 @@ async fn rerun(lab: &Lab, t: &mut Transcript) -> Result<()> {
         &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
     );
     gone(lab, "virtualmachineinstances", "m").await?;
-    let vm = printable(lab, "m", "Stopped").await?;
+    let vm = stopped(lab, "m").await?;
     t.note("strategy", &vm["spec"]["runStrategy"].clone());
     until(lab, "virtualmachines", "m", "the request is worked off", |vm| {
         vm["status"]["stateChangeRequests"].as_array().is_none_or(Vec::is_empty)
@@ -364,7 +364,7 @@ async fn running_field(lab: &Lab, t: &mut Transcript) -> Result<()> {
         &verdict(&subresource(lab, "virtualmachines", "m", "stop", None).await?),
     );
     gone(lab, "virtualmachineinstances", "m").await?;
-    let vm = printable(lab, "m", "Stopped").await?;
+    let vm = stopped(lab, "m").await?;
     t.note(
         "afterwards",
         &at(&vm, &["/spec/running", "/spec/runStrategy", "/status/runStrategy"]),
@@ -384,7 +384,7 @@ async fn strategies_follow(lab: &Lab, t: &mut Transcript) -> Result<()> {
     .await?;
     t.note("halt", &verdict(&halt));
     gone(lab, "virtualmachineinstances", "m").await?;
-    let vm = printable(lab, "m", "Stopped").await?;
+    let vm = stopped(lab, "m").await?;
     t.note("halted", &at(&vm, &["/status/runStrategy", "/status/created"]));
     merge(
         lab,
@@ -404,7 +404,7 @@ async fn strategies_follow(lab: &Lab, t: &mut Transcript) -> Result<()> {
 
 async fn dry_start(lab: &Lab, t: &mut Transcript) -> Result<()> {
     made(lab, "virtualmachines", &with_strategy("m", "Halted")).await?;
-    printable(lab, "m", "Stopped").await?;
+    stopped(lab, "m").await?;
     let dry = json!({ "dryRun": ["All"] });
     let answer = subresource(lab, "virtualmachines", "m", "start", Some(&dry)).await?;
     t.note("dry run", &verdict(&answer));
@@ -436,9 +436,9 @@ async fn missing(lab: &Lab, t: &mut Transcript) -> Result<()> {
     Ok(())
 }
 
-async fn stopped(lab: &Lab, t: &mut Transcript) -> Result<()> {
+async fn while_stopped(lab: &Lab, t: &mut Transcript) -> Result<()> {
     made(lab, "virtualmachines", &with_strategy("m", "Halted")).await?;
-    printable(lab, "m", "Stopped").await?;
+    stopped(lab, "m").await?;
     for sub in ["stop", "restart", "migrate"] {
         t.note(
             sub,

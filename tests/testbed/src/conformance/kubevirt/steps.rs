@@ -118,6 +118,16 @@ pub(super) async fn printable(lab: &Lab, name: &str, status: &str) -> Result<Val
     .await
 }
 
+/// Waits until a VM is stopped and its controller has taken note of it.
+pub(super) async fn stopped(lab: &Lab, name: &str) -> Result<Value> {
+    until(lab, "virtualmachines", name, "the VM is stopped", |vm| {
+        text(vm, "/status/printableStatus") == "Stopped"
+            && vm["status"]["created"] != true
+            && condition(vm, "Ready")["reason"] == "VMINotExists"
+    })
+    .await
+}
+
 /// The pods of the namespace that a selector takes, oldest first.
 pub(super) async fn pods(lab: &Lab, selector: &str) -> Result<Vec<Value>> {
     let path = format!("{}?labelSelector={selector}", lab.path("pods"));

@@ -154,11 +154,24 @@ fn refusal(pod: &Answer) -> Option<Value> {
     Some(json!({ "reason": condition["reason"], "message": told(message) }))
 }
 
-/// Reasons that nodes of other cases give too: how many there are is chance.
-const SHARED: [&str; 2] = [
-    "node(s) didn't match Pod's node affinity/selector",
-    "node(s) were unschedulable",
-];
+/// What nodes of other cases say of every pod: how many there are is chance.
+const ELSEWHERE: &str = "node(s) didn't match Pod's node affinity/selector";
+/// What nodes of other cases say at times.
+const AT_TIMES: [&str; 2] = [CORDONED, TAINTED];
+/// What a cordoned node says.
+pub(super) const CORDONED: &str = "node(s) were unschedulable";
+/// What a tainted node says.
+pub(super) const TAINTED: &str = "node(s) had untolerated taint";
+
+/// What the scheduler says of a pod that waits for a cordoned or tainted node, and whether it names that as a reason.
+pub(super) async fn refused(lab: &Lab, pod: &str, reason: &str) -> Result<Value> {
+    let path = lab.path(&format!("pods/{pod}"));
+    let answer = lab
+        .until("the pod is refused", &path, |pod| refusal(pod).is_some())
+        .await?;
+    let message = answer.body["status"]["conditions"].to_string();
+    Ok(json!({ "refusal": refusal(&answer), "named": message.contains(reason) }))
+}
 
 fn told(message: &str) -> Value {
     let Some((head, tail)) = message.split_once(" nodes are available: ") else {
@@ -169,16 +182,11 @@ fn told(message: &str) -> Value {
     let mut reasons: Vec<String> = reasons
         .trim_end_matches('.')
         .split(", ")
-        .map(|reason| {
-            let plain = without_count(reason);
-            if SHARED.contains(&plain.as_str()) {
-                plain
-            } else {
-                reason.to_owned()
-            }
+        .filter(|reason| !AT_TIMES.iter().any(|text| reason.contains(text)))
+        .map(|reason| match without_count(reason) {
+            plain if plain == ELSEWHERE => plain,
+            _ => reason.to_owned(),
         })
-        // A node of another case that is tainted at the moment.
-        .filter(|reason| !reason.contains("had untolerated taint") || reason.contains("conformance.example"))
         .collect();
     reasons.sort();
     let mut kinds: Vec<String> = preemption

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::lot::{change, clear, host, mk_pod, node, nodes, outcome, place, placed};
+use super::lot::{CORDONED, TAINTED, add, change, clear, host, mk_pod, node, nodes, outcome, place, placed, refused};
 use crate::conformance::{Area, Lab, Transcript, cases};
 
 cases! { Area::Scheduler,
@@ -130,7 +130,8 @@ async fn taints(lab: &Lab, t: &mut Transcript) -> Result<()> {
         json!({ "spec": { "taints": [{ "key": "conformance.example/for", "value": "gpu", "effect": "NoSchedule" }] } });
     node(lab, "a", taint).await?;
     let tolerate = |toleration: Value| json!({ "tolerations": [toleration] });
-    t.note("none", &place(lab, &mk_pod(lab, "none", json!({}))).await?);
+    add(lab, &mk_pod(lab, "none", json!({}))).await?;
+    t.note("none", &refused(lab, "none", TAINTED).await?);
     for (name, toleration) in [
         (
             "equal",
@@ -170,7 +171,8 @@ async fn cordons(lab: &Lab, t: &mut Transcript) -> Result<()> {
     node(lab, "b", json!({})).await?;
     t.note("the other", &place(lab, &mk_pod(lab, "one", json!({}))).await?);
     change(lab, "b", &json!({ "spec": { "unschedulable": true } })).await?;
-    t.note("none", &place(lab, &mk_pod(lab, "two", json!({}))).await?);
+    add(lab, &mk_pod(lab, "two", json!({}))).await?;
+    t.note("none", &refused(lab, "two", CORDONED).await?);
     let bold = json!({
         "nodeSelector": { super::lot::HOST: host(lab, "a") },
         "tolerations": [{ "key": "node.kubernetes.io/unschedulable", "operator": "Exists", "effect": "NoSchedule" }],
@@ -199,7 +201,7 @@ async fn wakes(lab: &Lab, t: &mut Transcript) -> Result<()> {
         ("taint", json!({})),
         ("node", json!({ "nodeSelector": { "disk": "tape" } })),
     ] {
-        super::lot::add(lab, &mk_pod(lab, pod, spec)).await?;
+        add(lab, &mk_pod(lab, pod, spec)).await?;
         let seen = outcome(lab, pod).await?;
         t.note(&format!("{pod} before"), &seen["reason"]);
     }

@@ -3,7 +3,10 @@
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use super::lot::{HOST, ZONE, change, clear, counts, host, labelled, mk_pod, node, nodes, place, placed, spread};
+use super::lot::{
+    CORDONED, HOST, ZONE, add, change, clear, counts, host, labelled, mk_pod, node, nodes, place, placed, refused,
+    spread,
+};
 use crate::conformance::{Area, Lab, Transcript, cases};
 
 cases! { Area::Scheduler,
@@ -80,7 +83,8 @@ async fn cordoned(lab: &Lab, t: &mut Transcript) -> Result<()> {
     t.note("three on three", &spread(lab, "p", 3, &with(&[hard(HOST)])).await?);
     change(lab, "a", &json!({ "spec": { "unschedulable": true } })).await?;
     t.note("two more", &spread(lab, "q", 2, &with(&[hard(HOST)])).await?);
-    t.note("a third", &place(lab, &mk_pod(lab, "r", with(&[hard(HOST)]))).await?);
+    add(lab, &mk_pod(lab, "r", with(&[hard(HOST)]))).await?;
+    t.note("a third", &refused(lab, "r", CORDONED).await?);
     change(lab, "a", &json!({ "spec": { "unschedulable": false } })).await?;
     t.note("uncordoned", &placed(lab, "r").await?);
     clear(lab).await
