@@ -19,7 +19,14 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<()> {
     // The features of the whole workspace in both cases: what one has built serves the other.
     let what: &[&str] = if args.real {
-        &["test", "--workspace", "--features", "steading-testbed/real", "--test", "real"]
+        &[
+            "test",
+            "--workspace",
+            "--features",
+            "steading-testbed/real",
+            "--test",
+            "real",
+        ]
     } else {
         &["test", "--workspace"]
     };

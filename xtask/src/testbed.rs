@@ -18,7 +18,10 @@ pub(crate) fn run(args: &Args) -> ExitCode {
         .and_then(|mut command| Ok(command.args(&args.args).status()?));
     match status {
         Ok(status) if status.success() => ExitCode::SUCCESS,
-        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Ok(status) => status
+            .code()
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::FAILURE, ExitCode::from),
         Err(error) => {
             println!("error: {error:#}");
             ExitCode::FAILURE

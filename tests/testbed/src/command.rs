@@ -140,8 +140,14 @@ fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
         println!("{line}");
         return Ok(ExitCode::SUCCESS);
     }
-    println!("The test bed is ready after {seconds:.1} s; its {} processes take {memory} MiB.\n", state.processes.len());
-    println!("  infra     kubectl --kubeconfig {} get nodes", state.kubeconfig.display());
+    println!(
+        "The test bed is ready after {seconds:.1} s; its {} processes take {memory} MiB.\n",
+        state.processes.len()
+    );
+    println!(
+        "  infra     kubectl --kubeconfig {} get nodes",
+        state.kubeconfig.display()
+    );
     for tenant in &state.tenant_kubeconfigs {
         println!("  tenant    {}", tenant.display());
     }
@@ -165,18 +171,20 @@ fn named(name: &str) -> String {
 /// Ctrl-C ends the wait in an orderly way: what was started is ended before `up` returns.
 fn catch_interrupts() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new().name("interrupts".to_owned()).spawn(move || {
-        runtime.block_on(async {
-            use tokio::signal::unix::{SignalKind, signal};
-            let (Ok(mut interrupt), Ok(mut terminate)) =
-                (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-            else {
-                return;
-            };
-            tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-            INTERRUPTED.store(true, Ordering::Relaxed);
-        });
-    })?;
+    std::thread::Builder::new()
+        .name("interrupts".to_owned())
+        .spawn(move || {
+            runtime.block_on(async {
+                use tokio::signal::unix::{SignalKind, signal};
+                let (Ok(mut interrupt), Ok(mut terminate)) =
+                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+                else {
+                    return;
+                };
+                tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
+                INTERRUPTED.store(true, Ordering::Relaxed);
+            });
+        })?;
     Ok(())
 }
 
@@ -216,7 +224,10 @@ fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
     println!("{:<36} {:>8} {:>9} {:>8}", "PROCESS", "PID", "MEMORY", "RESTARTS");
     for (name, process) in &state.processes {
         let pid = process.pid.map_or_else(|| "-".to_owned(), |pid| pid.to_string());
-        let memory = process.pid.and_then(memory_mib).map_or_else(|| "-".to_owned(), |mib| format!("{mib} MiB"));
+        let memory = process
+            .pid
+            .and_then(memory_mib)
+            .map_or_else(|| "-".to_owned(), |mib| format!("{mib} MiB"));
         println!("{name:<36} {pid:>8} {memory:>9} {:>8}", process.restarts);
     }
     println!("{:<36} {:>8} {:>9}", "", "", format!("{} MiB", total_memory(&state)));

@@ -33,7 +33,10 @@ pub struct Args {
 /// # Errors
 /// When either cannot be reached.
 pub fn run(args: &Args) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
     runtime.block_on(conform(args))
 }
 
@@ -59,7 +62,8 @@ async fn conform(args: &Args) -> anyhow::Result<ExitCode> {
     print!("{}", conformance::table(&folder, &real)?);
     print!("{}", conformance::table(&folder, &simulated)?);
     println!("{}", summary(&real, &simulated));
-    let all_well = conformance::table(&folder, &real)?.is_empty() && conformance::table(&folder, &simulated)?.is_empty();
+    let all_well =
+        conformance::table(&folder, &real)?.is_empty() && conformance::table(&folder, &simulated)?.is_empty();
     Ok(if all_well { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 

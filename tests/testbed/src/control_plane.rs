@@ -64,7 +64,12 @@ impl Foundation<'_> {
             groups: &[],
         };
         pki.write_pair("front-proxy-client", &front_proxy.client(proxy)?)?;
-        let names = ["localhost", "kubernetes", "kubernetes.default", "kubernetes.default.svc"];
+        let names = [
+            "localhost",
+            "kubernetes",
+            "kubernetes.default",
+            "kubernetes.default.svc",
+        ];
         pki.write_pair("apiserver", &self.authority.server("kube-apiserver", &names)?)?;
         let (private, public) = token_key()?;
         pki.write("service-accounts.key", &private)?;
@@ -126,7 +131,10 @@ impl Foundation<'_> {
             "--service-cluster-ip-range=10.96.0.0/16,fd00:10:96::/112".to_owned(),
             format!("--service-account-issuer={server}"),
             format!("--service-account-key-file={}", self.file("service-accounts.pub")),
-            format!("--service-account-signing-key-file={}", self.file("service-accounts.key")),
+            format!(
+                "--service-account-signing-key-file={}",
+                self.file("service-accounts.key")
+            ),
             "--shutdown-delay-duration=0s".to_owned(),
             "--profiling=false".to_owned(),
         ];
@@ -172,12 +180,16 @@ impl Foundation<'_> {
             groups: &[],
         };
         let config = self.kubeconfig(plane, &named("controller-manager", plane), user)?;
-        let controllers = "*,-cloud-node-lifecycle-controller,-service-lb-controller,-node-route-controller,-node-ipam-controller";
+        let controllers =
+            "*,-cloud-node-lifecycle-controller,-service-lb-controller,-node-route-controller,-node-ipam-controller";
         let args = vec![
             format!("--kubeconfig={}", config.display()),
             "--leader-elect=false".to_owned(),
             "--use-service-account-credentials".to_owned(),
-            format!("--service-account-private-key-file={}", self.file("service-accounts.key")),
+            format!(
+                "--service-account-private-key-file={}",
+                self.file("service-accounts.key")
+            ),
             format!("--root-ca-file={}", self.file("ca.crt")),
             format!("--cluster-signing-cert-file={}", self.file("ca.crt")),
             format!("--cluster-signing-key-file={}", self.file("ca.key")),
@@ -228,7 +240,9 @@ impl Foundation<'_> {
     /// As [`Foundation::controller_manager`].
     pub fn kwok(&self, plane: &ControlPlane) -> anyhow::Result<Program> {
         let config = self.kubeconfig(plane, "kwok", ADMIN)?;
-        let stages = self.pki.write("kwok-stages.yaml", include_str!("../kwok/stages.yaml"))?;
+        let stages = self
+            .pki
+            .write("kwok-stages.yaml", include_str!("../kwok/stages.yaml"))?;
         let args = vec![
             format!("--kubeconfig={}", config.display()),
             format!("--config={}", stages.display()),

@@ -68,7 +68,12 @@ impl Manifests {
             bail!("manifests: {}", String::from_utf8_lossy(&output.stderr));
         }
         let mut made: Self = serde_json::from_slice(&output.stdout).context("manifests printed something else")?;
-        for object in made.crds.iter_mut().chain(&mut made.objects).chain(&mut made.api_services) {
+        for object in made
+            .crds
+            .iter_mut()
+            .chain(&mut made.objects)
+            .chain(&mut made.api_services)
+        {
             // The Go types write an empty status, which is not ours to apply.
             if let Some(object) = object.as_object_mut() {
                 object.remove("status");
@@ -99,8 +104,14 @@ impl KubeVirt<'_> {
         let pki = self.foundation.pki;
         let names = ["localhost", "virt-api", "virt-api.kubevirt", "virt-api.kubevirt.svc"];
         pki.write_pair("virt-api", &self.authority.server("virt-api.kubevirt.svc", &names)?)?;
-        pki.write_pair("virt-handler-client", &self.authority.server("kubevirt.io:system:client:virt-handler", &[])?)?;
-        pki.write_pair("virt-controller", &self.authority.server("virt-controller.kubevirt.svc", &["localhost"])?)
+        pki.write_pair(
+            "virt-handler-client",
+            &self.authority.server("kubevirt.io:system:client:virt-handler", &[])?,
+        )?;
+        pki.write_pair(
+            "virt-controller",
+            &self.authority.server("virt-controller.kubevirt.svc", &["localhost"])?,
+        )
     }
 
     fn file(&self, name: &str) -> String {
@@ -123,7 +134,11 @@ impl KubeVirt<'_> {
             format!("--handler-cert-file={}", self.file("virt-handler-client.crt")),
             format!("--handler-key-file={}", self.file("virt-handler-client.key")),
         ];
-        Ok(Program::new("virt-api", self.foundation.binaries.path("virt-api")?, args))
+        Ok(Program::new(
+            "virt-api",
+            self.foundation.binaries.path("virt-api")?,
+            args,
+        ))
     }
 
     /// virt-controller. Its launcher image is named in pods and never pulled.
@@ -220,7 +235,8 @@ pub async fn install_accounts(client: &Client, manifests: &Manifests) -> anyhow:
 
 /// KubeVirt's own object, in which its components find their configuration.
 fn kubevirt() -> Value {
-    let limits = json!({ "restClient": { "rateLimiter": { "tokenBucketRateLimiter": { "qps": QPS, "burst": 2 * QPS } } } });
+    let limits =
+        json!({ "restClient": { "rateLimiter": { "tokenBucketRateLimiter": { "qps": QPS, "burst": 2 * QPS } } } });
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": { "name": "kubevirt", "namespace": NAMESPACE },
         "spec": { "configuration": {

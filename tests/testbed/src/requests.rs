@@ -117,7 +117,13 @@ mod tests {
         };
         writeln!(log, "{}", event("create")).unwrap();
         let mark = Mark::now(log.path()).unwrap();
-        writeln!(log, "{}\n{}\n{{\"verb\":\"get\"}}\nunfinished", event("create"), event("watch")).unwrap();
+        writeln!(
+            log,
+            "{}\n{}\n{{\"verb\":\"get\"}}\nunfinished",
+            event("create"),
+            event("watch")
+        )
+        .unwrap();
         let key = Key {
             agent: "steading-lifecycle".to_owned(),
             verb: "create".to_owned(),

@@ -20,7 +20,12 @@ pub fn path(home: &Path, binaries: &str, definitions: &[Value]) -> PathBuf {
     for definition in definitions {
         hash.update(definition.to_string());
     }
-    let digest: String = hash.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+    let digest: String = hash
+        .finalize()
+        .iter()
+        .take(8)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     home.join("snapshots").join(digest)
 }
 

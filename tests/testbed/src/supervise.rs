@@ -51,7 +51,9 @@ async fn supervise(args: Args) -> anyhow::Result<()> {
     let state = State {
         supervisor: std::process::id(),
         shape: shape.clone(),
-        phase: Phase::Starting { step: "preparing".to_owned() },
+        phase: Phase::Starting {
+            step: "preparing".to_owned(),
+        },
         kubeconfig: dir.join("pki/admin.kubeconfig"),
         tenant_kubeconfigs: Vec::new(),
         audit_log: dir.join("audit.log"),

@@ -70,10 +70,7 @@ impl Supervisor {
     /// # Errors
     /// When it cannot be written.
     pub fn tell(&self, change: impl FnOnce(&mut State)) -> anyhow::Result<()> {
-        let mut state = self
-            .state
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         change(&mut state);
         state.write(&self.dir)
     }
@@ -98,7 +95,10 @@ impl Supervisor {
     /// Starts a process and keeps it running.
     pub async fn start(&self, program: Program) {
         let (this, cancel) = (self.clone(), self.cancel.clone());
-        self.tasks.lock().await.spawn(async move { this.keep(program, cancel).await });
+        self.tasks
+            .lock()
+            .await
+            .spawn(async move { this.keep(program, cancel).await });
     }
 
     async fn keep(self, program: Program, cancel: CancellationToken) -> anyhow::Result<()> {

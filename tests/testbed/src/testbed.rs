@@ -83,7 +83,9 @@ impl Testbed {
             Lifetime::Owned => command.arg("--end-with-stdin").stdin(Stdio::piped()).process_group(0),
         };
         use std::os::unix::process::CommandExt as _;
-        let supervisor = command.spawn().with_context(|| format!("cannot run {}", program.display()))?;
+        let supervisor = command
+            .spawn()
+            .with_context(|| format!("cannot run {}", program.display()))?;
         let mut testbed = Self {
             dir: dir.to_owned(),
             supervisor: Some(supervisor),

@@ -37,8 +37,14 @@ pub(crate) fn shared() -> &'static Testbed {
     static BED: OnceLock<Testbed> = OnceLock::new();
     BED.get_or_init(|| {
         let shape = Shape::default();
-        Testbed::start(&program(), &fresh_dir("real"), &shape, Lifetime::Owned, &Progress::new())
-            .expect("the test bed comes up")
+        Testbed::start(
+            &program(),
+            &fresh_dir("real"),
+            &shape,
+            Lifetime::Owned,
+            &Progress::new(),
+        )
+        .expect("the test bed comes up")
     })
 }
 

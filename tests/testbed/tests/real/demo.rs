@@ -9,7 +9,10 @@ const RUNS: u32 = 2;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn demo_ends_well_in_a_row() {
-    let runs = std::env::var("REAL_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(RUNS);
+    let runs = std::env::var("REAL_RUNS")
+        .ok()
+        .and_then(|runs| runs.parse().ok())
+        .unwrap_or(RUNS);
     for run in 1..=runs {
         assert_ok(&format!("run {run} of {runs}"), demonstrate(&[]).await);
         println!("run {run} of {runs}: ok");

@@ -51,7 +51,10 @@ impl Traces {
             if left.is_empty() && open.is_empty() {
                 return;
             }
-            assert!(Instant::now() < until, "{how} left processes {left:?} and ports {open:?}");
+            assert!(
+                Instant::now() < until,
+                "{how} left processes {left:?} and ports {open:?}"
+            );
             std::thread::sleep(Duration::from_millis(50));
         }
     }
@@ -60,7 +63,11 @@ impl Traces {
 /// A process that has ended and was not waited for is none.
 fn is_running(pid: u32) -> bool {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    is_alive(pid) && !stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z'))
+    is_alive(pid)
+        && !stat
+            .rsplit(')')
+            .next()
+            .is_some_and(|rest| rest.trim_start().starts_with('Z'))
 }
 
 /// Ports at which a process listens, by the inodes of its sockets.
@@ -81,8 +88,14 @@ fn ports_of(pid: u32) -> Vec<u16> {
 }
 
 fn start(what: &str) -> (Testbed, Traces) {
-    let bed = Testbed::start(&program(), &fresh_dir(what), &mk_shape(), Lifetime::Owned, &Progress::new())
-        .expect("the test bed comes up");
+    let bed = Testbed::start(
+        &program(),
+        &fresh_dir(what),
+        &mk_shape(),
+        Lifetime::Owned,
+        &Progress::new(),
+    )
+    .expect("the test bed comes up");
     let traces = Traces::of(&bed.state().expect("a state"));
     assert!(traces.pids.len() >= 9, "all processes are known: {:?}", traces.pids);
     assert!(traces.ports.len() >= 5, "their ports are known: {:?}", traces.ports);
@@ -99,7 +112,10 @@ fn nothing_is_left_after_an_orderly_end_or_a_killed_supervisor() {
 
     let (mut bed, traces) = start("killed");
     let supervisor = bed.state().expect("a state").supervisor;
-    let killed = Command::new("kill").args(["-9", &supervisor.to_string()]).status().expect("kill");
+    let killed = Command::new("kill")
+        .args(["-9", &supervisor.to_string()])
+        .status()
+        .expect("kill");
     assert!(killed.success());
     traces.assert_gone("a killed supervisor");
     bed.stop().expect("its files go");
@@ -116,7 +132,10 @@ fn nothing_is_left_of_an_interrupted_start() {
         .expect("up runs");
     let dir = fresh_dir("interrupted");
     let traces = wait_for(&dir, |state| (state.processes.len() >= 2).then(|| Traces::of(state)));
-    Command::new("kill").args(["-INT", &up.id().to_string()]).status().expect("kill");
+    Command::new("kill")
+        .args(["-INT", &up.id().to_string()])
+        .status()
+        .expect("kill");
     let status = up.wait().expect("it ends");
     assert!(!status.success(), "an interrupted start is no success");
     traces.assert_gone("an interrupted start");

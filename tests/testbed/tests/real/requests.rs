@@ -61,14 +61,26 @@ async fn requests_a_machine_are_those_of_the_simulator() {
     .expect("the pool is made and drained");
     stack.stop().await;
 
-    println!("{:<24} {:>14} {:>14} {:>14} {:>14}", "REQUESTS A MACHINE", "created: real", "simulated", "drained: real", "simulated");
-    let mut agents: Vec<&String> = real.created.keys().chain(real.drained.keys()).filter(|agent| agent.starts_with("steading-")).collect();
+    println!(
+        "{:<24} {:>14} {:>14} {:>14} {:>14}",
+        "REQUESTS A MACHINE", "created: real", "simulated", "drained: real", "simulated"
+    );
+    let mut agents: Vec<&String> = real
+        .created
+        .keys()
+        .chain(real.drained.keys())
+        .filter(|agent| agent.starts_with("steading-"))
+        .collect();
     agents.sort();
     agents.dedup();
     for agent in agents {
         let of = |counts: &Counts, machines: i64| {
             let count = counts.get(agent).copied().unwrap_or_default();
-            format!("{:.1}", f64::from(u32::try_from(count).unwrap_or(u32::MAX)) / f64::from(i32::try_from(machines.max(1)).unwrap_or(1)))
+            format!(
+                "{:.1}",
+                f64::from(u32::try_from(count).unwrap_or(u32::MAX))
+                    / f64::from(i32::try_from(machines.max(1)).unwrap_or(1))
+            )
         };
         let machines = i64::from(MACHINES);
         println!(
@@ -82,7 +94,10 @@ async fn requests_a_machine_are_those_of_the_simulator() {
     // Retries after conflicts with KubeVirt's own writes are the real thing's; an order of magnitude would be an error of one of them.
     let (seen, expected) = (total(&real.created), total(&simulated.created));
     assert!(seen > 0 && expected > 0, "requests were counted: {seen} and {expected}");
-    assert!(seen < expected * 3 && expected < seen * 3, "created: {seen} real, {expected} simulated");
+    assert!(
+        seen < expected * 3 && expected < seen * 3,
+        "created: {seen} real, {expected} simulated"
+    );
 }
 
 fn agent(user_agent: &str) -> String {
@@ -90,7 +105,11 @@ fn agent(user_agent: &str) -> String {
 }
 
 fn total(counts: &Counts) -> u64 {
-    counts.iter().filter(|(agent, _)| agent.starts_with("steading-")).map(|(_, count)| count).sum()
+    counts
+        .iter()
+        .filter(|(agent, _)| agent.starts_with("steading-"))
+        .map(|(_, count)| count)
+        .sum()
 }
 
 fn since(now: &Counts, before: &Counts) -> Counts {
@@ -107,11 +126,16 @@ async fn measure(stack: &Stack, count: impl Fn() -> Counts) -> anyhow::Result<Fi
     let settled = || tokio::time::sleep(std::time::Duration::from_millis(600));
     settled().await;
     let before = count();
-    rest.create(&format!("{POOLS}?machinePoolId=cost"), &mk_pool(MACHINES)).await?;
+    rest.create(&format!("{POOLS}?machinePoolId=cost"), &mk_pool(MACHINES))
+        .await?;
     wait_pool(&rest, "cost", i64::from(MACHINES)).await?;
     settled().await;
     let made = count();
-    rest.create("/v1/maintenances?maintenanceId=cost", &json!({ "infraNode": "infraNodes/infra-1" })).await?;
+    rest.create(
+        "/v1/maintenances?maintenanceId=cost",
+        &json!({ "infraNode": "infraNodes/infra-1" }),
+    )
+    .await?;
     rest.create("/v1/maintenances/cost:start", &json!({})).await?;
     let drained = wait_state(&rest, "/v1/maintenances/cost", "STATE_IN_MAINTENANCE").await?;
     settled().await;
