@@ -85,7 +85,7 @@ async fn metadata(lab: &Lab, t: &mut Transcript) -> Result<()> {
         }),
     );
     let (vmi, pod) = pod_of(lab, &vm).await?;
-    let labels = ["colour", "topology.kubernetes.io/zone", "machine", "of-the-vm"];
+    let labels = ["colour", "machine", "of-the-vm"];
     let annotations = ["example.com/colour", "example.com/of-the-vm"];
     for (what, object) in [("VMI", &vmi), ("pod", &pod)] {
         t.note(
@@ -96,6 +96,17 @@ async fn metadata(lab: &Lab, t: &mut Transcript) -> Result<()> {
             }),
         );
     }
+    let node = lab
+        .get(&format!("/api/v1/nodes/{}", text(&vmi, "/status/nodeName")))
+        .await?;
+    let zone = "topology.kubernetes.io/zone";
+    t.note(
+        "zone",
+        &json!({
+            "VMI": vmi["metadata"]["labels"][zone],
+            "the pod's is its node's": pod["metadata"]["labels"][zone] == node.body["metadata"]["labels"][zone],
+        }),
+    );
     Ok(())
 }
 

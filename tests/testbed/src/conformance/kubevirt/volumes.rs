@@ -206,7 +206,8 @@ async fn phases(watch: &mut Watch, name: &str, last: &str) -> Result<Value> {
     loop {
         let event = watch.change(&format!("{name} becomes {last} after {seen:?}")).await?;
         let phase = text(&plugged(&event["object"], name), "/phase").to_owned();
-        if !phase.is_empty() && seen.last() != Some(&phase) {
+        // Whether the attachment pod is there when the volume is first told of is chance.
+        if !phase.is_empty() && phase != "Bound" && seen.last() != Some(&phase) {
             seen.push(phase.clone());
         }
         if phase == last {
