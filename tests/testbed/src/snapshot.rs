@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use crate::binaries::hex;
+
 /// Goes up when what is installed before the snapshot changes in another way than by the digested inputs.
 const VERSION: u32 = 1;
 
@@ -20,12 +22,7 @@ pub fn path(home: &Path, binaries: &str, definitions: &[Value]) -> PathBuf {
     for definition in definitions {
         hash.update(definition.to_string());
     }
-    let digest: String = hash
-        .finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
+    let digest = hex(&hash.finalize()[..8]);
     home.join("snapshots").join(digest)
 }
 

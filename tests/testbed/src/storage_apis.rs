@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 /// One kind.
-struct Kind {
+struct Definition {
     group: &'static str,
     version: &'static str,
     kind: &'static str,
@@ -23,8 +23,8 @@ const fn kind(
     kind: &'static str,
     plural: &'static str,
     scope: &'static str,
-) -> Kind {
-    Kind {
+) -> Definition {
+    Definition {
         group,
         version,
         kind,
@@ -35,13 +35,13 @@ const fn kind(
 }
 
 /// A kind whose status is part of the object.
-const fn whole(kind: Kind) -> Kind {
-    Kind { status: false, ..kind }
+const fn whole(kind: Definition) -> Definition {
+    Definition { status: false, ..kind }
 }
 
 /// All that virt-controller lists when DataVolumes are there (it hangs if one is missing), and what Steading uses. Which of them have a
 /// status subresource is as with CDI and the snapshot controller.
-const KINDS: [Kind; 8] = [
+const KINDS: [Definition; 8] = [
     kind(CDI, "v1beta1", "DataVolume", "datavolumes", "Namespaced"),
     whole(kind(CDI, "v1beta1", "DataSource", "datasources", "Namespaced")),
     kind(CDI, "v1beta1", "StorageProfile", "storageprofiles", "Cluster"),
@@ -69,7 +69,7 @@ pub fn definitions() -> Vec<Value> {
     KINDS.iter().map(definition).collect()
 }
 
-fn definition(kind: &Kind) -> Value {
+fn definition(kind: &Definition) -> Value {
     let subresources = if kind.status {
         json!({ "status": {} })
     } else {

@@ -12,7 +12,6 @@ use std::{
 };
 
 use anyhow::Context as _;
-use serde_json::json;
 use tokio::{process::Command, sync::Mutex, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
@@ -52,6 +51,7 @@ pub struct Supervisor {
     state: Arc<std::sync::Mutex<State>>,
     tasks: Arc<Mutex<JoinSet<anyhow::Result<()>>>>,
     cancel: CancellationToken,
+    since: std::time::Instant,
 }
 
 impl Supervisor {
@@ -62,6 +62,7 @@ impl Supervisor {
             state: Arc::new(std::sync::Mutex::new(state)),
             tasks: Arc::default(),
             cancel: CancellationToken::new(),
+            since: std::time::Instant::now(),
         }
     }
 
@@ -88,7 +89,7 @@ impl Supervisor {
     /// # Errors
     /// When it cannot be written.
     pub fn step(&self, text: &str) -> anyhow::Result<()> {
-        eprintln!("{} {text}", json!({ "at": jiff::Timestamp::now().to_string() }));
+        eprintln!("{:>7.1} s  {text}", self.since.elapsed().as_secs_f32());
         self.tell(|state| state.phase = Phase::Starting { step: text.to_owned() })
     }
 

@@ -5,6 +5,7 @@
 
 use std::{
     fs::{self, File},
+    os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -82,7 +83,6 @@ impl Testbed {
             Lifetime::Detached => command.stdin(Stdio::null()).process_group(0),
             Lifetime::Owned => command.arg("--end-with-stdin").stdin(Stdio::piped()).process_group(0),
         };
-        use std::os::unix::process::CommandExt as _;
         let supervisor = command
             .spawn()
             .with_context(|| format!("cannot run {}", program.display()))?;
