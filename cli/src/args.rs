@@ -80,6 +80,8 @@ pub enum Command {
     Drain(DrainArgs),
     /// List the resource kinds and what can be done with them.
     Kinds,
+    /// Print the roles that the services need in the infra cluster, for `kubectl apply -f -`.
+    Rights(RightsArgs),
 }
 
 /// Options of the simulated infra cluster.
@@ -288,6 +290,14 @@ pub struct DrainArgs {
     /// Return once it has begun.
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `rights`.
+#[derive(Debug, Clone, Args)]
+pub struct RightsArgs {
+    /// Bind the roles to this user, as a certificate's common name or a token's subject says it.
+    #[arg(long, value_name = "NAME")]
+    pub user: String,
 }
 
 #[cfg(test)]

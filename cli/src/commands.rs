@@ -7,6 +7,7 @@ pub mod get;
 pub mod maintenance;
 pub mod pools;
 pub mod progress;
+pub mod rights;
 pub mod watch;
 
 use anyhow::anyhow;

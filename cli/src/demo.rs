@@ -25,10 +25,12 @@ use std::process::ExitCode;
 
 use anyhow::anyhow;
 use kube::Client;
+use steading_runtime::shutdown;
 
 use crate::{
     args::DemoArgs,
     demo::{
+        census::Before,
         flow::Pace,
         report::{Report, Summary},
         supply::TenantSupply,
@@ -49,7 +51,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let server = stack.gateway_url();
     let infra = stack.infra_client("steading-demo").await?;
     let ok = if args.clean_up {
-        let cleaned = clean_up::run(&server, &infra, &report).await;
+        let cleaned = clean_up::run(&server, &infra, &report, Before::Anything).await;
         cleaned.map(|check| check.ok)?
     } else {
         demonstrate(&args, &mut stack, &infra, &report).await?
@@ -101,7 +103,7 @@ async fn demonstrate(args: &DemoArgs, stack: &mut Stack, infra: &Client, report:
     let mut outcome = tokio::select! {
         told = flow::tell(&server, report, pace, &args.image, supply.as_ref()) => told,
         error = stack.failed() => Err(error),
-        pressed = tokio::signal::ctrl_c() => Err(pressed.map_or_else(Into::into, |()| anyhow!("interrupted"))),
+        pressed = shutdown::signal() => Err(pressed.map_or_else(Into::into, |signal| anyhow!("interrupted by {signal}"))),
     };
     if let Some(counts) = stack.request_counts() {
         report.figures("infra API requests", &counts);
@@ -111,16 +113,22 @@ async fn demonstrate(args: &DemoArgs, stack: &mut Stack, infra: &Client, report:
         report.note(&format!(
             "still running: STEADING_SERVER={server} steading get machines -p demo -c prod; Ctrl-C ends it"
         ));
-        tokio::signal::ctrl_c().await?;
+        shutdown::signal().await?;
         return Ok(ok);
     }
+    // A story that came to its end has left something to delete; a count that finds nothing would be blind.
+    let before = if outcome.is_ok() {
+        Before::Something
+    } else {
+        Before::Anything
+    };
     if let Err(error) = &outcome {
         report.note(&format!("the demonstration did not get to its end: {error:#}"));
     }
     let cleaned = tokio::select! {
-        cleaned = clean_up::run(&server, infra, report) => cleaned,
+        cleaned = clean_up::run(&server, infra, report, before) => cleaned,
         error = stack.failed() => Err(error),
-        _ = tokio::signal::ctrl_c() => Err(anyhow!(
+        _ = shutdown::signal() => Err(anyhow!(
             "interrupted while deleting; `steading demo --kubeconfig … --clean-up` deletes what is left"
         )),
     };

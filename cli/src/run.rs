@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use crate::{
     args::{Cli, Command},
-    commands::{Context, apply, delete, get, maintenance, pools, watch},
+    commands::{Context, apply, delete, get, maintenance, pools, rights, watch},
     demo, stack,
 };
 
@@ -33,6 +33,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::PlanMaintenance(args) => maintenance::plan(&context(cli.global)?, args).await?,
         Command::Drain(args) => maintenance::drain(&context(cli.global)?, args).await?,
         Command::Kinds => get::kinds(&context(cli.global)?)?,
+        Command::Rights(args) => rights::print(&args, cli.global.output)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -127,8 +127,12 @@ impl Api {
             }
             tokio::time::sleep(LOOK_EVERY * 5).await;
         }
-        report.progress(&format!("waiting until {name} is gone"));
+        shown.clear();
         while let Some(resource) = self.find(name).await? {
+            if shown.is_empty() {
+                shown = format!("waiting until {name} is gone");
+                report.progress(&shown);
+            }
             if tokio::time::Instant::now() > deadline {
                 bail!(
                     "{name} is not gone after {}s; last seen: {resource}",

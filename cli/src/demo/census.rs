@@ -22,6 +22,15 @@ const MAX_OBJECTS: u32 = 500;
 const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
+/// What there should have been before everything was deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Before {
+    /// Something, or the count saw nothing at all.
+    Something,
+    /// Perhaps nothing.
+    Anything,
+}
+
 /// What was found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Census {
@@ -98,7 +107,7 @@ impl Census {
     ///
     /// # Errors
     /// What is left, or that nothing had been there to go.
-    pub fn verdict(&self, before: &Self) -> Result<String, String> {
+    pub fn verdict(&self, before: &Self, expected: Before) -> Result<String, String> {
         if !self.objects.is_empty() {
             let kinds: Vec<_> = self
                 .objects
@@ -107,12 +116,12 @@ impl Census {
                 .collect();
             return Err(format!("left: {}", kinds.join("; ")));
         }
-        if before.objects.is_empty() {
+        if before.objects.is_empty() && expected == Before::Something {
             return Err("nothing had been there to begin with".to_owned());
         }
         let unread = match self.unreadable.as_slice() {
             [] => String::new(),
-            kinds => format!("; could not be listed: {}", kinds.join(", ")),
+            [first, ..] => format!("; {} kinds could not be listed, such as {first}", self.unreadable.len()),
         };
         Ok(format!(
             "0 of {} objects of {} kinds{unread}",
@@ -153,8 +162,13 @@ mod tests {
             unreadable: Vec::new(),
         };
         let none = Census::default();
-        assert_eq!(some.verdict(&some), Err("left: Secret a/b".to_owned()));
-        assert!(none.verdict(&none).is_err());
-        assert_eq!(none.verdict(&some), Ok("0 of 1 objects of 1 kinds".to_owned()));
+        let something = Before::Something;
+        assert_eq!(some.verdict(&some, something), Err("left: Secret a/b".to_owned()));
+        assert!(none.verdict(&none, something).is_err());
+        assert!(none.verdict(&none, Before::Anything).is_ok());
+        assert_eq!(
+            none.verdict(&some, something),
+            Ok("0 of 1 objects of 1 kinds".to_owned())
+        );
     }
 }

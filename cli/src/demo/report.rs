@@ -167,11 +167,7 @@ impl Report {
                 for check in &summary.checks {
                     println!("{} {}: {}", if check.ok { "✓" } else { "✗" }, check.name, check.detail);
                 }
-                let verdict = if summary.ok {
-                    "nothing was lost"
-                } else {
-                    "FAILED"
-                };
+                let verdict = if summary.ok { "nothing was lost" } else { "FAILED" };
                 println!(
                     "\n{verdict}; {} machines moved in {:.1}s overall",
                     summary.moved,

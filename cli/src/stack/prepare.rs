@@ -49,7 +49,7 @@ impl Prepared {
             });
             let lost = lost.collect::<std::collections::BTreeSet<_>>();
             let lost = lost.into_iter().collect::<Vec<_>>().join(", ");
-            format!("no right to {}: {lost} will not work", describe(right))
+            format!("no right to {} {}: {lost} will not work", right.verb, place_of(right))
         });
         findings.map(|f| f.message.clone()).chain(rights).collect()
     }
@@ -123,9 +123,9 @@ async fn wait_for_api_server(client: &Client, whence: &str, tell: &(dyn Fn(&str)
         let why = match answer {
             Ok(Ok(())) => return Ok(()),
             Ok(Err(error)) if !is_passing(&error) => {
-                return Err(anyhow::Error::from(error).context(format!("the API server of {whence} cannot be used")));
+                bail!("the API server of {whence} cannot be used: {}", words_of(&error));
             }
-            Ok(Err(error)) => format!("{:#}", anyhow::Error::from(error)),
+            Ok(Err(error)) => words_of(&error),
             Err(_) => format!("no answer within {}s", ANSWER_DEADLINE.as_secs()),
         };
         if Instant::now() >= deadline {
@@ -208,29 +208,37 @@ async fn wait_for_kubevirt(
 
 /// What is missing, for whom, and what to do. Rights that can be done without come last.
 fn explain_missing(missing: &[MissingRight], whence: &str) -> String {
-    let mut text = format!("{whence} does not give the rights that Steading needs:\n");
-    let mut push = |right: &MissingRight| {
-        let needed: Vec<_> = right.needed_by.iter().map(|(service, _)| *service).collect();
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "  {} (for {})", describe(right), needed.join(", "));
-    };
     let (essential, dispensable): (Vec<_>, Vec<_>) = missing.iter().partition(|m| m.is_essential());
-    essential.into_iter().for_each(&mut push);
+    let mut text = format!("{whence} does not give the rights that Steading needs:\n");
+    text.push_str(&lines_of(&essential));
     if !dispensable.is_empty() {
         text.push_str("and, for parts of it only:\n");
-        let mut push = |right: &MissingRight| {
-            let _ = writeln!(text, "  {}", describe(right));
-        };
-        dispensable.into_iter().for_each(&mut push);
+        text.push_str(&lines_of(&dispensable));
     }
     text.push_str(
-        "bind a ClusterRole with these rights to the user of the kubeconfig, or name a kubeconfig of a user who has them",
+        "give them to the user of the kubeconfig (`steading rights --user NAME` prints the roles), or name another kubeconfig",
     );
     text
 }
 
-/// `create leases.coordination.k8s.io in steading-system`.
-fn describe(right: &MissingRight) -> String {
+/// A line for each resource: the verbs that the same services need.
+fn lines_of(missing: &[&MissingRight]) -> String {
+    let mut lines: Vec<(String, String, Vec<&str>)> = Vec::new();
+    for right in missing {
+        let needed: Vec<_> = right.needed_by.iter().map(|(service, _)| *service).collect();
+        let (place, needed) = (place_of(right), needed.join(", "));
+        match lines.iter_mut().find(|line| (&line.0, &line.1) == (&place, &needed)) {
+            Some(line) => line.2.push(right.verb),
+            None => lines.push((place, needed, vec![right.verb])),
+        }
+    }
+    let text =
+        |(place, needed, verbs): (String, String, Vec<&str>)| format!("  {} {place} (for {needed})\n", verbs.join(","));
+    lines.into_iter().map(text).collect()
+}
+
+/// `leases.coordination.k8s.io in steading-system`.
+fn place_of(right: &MissingRight) -> String {
     let group = if right.group.is_empty() {
         String::new()
     } else {
@@ -244,7 +252,25 @@ fn describe(right: &MissingRight) -> String {
         Some((resource, subresource)) => (resource, format!("/{subresource}")),
         None => (right.resource, String::new()),
     };
-    format!("{} {resource}{group}{subresource}{place}", right.verb)
+    format!("{resource}{group}{subresource}{place}")
+}
+
+/// An error of the API server in its own words, any other with its causes, each once.
+fn words_of(error: &kube::Error) -> String {
+    if let kube::Error::Api(status) = error {
+        return format!("{} (HTTP {}, {})", status.message, status.code, status.reason);
+    }
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        let more = cause.to_string();
+        if !text.contains(&more) {
+            // Writing to a String cannot fail.
+            let _ = write!(text, ": {more}");
+        }
+        source = cause.source();
+    }
+    text
 }
 
 #[cfg(test)]
@@ -267,13 +293,17 @@ mod tests {
             &[
                 mk_missing("projects", Need::For("something")),
                 mk_missing("clusters/status", Need::Essential),
+                MissingRight {
+                    verb: "get",
+                    ..mk_missing("clusters/status", Need::Essential)
+                },
             ],
             "the kubeconfig f",
         );
-        let essential = text.find("patch clusters.steading.dev/status (for steading-lifecycle)");
-        let dispensable = text.find("patch projects.steading.dev\n");
+        let essential = text.find("  patch,get clusters.steading.dev/status (for steading-lifecycle)");
+        let dispensable = text.find("patch projects.steading.dev (for");
         assert!(essential.is_some() && essential < dispensable, "{text}");
-        assert!(text.contains("ClusterRole"));
+        assert!(text.contains("steading rights"));
     }
 
     #[test]

@@ -20,4 +20,3 @@ pub mod list;
 pub mod rights;
 pub mod samples;
 pub mod snapshot;
-pub mod watch;

@@ -3,10 +3,13 @@
 //! A service that lacks a right finds out at its first request, in the middle of the work. So the rights are asked for
 //! before anything starts, and the roles that are deployed are made from the same list.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt, TryStreamExt, stream};
-use k8s_openapi::api::authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec};
+use k8s_openapi::api::{
+    authorization::v1::{ResourceAttributes, SelfSubjectAccessReview, SelfSubjectAccessReviewSpec},
+    rbac::v1::PolicyRule,
+};
 use kube::{Api, Client, api::PostParams};
 
 use crate::{
@@ -199,7 +202,19 @@ pub const LIFECYCLE: &[Right] = &[
     cluster(STEADING, "maintenances/status", PATCH),
     cluster(STEADING, "machinetemplates", READ),
     cluster("", "namespaces", &["get", "create", "patch", "delete"]),
-    cluster("networking.k8s.io", "networkpolicies", &["get", "create", "patch", "delete"]),
+    // Machines clone golden images: KubeVirt wants their namespaces allowed to, and only who may do so may allow it.
+    system(CDI, "datavolumes/source", CREATE),
+    system("rbac.authorization.k8s.io", "roles", &["create", "patch"]),
+    system(
+        "rbac.authorization.k8s.io",
+        "rolebindings",
+        &["create", "patch", "delete"],
+    ),
+    cluster(
+        "networking.k8s.io",
+        "networkpolicies",
+        &["get", "create", "patch", "delete"],
+    ),
     cluster("", "secrets", &["get", "create", "patch", "delete"]),
     cluster("", "services", &["get", "list", "watch", "create", "patch", "delete"]),
     cluster(
@@ -247,6 +262,28 @@ pub fn of(service: FieldManager) -> &'static [Right] {
         FieldManager::Lifecycle => LIFECYCLE,
         FieldManager::Simulation => &[],
     }
+}
+
+/// The rules of a role that gives the rights of one scope: one for each set of verbs on resources of one group, in order.
+pub fn rules(rights: &[&[Right]], scope: Scope) -> Vec<PolicyRule> {
+    let mut verbs: BTreeMap<(&str, &str), BTreeSet<&str>> = BTreeMap::new();
+    for right in rights.iter().copied().flatten().filter(|r| r.scope == scope) {
+        verbs
+            .entry((right.group, right.resource))
+            .or_default()
+            .extend(right.verbs);
+    }
+    let mut resources: BTreeMap<(&str, BTreeSet<&str>), Vec<String>> = BTreeMap::new();
+    for ((group, resource), verbs) in verbs {
+        resources.entry((group, verbs)).or_default().push(resource.to_owned());
+    }
+    let rule = |((group, verbs), resources): ((&str, BTreeSet<&str>), Vec<String>)| PolicyRule {
+        api_groups: Some(vec![group.to_owned()]),
+        resources: Some(resources),
+        verbs: verbs.into_iter().map(ToOwned::to_owned).collect(),
+        ..PolicyRule::default()
+    };
+    resources.into_iter().map(rule).collect()
 }
 
 /// Whether some rights allow a request.
@@ -396,6 +433,28 @@ mod tests {
         assert_eq!(asked.resource.as_deref(), Some("virtualmachineinstances"));
         assert_eq!(asked.subresource.as_deref(), Some("evacuate/cancel"));
         assert_eq!(asked.namespace, None);
+    }
+
+    #[test]
+    fn the_rules_of_a_role_say_exactly_the_rights() {
+        let all: Vec<_> = ALL.iter().map(|(_, rights)| *rights).collect();
+        for scope in [Scope::Cluster, Scope::System] {
+            let mut ruled = BTreeSet::new();
+            for rule in rules(&all, scope) {
+                for resource in rule.resources.unwrap() {
+                    for verb in &rule.verbs {
+                        let new = ruled.insert((rule.api_groups.clone().unwrap(), resource.clone(), verb.clone()));
+                        assert!(new, "{verb} {resource} twice");
+                    }
+                }
+            }
+            let listed: BTreeSet<_> = questions(&ALL)
+                .into_iter()
+                .filter(|q| q.scope == scope)
+                .map(|q| (vec![q.group.to_owned()], q.resource.to_owned(), q.verb.to_owned()))
+                .collect();
+            assert_eq!(ruled, listed);
+        }
     }
 
     #[test]

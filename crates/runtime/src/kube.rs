@@ -1,7 +1,7 @@
 //! Clients of Kubernetes API servers: the only place that makes them.
 //!
-//! Every client has a user agent that says which service it is (the simulator counts by it), connect and read
-//! timeouts, and a bound on requests under way.
+//! Every client has a user agent that says which service it is (the simulator counts by it), timeouts for connecting, for
+//! the beginning of an answer and for reading on, and a bound on requests under way.
 
 use std::{path::Path, time::Duration};
 
@@ -10,13 +10,16 @@ use kube::{
     client::ClientBuilder,
     config::{KubeConfigOptions, Kubeconfig},
 };
-use tower::limit::ConcurrencyLimitLayer;
+use tower::{limit::ConcurrencyLimitLayer, timeout::TimeoutLayer};
 
 /// Time for a TCP and TLS connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// Time without a byte before a connection counts as dead: above the API server's bookmark minute, below the five
 /// minutes after which kube's watcher asks anew.
 const READ_TIMEOUT: Duration = Duration::from_secs(295);
+/// Time until an answer begins, also that of a watch. Above the minute after which an API server whose etcd is away
+/// gives up by itself, so that its word arrives; below what a frozen one would cost by the read timeout alone.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
 /// Requests under way per client: enough to keep an API server busy, too few to starve its other users.
 const MAX_CONCURRENT: usize = 64;
 
@@ -78,7 +81,11 @@ async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Config, KubeError> {
         .map_err(KubeError::Kubeconfig)
 }
 
-fn build(mut config: Config, user_agent: &str) -> Result<Client, KubeError> {
+fn build(config: Config, user_agent: &str) -> Result<Client, KubeError> {
+    build_with(config, user_agent, ANSWER_TIMEOUT)
+}
+
+fn build_with(mut config: Config, user_agent: &str, answer_timeout: Duration) -> Result<Client, KubeError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     let agent = format!("{user_agent}/{}", env!("CARGO_PKG_VERSION"));
@@ -86,7 +93,10 @@ fn build(mut config: Config, user_agent: &str) -> Result<Client, KubeError> {
         config.headers.push((http::header::USER_AGENT, value));
     }
     let builder = ClientBuilder::try_from(config).map_err(KubeError::Build)?;
-    Ok(builder.with_layer(&ConcurrencyLimitLayer::new(MAX_CONCURRENT)).build())
+    Ok(builder
+        .with_layer(&TimeoutLayer::new(answer_timeout))
+        .with_layer(&ConcurrencyLimitLayer::new(MAX_CONCURRENT))
+        .build())
 }
 
 #[cfg(test)]
@@ -105,6 +115,16 @@ users: [{name: u, user: {token: t, exec: {command: /bin/false, apiVersion: clien
     #[tokio::test]
     async fn a_tenants_kubeconfig_makes_a_client_but_runs_no_command() {
         assert!(client_from_text(TENANT, "test").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_requests_and_never_answers_is_given_up() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = silent.local_addr().unwrap();
+        let config = Config::new(format!("http://{address}").parse().unwrap());
+        let client = build_with(config, "test", Duration::from_millis(200)).unwrap();
+        let answer = tokio::time::timeout(Duration::from_secs(30), client.apiserver_version()).await;
+        assert!(matches!(answer, Ok(Err(kube::Error::Service(_)))));
     }
 
     #[tokio::test]

@@ -148,11 +148,12 @@ impl LeaderElection {
     /// Waits for the lease; `None` if cancelled before.
     async fn acquire(&self, observed: &mut Observed, cancel: &CancellationToken) -> Option<Instant> {
         loop {
+            // A request that hangs is given up like one that fails: the API server may be back on another connection.
             let attempt = tokio::select! {
                 () = cancel.cancelled() => return None,
-                attempt = self.attempt(observed) => attempt,
+                attempt = tokio::time::timeout(self.config.renew_deadline, self.attempt(observed)) => attempt,
             };
-            if let Held::Ours(since) = attempt {
+            if let Ok(Held::Ours(since)) = attempt {
                 return Some(since);
             }
             // Candidates that started together should not ask together.

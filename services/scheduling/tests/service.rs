@@ -15,7 +15,7 @@ use steading_api::{
         self as proto, capacity_service_server::CapacityService, placement_service_server::PlacementService,
         topology_spread_constraint::WhenUnsatisfiable,
     },
-    types::v1::ErrorReason,
+    types::v1::{ConditionStatus, ErrorReason},
 };
 use steading_infra::{
     apply::FieldManager,
@@ -27,7 +27,11 @@ use steading_scheduling::{
     api::{capacity::CapacityApi, placement::PlacementApi},
     reconcile,
 };
-use steading_sim::{Sim, SimConfig};
+use steading_sim::{
+    Sim, SimConfig,
+    apiserver::{ApiError, Verb},
+    faults::{Effect, Matcher, Rule},
+};
 use tonic::{Request, Status};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -36,6 +40,7 @@ struct Stack {
     placement: PlacementApi,
     capacity: CapacityApi,
     kube: kube::Client,
+    faults: steading_sim::faults::Faults,
 }
 
 /// A simulated infra cluster with the service's reconciler running while `test` runs.
@@ -59,6 +64,7 @@ async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
         placement: service.placement(),
         capacity: service.capacity(),
         kube: kube.clone(),
+        faults: sim.faults().clone(),
     };
     let reconciler = reconcile::run(kube, Clock::system(), CancellationToken::new());
     tokio::select! {
@@ -365,6 +371,96 @@ async fn policies_are_checked_paged_and_replayed() {
             reason(stack.placement.list_placement_policies(call(list)).await),
             ErrorReason::InvalidPageToken
         );
+    })
+    .await;
+}
+
+/// The infra cluster once KubeVirt is announced, read by an API of its own each time: an answer is kept for a moment.
+async fn infra_cluster(stack: &Stack) -> proto::InfraCluster {
+    eventually("a deployed KubeVirt", || async {
+        let deps = Deps {
+            kube: stack.kube.clone(),
+            clock: Clock::system(),
+        };
+        let request = proto::GetInfraClusterRequest {
+            name: "infraCluster".into(),
+        };
+        let capacity = Service::new(Config::default(), deps).capacity();
+        let found = capacity.get_infra_cluster(call(request)).await.ok()?.into_inner();
+        let kubevirt = found.kubevirt.clone().unwrap_or_default();
+        (kubevirt.phase == "Deployed" && found.storage_classes.len() == 2).then_some(found)
+    })
+    .await
+}
+
+fn condition<'c>(cluster: &'c proto::InfraCluster, kind: &str) -> &'c steading_api::types::v1::Condition {
+    cluster.conditions.iter().find(|c| c.r#type == kind).unwrap()
+}
+
+#[tokio::test]
+async fn the_infra_cluster_tells_its_versions_gates_and_storage() {
+    with_stack(|stack| async move {
+        let found = infra_cluster(&stack).await;
+        assert_eq!(found.name, "infraCluster");
+        assert!(found.kubernetes_version.starts_with('v') && !found.uid.is_empty());
+        assert_eq!(found.load_balancers(), proto::Presence::Unknown);
+        let kubevirt = found.kubevirt.clone().unwrap();
+        assert!(kubevirt.feature_gates.iter().any(|g| g == "DeclarativeHotplugVolumes"));
+        assert_eq!(condition(&found, "HotPlugReady").status(), ConditionStatus::True);
+        let default: Vec<_> = found.storage_classes.iter().filter(|c| c.default).collect();
+        let [class] = default.as_slice() else {
+            panic!("one default class: {:?}", found.storage_classes)
+        };
+        assert_eq!(class.profile_presence(), proto::Presence::Present);
+        assert_eq!(class.live_migration(), proto::Presence::Present);
+        assert_eq!(class.clone_strategy, "csi-clone");
+        assert!(found.volume_snapshots.unwrap().classes.iter().any(|c| c.default));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_the_infra_cluster_is_unknown_and_nothing_else_suffers() {
+    with_stack(|stack| async move {
+        infra_cluster(&stack).await;
+        for resource in ["storageprofiles", "volumesnapshotclasses"] {
+            let forbidden = ApiError::new(403, "Forbidden", "not for you");
+            let matcher = Matcher::on(resource, &[Verb::List]);
+            stack.faults.add(Rule::always(matcher, Effect::Refuse(forbidden)));
+        }
+        let found = infra_cluster(&stack).await;
+        assert!(found.storage_classes.iter().all(
+            |c| c.profile_presence() == proto::Presence::Unknown && c.live_migration() == proto::Presence::Unknown
+        ));
+        let snapshots = found.volume_snapshots.clone().unwrap();
+        assert_eq!(snapshots.presence(), proto::Presence::Unknown);
+        assert!(snapshots.message.contains("not for you"));
+        assert_eq!(condition(&found, "SnapshotsReady").status(), ConditionStatus::Unknown);
+        assert_eq!(condition(&found, "KubeVirtReady").status(), ConditionStatus::True);
+        assert_eq!(found.state(), proto::infra_cluster::State::Degraded);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn there_is_one_infra_cluster_and_no_other() {
+    with_stack(|stack| async move {
+        let other = proto::GetInfraClusterRequest {
+            name: "infraClusters/other".into(),
+        };
+        assert_eq!(
+            reason(stack.capacity.get_infra_cluster(call(other)).await),
+            ErrorReason::InvalidName
+        );
+        stack.faults.go_away();
+        let same = proto::GetInfraClusterRequest {
+            name: "infraCluster".into(),
+        };
+        assert_eq!(
+            reason(stack.capacity.get_infra_cluster(call(same)).await),
+            ErrorReason::InfraUnavailable
+        );
+        stack.faults.come_back();
     })
     .await;
 }

@@ -1,6 +1,10 @@
 //! What a cluster's namespace holds, and the order in which a cluster goes.
 
-use k8s_openapi::api::{core::v1::Namespace, networking::v1::NetworkPolicy};
+use k8s_openapi::api::{
+    core::v1::Namespace,
+    networking::v1::NetworkPolicy,
+    rbac::v1::{Role, RoleBinding},
+};
 use serde_json::{Value, json};
 use steading_infra::{
     crd::{Cluster, cluster::IsolationMode, cluster::VolumeDeletionPolicy},
@@ -9,6 +13,9 @@ use steading_infra::{
 
 /// Name of the policy that keeps a cluster's machines apart.
 pub const ISOLATION: &str = "steading-isolation";
+
+/// Name of the role that may clone golden images, in [`labels::SYSTEM_NAMESPACE`].
+pub const IMAGE_CLONERS: &str = "steading-image-cloners";
 
 /// Ranges that are not public: machines reach them only if the cluster allows it.
 const PRIVATE_V4: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16"];
@@ -28,6 +35,34 @@ fn own_labels(cluster: &Cluster) -> Value {
         labels::CLUSTER: cluster.spec.cluster,
         labels::MANAGED_BY: labels::MANAGED_BY_STEADING,
     })
+}
+
+/// The role that may clone golden images. KubeVirt asks for it when a VM's disk comes out of another namespace
+/// (`datavolumes/source`, as CDI has it).
+pub fn image_cloners() -> Role {
+    let value = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "Role",
+        "metadata": {
+            "name": IMAGE_CLONERS,
+            "namespace": labels::SYSTEM_NAMESPACE,
+            "labels": {labels::MANAGED_BY: labels::MANAGED_BY_STEADING},
+        },
+        "rules": [{"apiGroups": ["cdi.kubevirt.io"], "resources": ["datavolumes/source"], "verbs": ["create"]}],
+    });
+    serde_json::from_value(value).unwrap_or_default()
+}
+
+/// Gives that role to the machines of a cluster: KubeVirt asks on behalf of the service account `default` of their namespace.
+pub fn may_clone_images(cluster: &Cluster, namespace: &str) -> RoleBinding {
+    let value = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": "RoleBinding",
+        "metadata": {"name": namespace, "namespace": labels::SYSTEM_NAMESPACE, "labels": own_labels(cluster)},
+        "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": IMAGE_CLONERS},
+        "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
+    });
+    serde_json::from_value(value).unwrap_or_default()
 }
 
 /// The policy that keeps machines apart, `None` if none is wanted. An allowed peer is always named: a rule without peers would
@@ -152,6 +187,28 @@ mod tests {
                 .expect("ingress")
                 .iter()
                 .all(|rule| rule.from.as_ref().is_some_and(|from| !from.is_empty()))
+        );
+    }
+
+    #[test]
+    fn machines_may_clone_images_and_nothing_else() {
+        let binding = may_clone_images(&Cluster::default(), "p--c");
+        assert_eq!(binding.metadata.namespace.as_deref(), Some(labels::SYSTEM_NAMESPACE));
+        assert_eq!(binding.role_ref.name, IMAGE_CLONERS);
+        let subjects = binding.subjects.expect("subjects");
+        assert_eq!(subjects.len(), 1);
+        assert_eq!(
+            (subjects[0].name.as_str(), subjects[0].namespace.as_deref()),
+            ("default", Some("p--c"))
+        );
+        let rules = image_cloners().rules.expect("rules");
+        assert_eq!(rules.len(), 1);
+        assert_eq!(
+            (rules[0].resources.as_deref(), rules[0].verbs.as_slice()),
+            (
+                Some(["datavolumes/source".to_owned()].as_slice()),
+                ["create".to_owned()].as_slice()
+            )
         );
     }
 

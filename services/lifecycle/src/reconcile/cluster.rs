@@ -5,6 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::{
     core::v1::{Namespace, Service},
     networking::v1::NetworkPolicy,
+    rbac::v1::{Role, RoleBinding},
 };
 use kube::{Api, ResourceExt, api::ListParams};
 use steading_api::storage::v1::{DeleteVolumeRequest, ListVolumesRequest};
@@ -26,7 +27,9 @@ use crate::{
     context::Context,
     error::Error,
     observe::machine::observe_machine,
-    plan::cluster::{ISOLATION, Remains, Teardown, isolation, namespace, plan_teardown},
+    plan::cluster::{
+        ISOLATION, Remains, Teardown, image_cloners, isolation, may_clone_images, namespace, plan_teardown,
+    },
     tenant::{Endpoint, Reach},
 };
 
@@ -102,6 +105,10 @@ async fn keep_namespace(context: &Context, cluster: &Cluster, name: &str, endpoi
         return Ok(());
     }
     apply::apply(&spaces, FieldManager::Lifecycle, &namespace(cluster, name)).await?;
+    let roles = context.namespaced::<Role>(labels::SYSTEM_NAMESPACE);
+    apply::apply(&roles, FieldManager::Lifecycle, &image_cloners()).await?;
+    let bindings = context.namespaced::<RoleBinding>(labels::SYSTEM_NAMESPACE);
+    apply::apply(&bindings, FieldManager::Lifecycle, &may_clone_images(cluster, name)).await?;
     let policies: Api<NetworkPolicy> = context.namespaced(name);
     match isolation(
         cluster,
@@ -248,6 +255,8 @@ async fn teardown(context: &Context, cluster: &Cluster, name: &str) -> Result<Ou
             }
         }
         Teardown::Finish => {
+            let bindings = context.namespaced::<RoleBinding>(labels::SYSTEM_NAMESPACE);
+            ignore_missing(apply::delete(&bindings, name, None).await)?;
             let api = context.all::<Cluster>();
             ignore_missing(
                 apply::remove_finalizer(&api, FieldManager::Lifecycle, name, labels::CLUSTER_FINALIZER).await,
