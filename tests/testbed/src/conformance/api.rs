@@ -2,8 +2,16 @@
 
 mod applies;
 mod collections;
+mod customs;
+mod definitions;
+mod endings;
+mod kinds;
 mod objects;
 mod patches;
+mod protocol;
+mod samples;
+mod schemas;
+mod subresources;
 mod watches;
 
 use super::Case;
@@ -16,6 +24,12 @@ pub(crate) fn cases() -> Vec<Case> {
         watches::cases(),
         patches::cases(),
         applies::cases(),
+        customs::cases(),
+        endings::cases(),
+        kinds::cases(),
+        protocol::cases(),
+        schemas::cases(),
+        subresources::cases(),
     ]
     .concat()
 }
