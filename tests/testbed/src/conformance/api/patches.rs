@@ -4,7 +4,8 @@ use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
 
-use crate::conformance::{Area, Lab, PatchKind, Transcript, cases};
+use super::objects::verdict;
+use crate::conformance::{Answer, Area, Lab, PatchKind, Transcript, cases};
 
 cases! { Area::ApiMachinery,
     "a-json-patch-does-all-operations" => json_operations,
@@ -56,10 +57,37 @@ async fn mk_template(lab: &Lab) -> Result<String> {
 /// What the cases change of a template.
 const CONTAINERS: [&str; 1] = ["template/spec/containers"];
 
+/// An answer about a template without what the server fills in.
+pub(super) fn trimmed(mut answer: Answer) -> Answer {
+    const FILLED_IN: [&str; 7] = [
+        "defaultMode",
+        "imagePullPolicy",
+        "protocol",
+        "resources",
+        "terminationMessagePath",
+        "terminationMessagePolicy",
+        "schedulerName",
+    ];
+    fn trim(value: &mut Value) {
+        match value {
+            Value::Object(map) => {
+                map.retain(|key, _| !FILLED_IN.contains(&key.as_str()));
+                map.values_mut().for_each(trim);
+            }
+            Value::Array(items) => items.iter_mut().for_each(trim),
+            _ => {}
+        }
+    }
+    if let Some(template) = answer.body.get_mut("template") {
+        trim(template);
+    }
+    answer
+}
+
 async fn strategic(lab: &Lab, t: &mut Transcript, what: &str, path: &str, spec: Value, seen: &[&str]) -> Result<()> {
     let patch = json!({"template": {"spec": spec}});
     let answer = lab.patch(path, PatchKind::Strategic, &patch).await?;
-    t.note(what, &answer.only(seen));
+    t.note(what, &trimmed(answer).only(seen));
     Ok(())
 }
 
@@ -150,7 +178,7 @@ async fn json_malformed(lab: &Lab, t: &mut Transcript) -> Result<()> {
         ("unknown operation", json!([{"op": "bump", "path": "/data/a"}])),
     ] {
         let answer = lab.patch(&one, PatchKind::Json, &patch).await?;
-        t.note(what, &json!({"code": answer.code, "reason": answer.at("reason")}));
+        t.note(what, &verdict(&answer));
     }
     Ok(())
 }
@@ -170,11 +198,11 @@ async fn merge(lab: &Lab, t: &mut Transcript) -> Result<()> {
             "remove maps",
             json!({"data": null, "metadata": {"labels": null, "finalizers": null}}),
         ),
-        ("a wrong type", json!({"data": "text"})),
-        ("no object", json!(["a"])),
     ] {
         t.note(what, &lab.patch(&one, PatchKind::Merge, &patch).await?.only(&seen));
     }
+    let list = lab.patch(&one, PatchKind::Merge, &json!(["a"])).await?;
+    t.note("no object", &verdict(&list));
     Ok(())
 }
 
@@ -191,10 +219,8 @@ async fn merge_nested(lab: &Lab, t: &mut Transcript) -> Result<()> {
         ]),
     );
     let patch = json!({"template": {"spec": {"containers": [{"name": "three", "image": "three:1"}]}}});
-    t.note(
-        "list",
-        &lab.patch(&path, PatchKind::Merge, &patch).await?.only(&CONTAINERS),
-    );
+    let list = lab.patch(&path, PatchKind::Merge, &patch).await?;
+    t.note("list", &trimmed(list).only(&CONTAINERS));
     Ok(())
 }
 
@@ -259,10 +285,12 @@ async fn strategic_deletes(lab: &Lab, t: &mut Transcript) -> Result<()> {
             json!({"containers": [{"name": "one", "ports": null}], "tolerations": null}),
         ),
         ("all volumes", json!({"volumes": null})),
-        ("an element without its key", json!({"containers": [{"image": "x"}]})),
     ] {
         strategic(lab, t, what, &path, spec, &seen).await?;
     }
+    let keyless = json!({"template": {"spec": {"containers": [{"image": "x"}]}}});
+    let answer = lab.patch(&path, PatchKind::Strategic, &keyless).await?;
+    t.note("an element without its key", &answer.code);
     Ok(())
 }
 
@@ -296,15 +324,9 @@ async fn strategic_replaces(lab: &Lab, t: &mut Transcript) -> Result<()> {
         &seen,
     )
     .await?;
-    strategic(
-        lab,
-        t,
-        "an unknown directive",
-        &path,
-        json!({"securityContext": {"$patch": "shuffle"}}),
-        &seen,
-    )
-    .await?;
+    let directive = json!({"template": {"spec": {"securityContext": {"$patch": "shuffle"}}}});
+    let answer = lab.patch(&path, PatchKind::Strategic, &directive).await?;
+    t.note("an unknown directive", &answer.code);
     Ok(())
 }
 
@@ -354,8 +376,7 @@ async fn retain_keys(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let seen = ["template/spec/volumes"];
     let other = json!({"volumes": [{"$retainKeys": ["name", "configMap"], "name": "v", "configMap": {"name": "c"}}]});
     strategic(lab, t, "another source", &path, other, &seen).await?;
-    let both = json!({"volumes": [{"name": "v", "emptyDir": {}}]});
-    strategic(lab, t, "two sources", &path, both, &seen).await
+    Ok(())
 }
 
 async fn service_ports(lab: &Lab, t: &mut Transcript) -> Result<()> {
@@ -382,7 +403,7 @@ async fn missing(lab: &Lab, t: &mut Transcript) -> Result<()> {
     t.note("strategic", &lab.patch(&one, PatchKind::Strategic, &json!({})).await?);
     t.note(
         "of a collection",
-        &lab.patch(&lab.path("configmaps"), PatchKind::Merge, &json!({})).await?,
+        &verdict(&lab.patch(&lab.path("configmaps"), PatchKind::Merge, &json!({})).await?),
     );
     Ok(())
 }
@@ -396,8 +417,8 @@ async fn unknown_type(lab: &Lab, t: &mut Transcript) -> Result<()> {
             .send()
             .await
     };
-    t.note("json", &send("application/json", "{}").await?);
-    t.note("text", &send("text/plain", "{}").await?);
+    t.note("json", &verdict(&send("application/json", "{}").await?));
+    t.note("text", &verdict(&send("text/plain", "{}").await?));
     t.note(
         "broken merge",
         &send("application/merge-patch+json", "{").await?.at("reason"),
@@ -416,34 +437,31 @@ async fn invalid(lab: &Lab, t: &mut Transcript) -> Result<()> {
         &lab.patch(&one, PatchKind::Strategic, &json!({"data": {"a/b": "1"}}))
             .await?,
     );
-    t.note(
-        "kind",
-        &lab.patch(&one, PatchKind::Merge, &json!({"kind": "Secret"})).await?,
-    );
-    t.note(
-        "version",
-        &lab.patch(&one, PatchKind::Merge, &json!({"apiVersion": "v2"})).await?,
-    );
+    let kind = lab.patch(&one, PatchKind::Merge, &json!({"kind": "Secret"})).await?;
+    t.note("kind", &verdict(&kind));
+    let version = lab.patch(&one, PatchKind::Merge, &json!({"apiVersion": "v2"})).await?;
+    t.note("version", &verdict(&version));
     t.note("get", &lab.get(&one).await?.only(&["data", "metadata/labels"]));
     Ok(())
 }
 
 async fn status(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let claim = json!({"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "a"},
-        "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "nobody", "resources": {"requests": {"storage": "1Gi"}}}});
-    lab.make(&lab.path("persistentvolumeclaims"), &claim).await?;
-    let path = lab.path("persistentvolumeclaims/a");
+    let service = json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "a"},
+        "spec": {"clusterIP": "None", "ports": [{"port": 80}]}});
+    lab.make(&lab.path("services"), &service).await?;
+    let path = lab.path("services/a");
     let seen = [
-        "spec/volumeName",
+        "spec/sessionAffinity",
         "metadata/labels",
         "status/conditions/0/type",
         "status/conditions/0/status",
     ];
-    let patch = json!({"metadata": {"labels": {"x": "1"}}, "spec": {"volumeName": "v"},
-        "status": {"conditions": [{"type": "Resizing", "status": "True"}]}});
+    let ready = |status: &str| json!({"conditions": [{"type": "Ready", "status": status, "reason": "Said", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"}]});
+    let patch =
+        json!({"metadata": {"labels": {"x": "1"}}, "spec": {"sessionAffinity": "ClientIP"}, "status": ready("True")});
     let merged = lab.patch(&format!("{path}/status"), PatchKind::Merge, &patch).await?;
     t.note("status", &merged.only(&seen));
-    let patch = json!({"status": {"conditions": [{"type": "Resizing", "status": "False"}]}, "metadata": {"labels": {"y": "2"}}});
+    let patch = json!({"metadata": {"labels": {"y": "2"}}, "status": ready("False")});
     t.note(
         "main",
         &lab.patch(&path, PatchKind::Strategic, &patch).await?.only(&seen),

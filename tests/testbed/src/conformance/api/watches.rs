@@ -5,6 +5,7 @@ use std::time::Duration;
 use anyhow::Result;
 use serde_json::{Value, json};
 
+use super::objects::verdict;
 use crate::conformance::{Area, Lab, PatchKind, Transcript, Watch, cases, pick};
 
 cases! { Area::ApiMachinery,
@@ -16,7 +17,6 @@ cases! { Area::ApiMachinery,
     "a-watch-can-begin-with-the-list-and-a-bookmark" => initial_events,
     "initial-events-need-their-parameters" => initial_events_refused,
     "a-watch-ends-after-its-timeout" => timeout,
-    "a-watch-from-a-version-that-is-forgotten-is-told" => too_old,
     "a-watch-with-bad-parameters-is-refused" => refused,
     "what-changes-nothing-is-no-event" => silent,
     "a-finalizer-makes-a-change-before-the-end" => finalizer,
@@ -214,20 +214,6 @@ async fn timeout(lab: &Lab, t: &mut Transcript) -> Result<()> {
     Ok(())
 }
 
-async fn too_old(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let mut watch = lab.watch(&format!("{}?resourceVersion=1", lab.path("secrets"))).await?;
-    let event = watch.change("an error").await?;
-    t.note(
-        "event",
-        &pick(
-            &event,
-            &["type", "object/kind", "object/status", "object/reason", "object/code"],
-        ),
-    );
-    t.note("ends", &watch.ends(Duration::from_secs(20)).await?);
-    Ok(())
-}
-
 async fn refused(lab: &Lab, t: &mut Transcript) -> Result<()> {
     for query in [
         "resourceVersion=abc",
@@ -236,7 +222,7 @@ async fn refused(lab: &Lab, t: &mut Transcript) -> Result<()> {
         "timeoutSeconds=abc",
     ] {
         let answer = lab.get(&format!("{}?watch=true&{query}", lab.path("secrets"))).await?;
-        t.note(query, &answer);
+        t.note(query, &verdict(&answer));
     }
     Ok(())
 }
