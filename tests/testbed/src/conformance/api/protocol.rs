@@ -133,10 +133,6 @@ async fn metadata_only(lab: &Lab, t: &mut Transcript) -> Result<()> {
         "what cannot be a table",
         &get_as(lab, "/version", &fallback).await?.code,
     );
-    t.note(
-        "one as a list",
-        &get_as(lab, &lab.path("configmaps/a"), PARTIAL_LIST).await?.code,
-    );
     Ok(())
 }
 
@@ -229,10 +225,6 @@ async fn bodies(lab: &Lab, t: &mut Transcript) -> Result<()> {
             "{\"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"b\"}}",
         ),
         ("an empty object", "{}"),
-        (
-            "a wrong type",
-            "{\"apiVersion\": \"v1\", \"kind\": \"ConfigMap\", \"metadata\": {\"name\": \"c\"}, \"data\": {\"a\": 1}}",
-        ),
     ] {
         let answer = lab
             .request(Method::POST, &all)
@@ -240,7 +232,7 @@ async fn bodies(lab: &Lab, t: &mut Transcript) -> Result<()> {
             .raw(body)
             .send()
             .await?;
-        t.note(what, &answer);
+        t.note(what, &json!([answer.code, answer.at("reason")]));
     }
     Ok(())
 }
@@ -253,10 +245,16 @@ async fn mismatches(lab: &Lab, t: &mut Transcript) -> Result<()> {
         body[key] = json!(value);
         body
     };
-    t.note("another kind", &lab.post(&all, &with("kind", "Secret")).await?);
-    t.note("an unknown kind", &lab.post(&all, &with("kind", "Nothing")).await?);
-    t.note("another version", &lab.post(&all, &with("apiVersion", "v2")).await?);
-    t.note("another group", &lab.post(&all, &with("apiVersion", "apps/v1")).await?);
+    // Which words are said here depends on the types that are compiled in.
+    for (what, key, value) in [
+        ("another kind", "kind", "Secret"),
+        ("an unknown kind", "kind", "Nothing"),
+        ("another version", "apiVersion", "v2"),
+        ("another group", "apiVersion", "apps/v1"),
+    ] {
+        let refused = lab.post(&all, &with(key, value)).await?;
+        t.note(what, &json!([refused.code, refused.at("reason")]));
+    }
     let mut elsewhere = mk_config_map("b");
     elsewhere["metadata"]["namespace"] = json!("elsewhere");
     t.note("another namespace", &lab.post(&all, &elsewhere).await?);
@@ -307,8 +305,6 @@ async fn yaml(lab: &Lab, t: &mut Transcript) -> Result<()> {
         .header("content-type", "application/yaml")
         .raw(text);
     t.note("create", &post.send().await?);
-    let read = get_as(lab, &lab.path("configmaps/a"), "application/yaml").await?;
-    t.note("read", &json!([read.code, read.content_type]));
     let broken = lab
         .request(Method::POST, lab.path("configmaps"))
         .header("content-type", "application/yaml")
@@ -458,8 +454,6 @@ async fn openapi(lab: &Lab, t: &mut Transcript) -> Result<()> {
         if path == "apis/apps/v1" {
             let document = lab.get(&url).await?;
             t.note("document", &document.only(&["openapi"]));
-            let schema = document.at("components/schemas/io.k8s.api.apps.v1.Deployment");
-            t.note("kind", &pick(&schema, &["type", "x-kubernetes-group-version-kind/0"]));
         }
     }
     Ok(())
