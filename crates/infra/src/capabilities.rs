@@ -179,12 +179,16 @@ pub async fn discover(client: &Client) -> Result<Capabilities> {
         .into_iter()
         .map(|group| (group.name, group.versions.into_iter().map(|v| v.version).collect()))
         .collect();
+    // On the heap: five requests under way are kilobytes that every caller's future would carry.
     let (identity, kubevirt, cdi, snapshots, storage_classes) = tokio::join!(
-        identity(client),
-        kubevirt(client, serves(&groups, KUBEVIRT.0, KUBEVIRT.1)),
-        cdi(client, serves(&groups, IMPORT.0, IMPORT.1)),
-        storage::snapshot_classes(client, serves(&groups, SNAPSHOTS.0, SNAPSHOTS.1)),
-        storage::storage_classes(client, serves(&groups, IMPORT.0, IMPORT.1)),
+        Box::pin(identity(client)),
+        Box::pin(kubevirt(client, serves(&groups, KUBEVIRT.0, KUBEVIRT.1))),
+        Box::pin(cdi(client, serves(&groups, IMPORT.0, IMPORT.1))),
+        Box::pin(storage::snapshot_classes(
+            client,
+            serves(&groups, SNAPSHOTS.0, SNAPSHOTS.1)
+        )),
+        Box::pin(storage::storage_classes(client, serves(&groups, IMPORT.0, IMPORT.1))),
     );
     Ok(Capabilities {
         kubernetes_version: version.git_version,

@@ -23,6 +23,7 @@ pub mod snapshots;
 pub mod tenants;
 pub mod timers;
 pub mod virt;
+mod virt_api;
 pub mod virt_handler;
 pub mod volumes;
 pub mod workloads;

@@ -580,7 +580,9 @@ async fn appliers_own_fields_conflict_and_let_go() {
             api.patch(
                 "w",
                 &params,
-                &Patch::Apply(json!({"apiVersion": "example.org/v1", "kind": "Widget", "spec": spec})),
+                &Patch::Apply(
+                    json!({"apiVersion": "example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec}),
+                ),
             )
             .await
         }

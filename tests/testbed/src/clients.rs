@@ -25,6 +25,8 @@ pub async fn config(kubeconfig: &str, user_agent: &str, user: Option<&str>) -> a
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).context("not a kubeconfig")?;
     let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
     config.connect_timeout = Some(Duration::from_secs(5));
+    // A refusal is an answer here: with retries an eviction that KubeVirt refuses hangs for minutes.
+    config.default_retry = false;
     config.auth_info.impersonate = user.map(str::to_owned);
     let agent = http::HeaderValue::try_from(user_agent).context("not a user agent")?;
     config.headers.push((http::header::USER_AGENT, agent));

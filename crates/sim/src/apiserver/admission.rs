@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::BoxFuture;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use serde_json::Value;
 
 use super::{ApiServer, request::RequestInfo, resource::ResourceDef, server::Target, status::ApiError};
@@ -19,6 +19,8 @@ pub struct Admission<'a> {
     pub old: Option<&'a Value>,
     /// Whether nothing will be kept.
     pub dry_run: bool,
+    /// What the client is told beside the answer.
+    pub warnings: &'a Mutex<Vec<String>>,
 }
 
 /// Plays an admission webhook: may change the object or refuse the write.
@@ -84,17 +86,23 @@ impl Registry {
     }
 }
 
-/// Asks all hooks, in the order in which they were added.
-pub(crate) async fn admit(target: &Target<'_>, old: Option<&Value>, object: &mut Value) -> Result<(), ApiError> {
+/// Asks all hooks, in the order in which they were added. Gives what the client is to be told beside the answer.
+pub(crate) async fn admit(
+    target: &Target<'_>,
+    old: Option<&Value>,
+    object: &mut Value,
+) -> Result<Vec<String>, ApiError> {
     let hooks = target.server.admission().hooks.read().clone();
+    let warnings = Mutex::default();
     let request = Admission {
         info: target.info,
         def: target.def,
         old,
         dry_run: target.info.dry_run(),
+        warnings: &warnings,
     };
     for hook in hooks {
         hook.admit(&request, object).await?;
     }
-    Ok(())
+    Ok(warnings.into_inner())
 }

@@ -1,9 +1,11 @@
 //! Server-side apply: merge what a manager declares, let go of what it no longer declares, refuse to take what others declared.
 
+use std::collections::VecDeque;
+
 use serde_json::Value;
 
 use super::{
-    dig,
+    crd, dig,
     fieldset::{FieldSet, element_step},
     managed::{self, Manager},
     server::{Answer, Target},
@@ -22,16 +24,24 @@ pub(crate) async fn answer(target: &Target<'_>, key: &Key, mut config: Value, fo
     } else if is_status {
         dig::object(&mut config).retain(|key, _| matches!(key.as_str(), "apiVersion" | "kind" | "metadata" | "status"));
     }
+    if let Some(field) = crd::undeclared(target, &config) {
+        let (kind, version) = (&target.def.kind, target.def.api_version(&target.version.name));
+        let message = format!(
+            "failed to create typed patch object ({}/{}; {version}, Kind={kind}): .{field}: field not declared in schema",
+            key.namespace, key.name
+        );
+        return Err(ApiError::new(500, "", message));
+    }
     let intent = || Intent::Apply { config: config.clone() };
     if target.collection.get(key).is_none() && !is_status {
         let mut fresh = config.clone();
-        if !dig::meta(&fresh, "uid").is_empty() || !dig::meta(&fresh, "resourceVersion").is_empty() {
-            return Err(ApiError::conflict(
-                target.def,
-                &key.name,
-                "uid or resourceVersion set, but the object does not exist",
-            ));
+        let uid = dig::meta(&fresh, "uid").to_owned();
+        if !uid.is_empty() {
+            let why =
+                format!("uid mismatch: the provided object specified uid {uid}, and no existing object was found");
+            return Err(ApiError::conflict(target.def, &key.name, &why));
         }
+        dig::metadata(&mut fresh).remove("resourceVersion");
         dig::metadata(&mut fresh).remove("managedFields");
         match write::create_object(target, fresh, intent()).await {
             Err(error) if error.reason == "AlreadyExists" => {}
@@ -48,7 +58,7 @@ fn merged(target: &Target<'_>, live: &Value, config: &Value, force: bool) -> Res
     let scope = managed::Scope::of(target);
     let mut next = live.clone();
     merge(&mut next, config, &at);
-    let (own, others): (Vec<Manager>, Vec<Manager>) = managed::read(live)
+    let (own, others): (Vec<Manager>, Vec<Manager>) = managed::before_apply(target, live)
         .into_iter()
         .partition(|manager| manager.applies && manager.name == me.name && manager.subresource == me.subresource);
     let declared = managed::fields_of(config, scope, &at);
@@ -61,19 +71,19 @@ fn merged(target: &Target<'_>, live: &Value, config: &Value, force: bool) -> Res
     }
     if !force {
         let changed = managed::difference(Some(live), &next, scope, &at).changed;
-        check_conflicts(target, &changed, &others)?;
+        check_conflicts(&changed, &others)?;
     }
     Ok(next)
 }
 
-fn check_conflicts(target: &Target<'_>, changed: &FieldSet, others: &[Manager]) -> Result<(), ApiError> {
+fn check_conflicts(changed: &FieldSet, others: &[Manager]) -> Result<(), ApiError> {
     let mut causes = Vec::new();
     for manager in others {
         for path in changed.common(&manager.fields).paths() {
             let how = if manager.applies {
                 String::new()
             } else {
-                format!(" using {} at {}", manager.api_version, manager.time)
+                format!(" using {}", manager.api_version)
             };
             causes.push(Cause::new(
                 "FieldManagerConflict",
@@ -85,21 +95,31 @@ fn check_conflicts(target: &Target<'_>, changed: &FieldSet, others: &[Manager]) 
     if causes.is_empty() {
         return Ok(());
     }
-    let count = causes.len();
-    let plural = if count == 1 { "conflict" } else { "conflicts" };
-    let list: Vec<String> = causes
-        .iter()
-        .map(|cause| format!("{}: {}", cause.message, cause.field))
-        .collect();
-    let mut error = ApiError::new(
-        409,
-        "Conflict",
-        format!("Apply failed with {count} {plural}: {}", list.join(", ")),
-    );
-    error.details.group.clone_from(&target.def.group);
-    error.details.kind.clone_from(&target.def.plural);
+    let message = format!("Apply failed with {}", listed(&causes));
+    let mut error = ApiError::new(409, "Conflict", message);
     error.details.causes = causes;
     Err(error)
+}
+
+/// One conflict on a line of its own; several by manager.
+fn listed(causes: &[Cause]) -> String {
+    if let [cause] = causes {
+        return format!("1 conflict: {}: {}", cause.message, cause.field);
+    }
+    let mut lines = vec![format!("{} conflicts:", causes.len())];
+    let mut last = "";
+    for cause in causes {
+        if cause.message != last {
+            lines.push(format!(
+                "{}:",
+                cause.message.replacen("conflict with", "conflicts with", 1)
+            ));
+            last = &cause.message;
+        }
+        lines.push(format!("- {}", cause.field));
+    }
+    let text = lines.join("\n");
+    text.replacen(":\n", ": ", 1)
 }
 
 /// A declared null is as good as a field left out.
@@ -135,14 +155,24 @@ fn merge(live: &mut Value, config: &Value, at: &Cursor<'_>) {
     }
 }
 
+/// The declared order counts for what is declared; what is not keeps its place before the declared element that it stood before.
 fn merge_list(list: &mut Vec<Value>, items: &[Value], kind: &ListType, at: &Cursor<'_>) {
-    for item in items {
-        let step = element_step(item, kind);
-        match list.iter_mut().find(|have| element_step(have, kind) == step) {
-            Some(have) => merge(have, item, &at.element()),
+    let declared: Vec<String> = items.iter().map(|item| element_step(item, kind)).collect();
+    let mut live: VecDeque<(String, Value)> = list.drain(..).map(|item| (element_step(&item, kind), item)).collect();
+    for (item, step) in items.iter().zip(&declared) {
+        while live.front().is_some_and(|(step, _)| !declared.contains(step)) {
+            list.extend(live.pop_front().map(|(_, item)| item));
+        }
+        let have = live.iter().position(|(have, _)| have == step);
+        match have.and_then(|place| live.remove(place)) {
+            Some((_, mut have)) => {
+                merge(&mut have, item, &at.element());
+                list.push(have);
+            }
             None => list.push(item.clone()),
         }
     }
+    list.extend(live.into_iter().map(|(_, item)| item));
 }
 
 /// Takes out what is in `had` but in nobody's `kept`; containers that it empties go too.
@@ -210,7 +240,7 @@ mod tests {
         assert_eq!(
             bare(&live),
             json!({"metadata": {}, "spec": {
-                "containers": [{"name": "a", "image": "2"}, {"name": "b"}], "nodeSelector": {"y": "1"}, "tolerations": [{"key": "b"}],
+                "containers": [{"name": "b"}, {"name": "a", "image": "2"}], "nodeSelector": {"y": "1"}, "tolerations": [{"key": "b"}],
             }})
         );
     }

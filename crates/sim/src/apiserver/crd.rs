@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{
-    ApiServer, builtin_schema, dig,
+    ApiServer, Verb, builtin_schema, dig,
     resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
     rules::Rules,
     schema,
@@ -57,10 +57,9 @@ pub(crate) fn admit_schema(
     Ok(warnings)
 }
 
-/// Built-in types have no validation here; unknown fields are looked for when the client asks, as kubectl does.
+/// Built-in types have no validation here; their unknown fields are taken out all the same.
 fn known_fields(target: &Target<'_>, object: &mut Value) -> Result<Vec<String>, ApiError> {
-    let asked = matches!(target.info.query.get("fieldValidation"), Some("Strict" | "Warn"));
-    match builtin_schema::of(target.def).filter(|_| asked) {
+    match builtin_schema::of(target.def) {
         Some(schema) => without_unknown(target, object, &schema),
         None => Ok(Vec::new()),
     }
@@ -70,18 +69,39 @@ fn known_fields(target: &Target<'_>, object: &mut Value) -> Result<Vec<String>, 
 fn without_unknown(target: &Target<'_>, object: &mut Value, schema: &Value) -> Result<Vec<String>, ApiError> {
     let mut unknown = Vec::new();
     schema::prune(object, schema, "", &mut unknown);
-    let directive = target.info.query.get("fieldValidation").unwrap_or("Warn");
+    if unknown.is_empty() {
+        return Ok(Vec::new());
+    }
     let unknown: Vec<String> = unknown
         .into_iter()
         .map(|path| format!("unknown field \"{path}\""))
         .collect();
-    if directive == "Strict" && !unknown.is_empty() {
-        return Err(ApiError::bad_request(format!(
-            "strict decoding error: {}",
-            unknown.join(", ")
-        )));
+    match target.info.query.get("fieldValidation") {
+        Some("Strict") => Err(strictly_refused(target, &unknown)),
+        Some("Ignore") => Ok(Vec::new()),
+        _ => Ok(unknown),
     }
-    Ok(if directive == "Ignore" { Vec::new() } else { unknown })
+}
+
+/// 400 for fields that strict decoding does not take.
+pub(crate) fn strictly_refused(target: &Target<'_>, faults: &[String]) -> ApiError {
+    let kind = &target.def.kind;
+    let how = match (target.def.origin, target.info.verb) {
+        (Origin::BuiltIn, Verb::Create | Verb::Update) => {
+            let version = target.def.api_version(&target.version.name);
+            format!("{kind} in version \"{version}\" cannot be handled as a {kind}: ")
+        }
+        _ => String::new(),
+    };
+    ApiError::bad_request(format!("{how}strict decoding error: {}", faults.join(", ")))
+}
+
+/// Fields of an applied configuration that its type does not have.
+pub(crate) fn undeclared(target: &Target<'_>, config: &Value) -> Option<String> {
+    let schema = builtin_schema::of(target.def).filter(|_| target.def.origin == Origin::BuiltIn)?;
+    let mut unknown = Vec::new();
+    schema::prune(&mut config.clone(), &schema, "", &mut unknown);
+    unknown.into_iter().next()
 }
 
 fn check_definition(def: &ResourceDef, crd: &Value) -> Result<(), ApiError> {

@@ -21,6 +21,7 @@ struct Options {
     revision: Option<String>,
     grace: Option<i64>,
     propagation: Option<String>,
+    dry_run: bool,
 }
 
 impl Options {
@@ -46,6 +47,7 @@ impl Options {
             revision: text(&["preconditions", "resourceVersion"]),
             grace,
             propagation,
+            dry_run: target.info.dry_run() || dig::items(&body, &["dryRun"]).iter().any(|said| said == "All"),
         })
     }
 }
@@ -54,11 +56,7 @@ impl Options {
 pub(crate) async fn one(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     let key = target.key()?;
     let options = Options::parse(target, body)?;
-    let dry_run = target.info.dry_run()
-        || dig::items(&write::decode(body, &target.info.content_type)?, &["dryRun"])
-            .iter()
-            .any(|v| v == "All");
-    delete(target, &key, &options, dry_run).await
+    delete(target, &key, &options).await
 }
 
 /// DELETE of all objects that match.
@@ -69,7 +67,7 @@ pub(crate) async fn collection(target: &Target<'_>, body: &Bytes) -> Result<Answ
     let mut gone = Vec::new();
     for object in objects.into_iter().filter(|object| selection.matches(&object.value)) {
         let key = Key::new(dig::meta(&object.value, "namespace"), dig::meta(&object.value, "name"));
-        match delete(target, &key, &options, target.info.dry_run()).await {
+        match delete(target, &key, &options).await {
             Ok(_) => gone.push(object),
             Err(error) if error.reason == "NotFound" => {}
             Err(error) => return Err(error),
@@ -78,7 +76,7 @@ pub(crate) async fn collection(target: &Target<'_>, body: &Bytes) -> Result<Answ
     Ok(Writer::new(target)?.list(&gone, &json!({"resourceVersion": revision.to_string()})))
 }
 
-async fn delete(target: &Target<'_>, key: &Key, options: &Options, dry_run: bool) -> Result<Answer, ApiError> {
+async fn delete(target: &Target<'_>, key: &Key, options: &Options) -> Result<Answer, ApiError> {
     for _ in 0..ATTEMPTS {
         let current = target
             .collection
@@ -90,8 +88,11 @@ async fn delete(target: &Target<'_>, key: &Key, options: &Options, dry_run: bool
         let mut next = current.value.clone();
         let stays = mark(target, &mut next, options);
         let writer = Writer::new(target)?;
-        if dry_run || (stays && next == current.value) {
+        if stays && (options.dry_run || next == current.value) {
             return Ok(Answer::bytes(200, writer.value(&next)));
+        }
+        if options.dry_run {
+            return Ok(gone(target, key, &next, || writer.value(&next)));
         }
         if stays {
             if let Ok(stored) = target.collection.commit(key, Some(current.revision), next) {
@@ -100,24 +101,37 @@ async fn delete(target: &Target<'_>, key: &Key, options: &Options, dry_run: bool
             }
         } else if let Ok(stored) = target.collection.remove(key, current.revision, next) {
             crd::object_removed(target.server, target.def, &stored.value);
-            let returns_object = matches!(
-                target.def.plural.as_str(),
-                "pods" | "services" | "persistentvolumeclaims" | "serviceaccounts"
-            );
-            return Ok(if returns_object && target.def.group.is_empty() {
-                Answer::bytes(200, writer.object(&stored))
-            } else {
-                Answer::json(
-                    200,
-                    &status::deleted(target.def, &key.name, dig::meta(&stored.value, "uid")),
-                )
-            });
+            return Ok(gone(target, key, &stored.value, || writer.object(&stored)));
         }
         if options.revision.is_some() {
             return Err(ApiError::modified(target.def, &key.name));
         }
     }
     Err(ApiError::modified(target.def, &key.name))
+}
+
+/// What is answered once an object is gone: few kinds give the object, most a status.
+fn gone(target: &Target<'_>, key: &Key, last: &Value, object: impl FnOnce() -> Bytes) -> Answer {
+    const OBJECTS: [&str; 4] = ["pods", "services", "persistentvolumeclaims", "serviceaccounts"];
+    if target.def.group.is_empty() && OBJECTS.contains(&target.def.plural.as_str()) {
+        return Answer::bytes(200, object());
+    }
+    let uid = dig::meta(last, "uid");
+    Answer::json(200, &status::deleted(target.def, &key.name, uid))
+}
+
+/// 409 for a precondition that does not hold, which names the kind where other conflicts name the resource.
+fn unmet(def: &ResourceDef, name: &str, why: &str) -> ApiError {
+    let kind = match def.group.as_str() {
+        "" => def.kind.clone(),
+        group => format!("{}.{group}", def.kind),
+    };
+    let message = format!("Operation cannot be fulfilled on {kind} \"{name}\": {why}");
+    let mut error = ApiError::new(409, "Conflict", message);
+    error.details.group.clone_from(&def.group);
+    error.details.kind.clone_from(&def.kind);
+    name.clone_into(&mut error.details.name);
+    error
 }
 
 fn check(target: &Target<'_>, current: &Object, options: &Options) -> Result<(), ApiError> {
@@ -127,7 +141,7 @@ fn check(target: &Target<'_>, current: &Object, options: &Options) -> Result<(),
         let why = format!(
             "the UID in the precondition ({uid}) does not match the UID in record ({own}). The object might have been deleted and then recreated"
         );
-        return Err(ApiError::conflict(target.def, name, &why));
+        return Err(unmet(target.def, name, &why));
     }
     if let Some(revision) = options
         .revision
@@ -138,7 +152,7 @@ fn check(target: &Target<'_>, current: &Object, options: &Options) -> Result<(),
             "the ResourceVersion in the precondition ({revision}) does not match the ResourceVersion in record ({}). The object might have been modified",
             current.revision
         );
-        return Err(ApiError::conflict(target.def, name, &why));
+        return Err(unmet(target.def, name, &why));
     }
     Ok(())
 }

@@ -135,20 +135,36 @@ impl FieldSet {
 
     /// All fields of a value.
     pub(crate) fn of(value: &Value, at: &Cursor<'_>) -> Self {
+        Self::collected(value, at, Containers::Without)
+    }
+
+    /// All fields of a value that came or went as a whole, and the maps and lists themselves.
+    fn whole(value: &Value, at: &Cursor<'_>) -> Self {
+        Self::collected(value, at, Containers::With)
+    }
+
+    fn collected(value: &Value, at: &Cursor<'_>, containers: Containers) -> Self {
+        let with = containers == Containers::With;
         match value {
             Value::Object(map) if !map.is_empty() && !at.is_atomic_map() => {
-                let mut set = Self::default();
+                let mut set = Self {
+                    here: with && !at.is_always_there(),
+                    below: BTreeMap::new(),
+                };
                 for (key, value) in map {
-                    set.put(format!("f:{key}"), Self::of(value, &at.field(key)));
+                    set.put(format!("f:{key}"), Self::collected(value, &at.field(key), containers));
                 }
                 set
             }
             Value::Array(list) if !list.is_empty() => match at.list_type() {
                 ListType::Atomic => Self::leaf(),
                 kind => {
-                    let mut set = Self::default();
+                    let mut set = Self {
+                        here: with,
+                        below: BTreeMap::new(),
+                    };
                     for item in list {
-                        set.put(element_step(item, &kind), Self::of_element(item, &kind, at));
+                        set.put(element_step(item, &kind), Self::of_element(item, &kind, at, containers));
                     }
                     set
                 }
@@ -157,16 +173,23 @@ impl FieldSet {
         }
     }
 
-    fn of_element(item: &Value, kind: &ListType, at: &Cursor<'_>) -> Self {
+    fn of_element(item: &Value, kind: &ListType, at: &Cursor<'_>, containers: Containers) -> Self {
         match kind {
             ListType::Map(_) => {
-                let mut set = Self::of(item, &at.element());
+                let mut set = Self::collected(item, &at.element(), containers);
                 set.here = true;
                 set
             }
             ListType::Set | ListType::Atomic => Self::leaf(),
         }
     }
+}
+
+/// Whether the maps and lists that hold fields count as fields too.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Containers {
+    With,
+    Without,
 }
 
 /// The step to an element of a keyed list or a set.
@@ -217,17 +240,15 @@ impl Difference {
         match (old, new) {
             (None, None) => Self::default(),
             (None, Some(new)) => Self {
-                changed: FieldSet::of(new, at),
+                changed: FieldSet::whole(new, at),
                 removed: FieldSet::default(),
             },
             (Some(old), None) => Self {
                 changed: FieldSet::default(),
-                removed: FieldSet::of(old, at),
+                removed: FieldSet::whole(old, at),
             },
             (Some(old), Some(new)) if old == new => Self::default(),
-            (Some(Value::Object(old)), Some(Value::Object(new)))
-                if !at.is_atomic_map() && !old.is_empty() && !new.is_empty() =>
-            {
+            (Some(Value::Object(old)), Some(Value::Object(new))) if !at.is_atomic_map() => {
                 let mut difference = Self::default();
                 for key in old.keys().chain(new.keys().filter(|key| !old.contains_key(*key))) {
                     let part = Self::between(old.get(key), new.get(key), &at.field(key));
@@ -261,7 +282,7 @@ impl Difference {
                 }
                 Some(_) => Self::default(),
                 None => Self {
-                    changed: FieldSet::of_element(item, &kind, at),
+                    changed: FieldSet::of_element(item, &kind, at, Containers::With),
                     removed: FieldSet::default(),
                 },
             };
@@ -270,7 +291,7 @@ impl Difference {
         for (step, item) in old.iter().filter(|(step, _)| !new.contains_key(*step)) {
             let part = Self {
                 changed: FieldSet::default(),
-                removed: FieldSet::of_element(item, &kind, at),
+                removed: FieldSet::of_element(item, &kind, at, Containers::With),
             };
             difference.put(step.clone(), part);
         }

@@ -119,3 +119,13 @@ pub(crate) fn built_in_atomic_map(path: &[String]) -> bool {
             | "nodeSelectorTerms"
     ) || (field == "selector" && parent == "spec")
 }
+
+/// Parts of built-in types that are written even where nothing is in them.
+pub(crate) fn always_there(path: &[String]) -> bool {
+    match place(path) {
+        ("metadata" | "spec" | "status" | "template" | "strategy" | "updateStrategy" | "names", _)
+        | ("loadBalancer" | "nodeInfo" | "daemonEndpoints", "status") => true,
+        ("resources", parent) => parent != "spec" || path.len() == 2,
+        _ => false,
+    }
+}

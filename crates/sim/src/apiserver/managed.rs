@@ -60,6 +60,9 @@ impl Manager {
             "fieldsType": "FieldsV1",
             "fieldsV1": self.fields.to_json(),
         });
+        if self.time.is_empty() {
+            dig::object(&mut entry).shift_remove("time");
+        }
         if !self.subresource.is_empty() {
             dig::object(&mut entry).insert("subresource".to_owned(), json!(self.subresource));
         }
@@ -81,6 +84,23 @@ pub(crate) fn read(object: &Value) -> Vec<Manager> {
         .filter(|entry| !dig::is_void(entry))
         .map(Manager::from_json)
         .collect()
+}
+
+/// The managers of an object that something is applied to: what nobody is known to manage was set by somebody before.
+pub(crate) fn before_apply(target: &Target<'_>, live: &Value) -> Vec<Manager> {
+    let managers = read(live);
+    if !managers.is_empty() {
+        return managers;
+    }
+    let at = Cursor::root(target.def, target.version);
+    let scope = Scope::of(target);
+    let somebody = Manager {
+        name: "before-first-apply".to_owned(),
+        subresource: String::new(),
+        fields: difference(None, live, scope, &at).changed,
+        ..writer(target, false)
+    };
+    vec![somebody]
 }
 
 /// The writer of a request, with no fields yet.
@@ -218,7 +238,10 @@ fn in_object<'a>(object: Option<&'a Value>, parent: Option<&'static str>, key: &
 /// Brings the record in `next` up to date.
 pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value, intent: &Intent) {
     let at = Cursor::root(target.def, target.version);
-    let mut managers = starting_point(old, next);
+    let mut managers = match (intent, old) {
+        (Intent::Apply { .. }, Some(old)) => before_apply(target, old),
+        _ => starting_point(old, next),
+    };
     let scope = Scope::of(target);
     let difference = difference(old, next, scope, &at);
     let mut writer = writer(target, matches!(intent, Intent::Apply { .. }));
@@ -239,8 +262,12 @@ pub(crate) fn record(target: &Target<'_>, old: Option<&Value>, next: &mut Value,
             writer.fields.add(&difference.changed);
         }
     }
-    if let Some(own) = own.filter(|own| own.fields == writer.fields) {
-        writer.time = own.time;
+    let changes = !difference.changed.is_empty() || !difference.removed.is_empty();
+    match own {
+        Some(own) if own.fields == writer.fields || !changes => writer.time = own.time,
+        // An apply that changes nothing but who owns what leaves no time.
+        None if writer.applies && !changes && old.is_some() => writer.time.clear(),
+        _ => {}
     }
     // Its old place in the list: a write that changes nothing must not change the order either.
     managers.insert(position.unwrap_or(managers.len()), writer);

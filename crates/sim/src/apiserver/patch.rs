@@ -3,12 +3,7 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{
-    convert, dig,
-    server::Target,
-    status::{ApiError, Cause},
-    strategic, write,
-};
+use super::{convert, dig, server::Target, status::ApiError, strategic, write};
 
 /// How many operations a JSON patch may have, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;
@@ -27,8 +22,10 @@ impl Patch {
         let value = write::decode(body, &target.info.content_type)?;
         match target.info.content_type.as_str() {
             "application/json-patch+json" => {
-                let patch: json_patch::Patch = serde_json::from_value(value)
-                    .map_err(|error| ApiError::bad_request(format!("error decoding patch: {error}")))?;
+                if !value.is_array() {
+                    return Err(ApiError::bad_request("error decoding patch: a JSON patch is a list"));
+                }
+                let patch: json_patch::Patch = serde_json::from_value(value).map_err(|_| rejected())?;
                 if patch.0.len() > MAX_OPERATIONS {
                     return Err(ApiError::new(
                         413,
@@ -56,14 +53,6 @@ impl Patch {
     fn parse_apply(target: &Target<'_>, mut config: Value) -> Result<Self, ApiError> {
         let def = target.def;
         let name = target.info.name.as_deref().unwrap_or_default();
-        if target.info.query.get("fieldManager").is_none() {
-            let cause = Cause::new(
-                "FieldValueRequired",
-                "fieldManager",
-                "Required value: is required for apply patch",
-            );
-            return Err(ApiError::invalid(def, name, vec![cause]));
-        }
         if !config.is_object() {
             return Err(ApiError::bad_request("the applied configuration must be an object"));
         }
@@ -83,16 +72,10 @@ impl Patch {
             return Err(ApiError::bad_request("metadata.managedFields must be nil"));
         }
         dig::metadata(&mut config).remove("managedFields");
-        for (key, wanted) in [("name", name), ("namespace", target.info.ns())] {
-            let got = dig::meta(&config, key);
-            if !got.is_empty() && got != wanted {
-                return Err(ApiError::bad_request(format!(
-                    "metadata.{key} of the applied configuration ({got}) does not match the URL ({wanted})"
-                )));
-            }
-            if !wanted.is_empty() {
-                dig::set_meta(&mut config, key, wanted);
-            }
+        let namespace = target.info.ns();
+        write::check_identity(&config, name, namespace)?;
+        if !namespace.is_empty() {
+            dig::set_meta(&mut config, "namespace", namespace);
         }
         convert::to_storage(def, &mut config);
         Ok(Self::Apply {
@@ -105,13 +88,7 @@ impl Patch {
     pub(crate) fn apply(&self, target: &Target<'_>, name: &str, mut object: Value) -> Result<Value, ApiError> {
         match self {
             Self::Json(patch) => {
-                operate(&mut object, patch).map_err(|error| {
-                    let message = format!("the server rejected our request due to an error in our request: {error}");
-                    let mut refused = ApiError::new(422, "Invalid", message);
-                    refused.details.kind.clone_from(&target.def.kind);
-                    name.clone_into(&mut refused.details.name);
-                    refused
-                })?;
+                operate(&mut object, patch).map_err(|_| rejected())?;
             }
             Self::Merge(patch) | Self::Apply { config: patch, .. } => merge(&mut object, patch),
             Self::Strategic(patch) => strategic::merge(&mut object, patch)?,
@@ -122,31 +99,46 @@ impl Patch {
         let own = json!({"apiVersion": target.def.api_version(&target.version.name), "kind": target.def.kind});
         for key in ["apiVersion", "kind"] {
             if object.get(key) != own.get(key) {
-                return Err(ApiError::bad_request(format!("the patch must not change {key}")));
+                let message = format!("the patch must not change {key}");
+                return Err(match target.def.origin {
+                    super::Origin::BuiltIn => ApiError::new(422, "Invalid", message),
+                    _ => ApiError::bad_request(message),
+                });
             }
         }
-        if dig::meta(&object, "name") != name {
-            let cause = Cause::new(
-                "FieldValueInvalid",
-                "metadata.name",
-                "Invalid value: field is immutable",
-            );
-            return Err(ApiError::invalid(target.def, name, vec![cause]));
-        }
+        write::check_identity(&object, name, target.info.ns())?;
         Ok(object)
     }
 }
 
-/// RFC 6902, with the one licence of Kubernetes' implementation: testing for null holds where there is nothing.
+/// What is said of every JSON patch that cannot be done.
+fn rejected() -> ApiError {
+    ApiError::new(
+        422,
+        "Invalid",
+        "the server rejected our request due to an error in our request",
+    )
+}
+
+/// RFC 6902, with the two licences of Kubernetes' implementation: where a field is missing, testing for null holds and replacing adds.
 pub(crate) fn operate(object: &mut Value, patch: &json_patch::Patch) -> Result<(), json_patch::PatchError> {
     for operation in &patch.0 {
-        if let json_patch::PatchOperation::Test(test) = operation
-            && test.value.is_null()
-            && object.pointer(test.path.as_str()).is_none()
-        {
-            continue;
+        let parent = |path: &str| path.rsplit_once('/').map(|(parent, _)| parent.to_owned());
+        let lacks = |path: &str| {
+            object.pointer(path).is_none()
+                && parent(path).is_some_and(|parent| object.pointer(&parent).is_some_and(Value::is_object))
+        };
+        match operation {
+            json_patch::PatchOperation::Test(test) if test.value.is_null() && lacks(test.path.as_str()) => {}
+            json_patch::PatchOperation::Replace(replace) if lacks(replace.path.as_str()) => {
+                let add = json_patch::AddOperation {
+                    path: replace.path.clone(),
+                    value: replace.value.clone(),
+                };
+                json_patch::patch(object, &[json_patch::PatchOperation::Add(add)])?;
+            }
+            operation => json_patch::patch(object, std::slice::from_ref(operation))?,
         }
-        json_patch::patch(object, std::slice::from_ref(operation))?;
     }
     Ok(())
 }

@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    ApiServer, dig,
-    resource::ResourceDef,
-    status::{ApiError, Cause},
-};
+use super::{ApiServer, dig, resource::ResourceDef};
 
 /// Sets what every new object gets: uid, creation time, generation; drops what only the server may say.
 pub(crate) fn stamp_new(server: &ApiServer, def: &ResourceDef, object: &mut Value) {
@@ -16,9 +12,13 @@ pub(crate) fn stamp_new(server: &ApiServer, def: &ResourceDef, object: &mut Valu
         "selfLink",
         "deletionTimestamp",
         "deletionGracePeriodSeconds",
-        "generation",
     ] {
         metadata.remove(key);
+    }
+    for key in ["labels", "annotations", "finalizers", "ownerReferences"] {
+        if metadata.get(key).is_some_and(dig::is_void) {
+            metadata.remove(key);
+        }
     }
     metadata.insert("uid".to_owned(), json!(server.new_uid()));
     metadata.insert("creationTimestamp".to_owned(), json!(server.timestamp()));
@@ -42,6 +42,7 @@ pub(crate) fn defaults(def: &ResourceDef, object: &mut Value) {
         }
         ("", "persistentvolumes") => default(object, &["status"], "phase", json!("Pending")),
         ("", "secrets") => secret(object),
+        ("", "configmaps") => without_empty_data(object),
         ("", "resourcequotas") => default(object, &[], "status", json!({})),
         ("apps", "deployments" | "replicasets" | "statefulsets") => default(object, &["spec"], "replicas", json!(1)),
         ("storage.k8s.io", "storageclasses") => {
@@ -83,7 +84,16 @@ fn pod(object: &mut Value) {
     default(object, &["status"], "qosClass", json!("BestEffort"));
 }
 
+fn without_empty_data(object: &mut Value) {
+    for key in ["data", "binaryData"] {
+        if object.get(key).is_some_and(dig::is_void) {
+            dig::object(object).shift_remove(key);
+        }
+    }
+}
+
 fn secret(object: &mut Value) {
+    without_empty_data(object);
     default(object, &[], "type", json!("Opaque"));
     let map = dig::object(object);
     if let Some(Value::Object(plain)) = map.remove("stringData") {
@@ -170,80 +180,4 @@ pub(crate) fn allocate(server: &ApiServer, def: &ResourceDef, old: Option<&Value
 /// Whether `status` of a new object is kept: nodes are made with it by their kubelets; types without the subresource have it as any field.
 pub(crate) fn keeps_new_status(def: &ResourceDef, status_subresource: bool) -> bool {
     !status_subresource || (def.group.is_empty() && def.plural == "nodes")
-}
-
-/// The checks that hold for the metadata of every object.
-pub(crate) fn check_metadata(def: &ResourceDef, object: &Value) -> Result<(), ApiError> {
-    let name = dig::meta(object, "name");
-    let mut causes = Vec::new();
-    if !valid_name(def, name) {
-        causes.push(Cause::new("FieldValueInvalid", "metadata.name", format!(
-            "Invalid value: \"{name}\": a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end with an alphanumeric character"
-        )));
-    }
-    if let Some(labels) = dig::at(object, &["metadata", "labels"]).and_then(Value::as_object) {
-        for (key, value) in labels {
-            let text = value.as_str();
-            if text.is_none_or(|text| !valid_label(text)) {
-                causes.push(Cause::new(
-                    "FieldValueInvalid",
-                    "metadata.labels",
-                    format!("Invalid value: {value}: not a valid label value for {key}"),
-                ));
-            }
-        }
-    }
-    for finalizer in dig::finalizers(object) {
-        if finalizer.is_empty()
-            || (def.origin != super::Origin::BuiltIn
-                && !finalizer.contains('/')
-                && !matches!(finalizer, "foregroundDeletion" | "orphan"))
-        {
-            let message = format!(
-                "Invalid value: \"{finalizer}\": name is neither a standard finalizer name nor is it fully qualified"
-            );
-            causes.push(Cause::new("FieldValueInvalid", "metadata.finalizers", message));
-        }
-    }
-    for owner in dig::items(object, &["metadata", "ownerReferences"]) {
-        for key in ["apiVersion", "kind", "name", "uid"] {
-            if dig::text(owner, &[key]).is_empty() {
-                causes.push(Cause::new(
-                    "FieldValueInvalid",
-                    format!("metadata.ownerReferences.{key}"),
-                    "Invalid value: \"\": must not be empty",
-                ));
-            }
-        }
-    }
-    if causes.is_empty() {
-        Ok(())
-    } else {
-        Err(ApiError::invalid(def, name, causes))
-    }
-}
-
-fn valid_name(def: &ResourceDef, name: &str) -> bool {
-    if name.is_empty() || name.len() > 253 {
-        return false;
-    }
-    if def.group == "rbac.authorization.k8s.io" {
-        return !name.contains(['/', '%']) && name != "." && name != "..";
-    }
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
-    name.split('.').all(|part| {
-        let bytes = part.as_bytes();
-        bytes.first().copied().is_some_and(inner)
-            && bytes.last().copied().is_some_and(inner)
-            && bytes.iter().all(|byte| inner(*byte) || *byte == b'-')
-    })
-}
-
-fn valid_label(text: &str) -> bool {
-    let inner = |c: char| c.is_ascii_alphanumeric();
-    text.is_empty()
-        || (text.len() <= 63
-            && text.starts_with(inner)
-            && text.ends_with(inner)
-            && text.chars().all(|c| inner(c) || "-_.".contains(c)))
 }

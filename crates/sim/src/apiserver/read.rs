@@ -7,6 +7,7 @@ use parking_lot::Mutex;
 use serde_json::json;
 
 use super::{
+    Verb,
     output::Writer,
     request::RequestInfo,
     selector::Selection,
@@ -58,22 +59,23 @@ pub(crate) fn list(target: &Target<'_>) -> Result<Answer, ApiError> {
 fn fresh(target: &Target<'_>) -> Result<(Vec<Arc<Object>>, u64), ApiError> {
     let asked = check_not_ahead(target)?;
     let exact = target.info.query.get("resourceVersionMatch") == Some("Exact");
-    if target.info.query.get("resourceVersionMatch").is_some() && asked.is_none() {
-        return Err(ApiError::bad_request(
-            "resourceVersionMatch is forbidden for list unless resourceVersion is provided",
-        ));
-    }
     let selection = selection(target)?;
-    let (mut objects, revision) = target.collection.list(target.info.ns());
-    if exact && asked.is_some_and(|asked| asked < target.collection.last_change()) {
-        return Err(ApiError::expired(
-            "The resourceVersion for the provided list is too old.",
-        ));
-    }
+    let (mut objects, revision) = match asked.filter(|_| exact) {
+        Some(asked) => {
+            let then = target.collection.list_at(target.info.ns(), asked);
+            let objects = then.map_err(|_| {
+                ApiError::expired(format!(
+                    "The provided resource version {asked} is too old to display a list."
+                ))
+            })?;
+            (objects, asked)
+        }
+        None => target.collection.list(target.info.ns()),
+    };
     if !selection.is_everything() {
         objects.retain(|object| selection.matches(&object.value));
     }
-    Ok((objects, if exact { asked.unwrap_or(revision) } else { revision }))
+    Ok((objects, revision))
 }
 
 /// The selection of a list or watch.
@@ -96,9 +98,15 @@ pub(crate) fn check_not_ahead(target: &Target<'_>) -> Result<Option<u64>, ApiErr
     let Some(text) = target.info.query.get("resourceVersion") else {
         return Ok(None);
     };
-    let asked = text
-        .parse::<u64>()
-        .map_err(|_| ApiError::bad_request(format!("Invalid value: \"{text}\": resourceVersion must be a number")))?;
+    let asked = text.parse::<u64>().map_err(|_| {
+        let why = format!(
+            "resourceVersion: Invalid value: \"{text}\": strconv.ParseUint: parsing \"{text}\": invalid syntax"
+        );
+        match target.info.verb {
+            Verb::List => ApiError::bad_request(format!("invalid resource version: {why}")),
+            _ => ApiError::new(500, "", why),
+        }
+    })?;
     let current = target.server.store().revision();
     if asked > current {
         Err(ApiError::version_too_large(asked, current))

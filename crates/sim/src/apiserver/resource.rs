@@ -162,7 +162,11 @@ impl ResourceDef {
     /// Whether `metadata.generation` is kept.
     pub fn has_generation(&self) -> bool {
         self.origin != Origin::BuiltIn
-            || (self.has_status() && !matches!(self.plural.as_str(), "namespaces" | "nodes" | "persistentvolumes"))
+            || (self.has_status()
+                && !matches!(
+                    self.plural.as_str(),
+                    "namespaces" | "nodes" | "persistentvolumes" | "resourcequotas"
+                ))
     }
 }
 

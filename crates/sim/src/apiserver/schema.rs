@@ -4,6 +4,24 @@ use serde_json::Value;
 
 /// Fields of every object that no schema needs to name.
 const ROOT_FIELDS: &[&str] = &["apiVersion", "kind", "metadata"];
+/// What metadata can hold.
+const METADATA_FIELDS: &[&str] = &[
+    "annotations",
+    "creationTimestamp",
+    "deletionGracePeriodSeconds",
+    "deletionTimestamp",
+    "finalizers",
+    "generateName",
+    "generation",
+    "labels",
+    "managedFields",
+    "name",
+    "namespace",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
 
 fn truthy(schema: &Value, key: &str) -> bool {
     schema.get(key).and_then(Value::as_bool).unwrap_or(false)
@@ -40,25 +58,24 @@ pub(crate) fn prune(value: &mut Value, schema: &Value, path: &str, unknown: &mut
                 Some(more) => more == &Value::Bool(false),
             };
             // Without a type there is nothing to prune by.
-            if closed && !preserves && (schema.get("type").is_some() || schema.get("properties").is_some()) {
-                map.retain(|key, _| {
-                    let known = property(schema, key).is_some() || (root && ROOT_FIELDS.contains(&key.as_str()));
-                    if !known {
-                        unknown.push(join(path, key));
-                    }
-                    known
-                });
-            }
-            for (key, value) in map.iter_mut() {
+            let prunes = closed && !preserves && (schema.get("type").is_some() || schema.get("properties").is_some());
+            map.retain(|key, value| {
                 if root && ROOT_FIELDS.contains(&key.as_str()) {
-                    continue;
+                    if key == "metadata" {
+                        prune_metadata(value, &join(path, key), unknown);
+                    }
+                    return true;
                 }
-                if let Some(schema) =
-                    property(schema, key).or_else(|| additional(schema).filter(|more| more.is_object()))
-                {
+                let known = property(schema, key);
+                if prunes && known.is_none() {
+                    unknown.push(join(path, key));
+                    return false;
+                }
+                if let Some(schema) = known.or_else(|| additional(schema).filter(|more| more.is_object())) {
                     prune(value, schema, &join(path, key), unknown);
                 }
-            }
+                true
+            });
         }
         Value::Array(list) => {
             if let Some(items) = schema.get("items") {
@@ -69,6 +86,17 @@ pub(crate) fn prune(value: &mut Value, schema: &Value, path: &str, unknown: &mut
         }
         _ => {}
     }
+}
+
+fn prune_metadata(metadata: &mut Value, path: &str, unknown: &mut Vec<String>) {
+    let Value::Object(map) = metadata else { return };
+    map.retain(|key, _| {
+        let known = METADATA_FIELDS.contains(&key.as_str());
+        if !known {
+            unknown.push(join(path, key));
+        }
+        known
+    });
 }
 
 /// Fills in the schema's defaults.

@@ -2,7 +2,11 @@
 
 use serde_json::Value;
 
-use super::{dig, resource::ResourceDef, status::ApiError};
+use super::{
+    dig, names,
+    resource::{Origin, ResourceDef},
+    status::ApiError,
+};
 
 /// What a list or watch is narrowed to.
 #[derive(Clone, Debug, Default)]
@@ -46,10 +50,7 @@ impl Selection {
         };
         for field in &selection.fields {
             if !selectable(def, version, &field.path) {
-                return Err(ApiError::bad_request(format!(
-                    "field label not supported: {}",
-                    field.path
-                )));
+                return Err(ApiError::bad_request(unselectable(def, &field.path)));
             }
         }
         Ok(selection)
@@ -123,7 +124,18 @@ fn selectable(def: &ResourceDef, version: &str, path: &str) -> bool {
     if matches!(path, "metadata.name" | "metadata.namespace") {
         return true;
     }
-    let known: &[&str] = match (def.group.as_str(), def.plural.as_str()) {
+    own_fields(def).contains(&path)
+        || def.version(version).is_some_and(|version| {
+            version
+                .selectable
+                .iter()
+                .any(|field| field.trim_start_matches('.') == path)
+        })
+}
+
+/// The fields beside name and namespace by which a built-in kind can be selected.
+fn own_fields(def: &ResourceDef) -> &'static [&'static str] {
+    match (def.group.as_str(), def.plural.as_str()) {
         ("", "pods") => &[
             "spec.nodeName",
             "spec.restartPolicy",
@@ -160,14 +172,15 @@ fn selectable(def: &ResourceDef, version: &str, path: &str) -> bool {
             "type",
         ],
         _ => &[],
-    };
-    known.contains(&path)
-        || def.version(version).is_some_and(|version| {
-            version
-                .selectable
-                .iter()
-                .any(|field| field.trim_start_matches('.') == path)
-        })
+    }
+}
+
+fn unselectable(def: &ResourceDef, path: &str) -> String {
+    if def.origin == Origin::BuiltIn && own_fields(def).is_empty() {
+        format!("\"{path}\" is not a known field selector: only \"metadata.name\", \"metadata.namespace\"")
+    } else {
+        format!("field label not supported: {path}")
+    }
 }
 
 fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, ApiError> {
@@ -193,6 +206,9 @@ fn parse_fields(text: &str) -> Result<Vec<FieldRequirement>, ApiError> {
 }
 
 fn parse_labels(text: &str) -> Result<Vec<LabelRequirement>, ApiError> {
+    if text.trim().is_empty() {
+        return Ok(Vec::new());
+    }
     split_terms(text)
         .into_iter()
         .map(|term| parse_label(text, term.trim()))
@@ -210,7 +226,6 @@ fn split_terms(text: &str) -> Vec<&str> {
         }
         character == ',' && depth == 0
     })
-    .filter(|term| !term.trim().is_empty())
     .collect()
 }
 
@@ -218,15 +233,15 @@ fn parse_label(whole: &str, term: &str) -> Result<LabelRequirement, ApiError> {
     let bad = |why: &str| ApiError::bad_request(format!("unable to parse requirement: {why} in selector '{whole}'"));
     let key = |text: &str| {
         let text = text.trim();
-        let valid = !text.is_empty() && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
-        valid
+        names::key_faults(text)
+            .is_empty()
             .then(|| text.to_owned())
             .ok_or_else(|| bad(&format!("invalid label key '{text}'")))
     };
     let one = |text: &str| {
         let text = text.trim();
-        let valid = text.len() <= 63 && text.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-        valid
+        names::label_fault(text)
+            .is_none()
             .then(|| text.to_owned())
             .ok_or_else(|| bad(&format!("invalid label value '{text}'")))
     };

@@ -183,6 +183,7 @@ impl ApiServer {
             return subresource::review(&target, body);
         }
         target.check_scope()?;
+        super::options::check(&target)?;
         match info.verb {
             Verb::Get => read::get(&target),
             Verb::List => read::list(&target),
@@ -214,6 +215,9 @@ impl Target<'_> {
         let across = matches!(self.info.verb, Verb::List | Verb::Watch);
         if namespaced == has_namespace || (namespaced && across && self.info.name.is_none()) {
             return Ok(());
+        }
+        if namespaced && self.info.name.is_none() {
+            return Err(ApiError::method_not_allowed());
         }
         Err(ApiError::no_such_path())
     }

@@ -240,9 +240,14 @@ impl ApiError {
                 .details
                 .causes
                 .iter()
-                .map(|cause| match cause.field.as_str() {
-                    "" => json!({"reason": cause.reason, "message": cause.message}),
-                    field => json!({"reason": cause.reason, "message": cause.message, "field": field}),
+                .map(|cause| {
+                    let parts = [
+                        ("reason", &cause.reason),
+                        ("message", &cause.message),
+                        ("field", &cause.field),
+                    ];
+                    let said = parts.iter().filter(|(_, text)| !text.is_empty());
+                    said.map(|(key, text)| ((*key).to_owned(), json!(text))).collect()
                 })
                 .collect();
             details.insert("causes".to_owned(), Value::Array(causes));
@@ -251,10 +256,13 @@ impl ApiError {
             details.insert("retryAfterSeconds".to_owned(), json!(seconds));
         }
         let mut body = json!({
-            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure",
-            "message": self.message, "reason": self.reason,
+            "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": self.message,
         });
         if let Some(body) = body.as_object_mut() {
+            // Webhooks that refuse with a message alone give no reason.
+            if !self.reason.is_empty() {
+                body.insert("reason".to_owned(), json!(self.reason));
+            }
             if !details.is_empty() {
                 body.insert("details".to_owned(), Value::Object(details));
             }
@@ -266,8 +274,9 @@ impl ApiError {
 
 /// The `Status` object that a finished deletion is answered with.
 pub(crate) fn deleted(def: &ResourceDef, name: &str, uid: &str) -> Value {
-    json!({
-        "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success",
-        "details": {"name": name, "group": def.group, "kind": def.plural, "uid": uid},
-    })
+    let mut details = json!({"name": name, "kind": def.plural, "uid": uid});
+    if !def.group.is_empty() {
+        super::dig::object(&mut details).insert("group".to_owned(), json!(def.group));
+    }
+    json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "details": details})
 }

@@ -158,6 +158,38 @@ impl Collection {
         (objects, self.revision.load(Ordering::SeqCst))
     }
 
+    /// The objects of a namespace (of all, if empty) as they were at `revision`.
+    ///
+    /// # Errors
+    ///
+    /// [`Expired`] when changes since then have been dropped.
+    pub fn list_at(&self, namespace: &str, revision: u64) -> Result<Vec<Arc<Object>>, Expired> {
+        let state = self.state.read();
+        if revision < state.floor {
+            return Err(Expired);
+        }
+        let mut items = state.items.clone();
+        let later = state
+            .log
+            .iter()
+            .rev()
+            .take_while(|event| event.object.revision > revision);
+        for event in later {
+            let value = &event.object.value;
+            let key = Key::new(dig::meta(value, "namespace"), dig::meta(value, "name"));
+            match &event.previous {
+                Some(previous) => items.insert(key, previous.clone()),
+                None => items.remove(&key),
+            };
+        }
+        let wanted = |key: &Key| namespace.is_empty() || key.namespace == namespace;
+        Ok(items
+            .into_iter()
+            .filter(|(key, _)| wanted(key))
+            .map(|(_, object)| object)
+            .collect())
+    }
+
     /// The number of objects.
     pub fn len(&self) -> usize {
         self.state.read().items.len()

@@ -8,7 +8,7 @@ use super::{dig, lists, status::ApiError};
 ///
 /// # Errors
 ///
-/// 400 for a directive that makes no sense.
+/// 400 for what is no object, 500 for a directive or an element that makes no sense.
 pub(crate) fn merge(object: &mut Value, patch: &Value) -> Result<(), ApiError> {
     let Value::Object(patch) = patch else {
         return Err(ApiError::bad_request("a strategic merge patch must be an object"));
@@ -35,7 +35,10 @@ fn merge_map(
             return Ok(());
         }
         Some("merge") | None => {}
-        Some(other) => return Err(ApiError::bad_request(format!("unknown patch type found: {other}"))),
+        Some(other) => {
+            let message = format!("unknown patch type: {other} in map: {}", Value::Object(patch.clone()));
+            return Err(ApiError::new(500, "", message));
+        }
     }
     for (key, value) in patch.iter().filter(|(key, _)| !key.starts_with('$')) {
         place.push(key.clone());
@@ -108,11 +111,13 @@ fn merge_list(slot: &mut Value, patch: &[Value], place: &mut Vec<String>) -> Res
     let Some(key) = key.filter(|_| !replaces) else {
         if lists::is_primitive_merge(place) && !replaces {
             let list = as_list(slot);
+            let before = list.clone();
             for item in patch {
                 if !list.contains(item) {
                     list.push(item.clone());
                 }
             }
+            in_patch_order(list, &before, patch, |one, other| one == other);
         } else {
             *slot = Value::Array(
                 patch
@@ -125,6 +130,7 @@ fn merge_list(slot: &mut Value, patch: &[Value], place: &mut Vec<String>) -> Res
         return Ok(());
     };
     let list = as_list(slot);
+    let before = list.clone();
     for item in patch {
         let Value::Object(fields) = item else {
             return Err(ApiError::bad_request(format!(
@@ -132,8 +138,11 @@ fn merge_list(slot: &mut Value, patch: &[Value], place: &mut Vec<String>) -> Res
                 place.join(".")
             )));
         };
-        let wanted = fields.get(key);
-        let position = list.iter().position(|have| have.get(key) == wanted);
+        let Some(wanted) = fields.get(key) else {
+            let message = format!("map: {item} does not contain declared merge key: {key}");
+            return Err(ApiError::new(500, "", message));
+        };
+        let position = list.iter().position(|have| have.get(key) == Some(wanted));
         match (fields.get("$patch").and_then(Value::as_str), position) {
             (Some("delete"), Some(index)) => {
                 list.remove(index);
@@ -151,7 +160,26 @@ fn merge_list(slot: &mut Value, patch: &[Value], place: &mut Vec<String>) -> Res
             }
         }
     }
+    in_patch_order(list, &before, patch, |one, other| one.get(key) == other.get(key));
     Ok(())
+}
+
+/// Orders a merged list: what the patch names in its order, the rest in its own; a rest goes first only before what it stood before.
+fn in_patch_order(list: &mut Vec<Value>, before: &[Value], patch: &[Value], same: impl Fn(&Value, &Value) -> bool) {
+    let place = |item: &Value, of: &[Value]| of.iter().position(|other| same(item, other));
+    let (mut named, rest): (Vec<Value>, Vec<Value>) = list.drain(..).partition(|item| place(item, patch).is_some());
+    named.sort_by_key(|item| place(item, patch));
+    let mut rest = rest.into_iter().peekable();
+    for item in named {
+        let at = place(&item, before);
+        while let Some(other) =
+            rest.next_if(|other| at.is_some_and(|at| place(other, before).is_some_and(|place| place < at)))
+        {
+            list.push(other);
+        }
+        list.push(item);
+    }
+    list.extend(rest);
 }
 
 fn as_list(slot: &mut Value) -> &mut Vec<Value> {
@@ -214,7 +242,7 @@ mod tests {
             merged(pod, &patch),
             json!({"spec": {"containers": [
                 {"name": "c", "image": "3"},
-                {"name": "b", "image": "2", "env": [{"name": "X", "value": "1"}, {"name": "Y", "value": "2"}]},
+                {"name": "b", "image": "2", "env": [{"name": "Y", "value": "2"}, {"name": "X", "value": "1"}]},
             ]}})
         );
     }
@@ -228,13 +256,13 @@ mod tests {
         });
         assert_eq!(
             merged(object, &patch),
-            json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["x", "y"]}, "spec": {"strategy": {"type": "B"}}})
+            json!({"metadata": {"labels": {"b": "2"}, "finalizers": ["y", "x"]}, "spec": {"strategy": {"type": "B"}}})
         );
     }
 
     #[test]
     fn primitive_lists_lose_what_the_directive_names() {
-        let object = json!({"metadata": {"finalizers": ["x", "y"]}});
+        let object = json!({"metadata": {"finalizers": ["y", "x"]}});
         assert_eq!(
             merged(
                 object,

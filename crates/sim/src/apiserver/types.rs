@@ -95,6 +95,11 @@ impl<'a> Cursor<'a> {
         }
     }
 
+    /// Whether the map here is a part that is never left out, so that nobody makes or removes it.
+    pub(crate) fn is_always_there(&self) -> bool {
+        matches!(self.kind, Kind::BuiltIn) && lists::always_there(&self.path)
+    }
+
     /// Whether the map here is one value.
     pub(crate) fn is_atomic_map(&self) -> bool {
         match self.kind {

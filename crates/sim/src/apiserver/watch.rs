@@ -43,14 +43,6 @@ pub(crate) fn answer(target: &Target<'_>) -> Result<Answer, ApiError> {
     let selection = read::selection(target)?;
     let asked = read::check_not_ahead(target)?.filter(|revision| *revision > 0);
     let send_initial = query.get("sendInitialEvents").map(|text| text == "true");
-    if send_initial.is_some() && query.get("resourceVersionMatch") != Some("NotOlderThan") {
-        let cause = super::status::Cause::new(
-            "FieldValueForbidden",
-            "resourceVersionMatch",
-            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan",
-        );
-        return Err(ApiError::invalid(target.def, "", vec![cause]));
-    }
     let from_state = send_initial.unwrap_or(asked.is_none());
     let collection = target.collection.clone();
     let (initial, revision) = if from_state {

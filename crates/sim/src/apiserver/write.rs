@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{
-    admission, convert, crd, dig,
+    admission, convert, crd, dig, duplicates,
     output::Writer,
     patch, prepare,
     server::{Answer, Target},
@@ -68,8 +68,35 @@ fn decode_object(target: &Target<'_>, body: &Bytes) -> Result<Value, ApiError> {
         }
     }
     dig::object(&mut object).insert("kind".to_owned(), json!(kind));
+    check_duplicates(target, body)?;
     convert::to_storage(target.def, &mut object);
     Ok(object)
+}
+
+/// Fields that are said twice, which parsing hides, are refused where the client asks for it.
+fn check_duplicates(target: &Target<'_>, body: &Bytes) -> Result<(), ApiError> {
+    if target.info.query.get("fieldValidation") != Some("Strict") {
+        return Ok(());
+    }
+    let twice = duplicate_fields(body);
+    if twice.is_empty() {
+        Ok(())
+    } else {
+        Err(crd::strictly_refused(target, &twice))
+    }
+}
+
+fn duplicate_fields(body: &Bytes) -> Vec<String> {
+    let paths = duplicates::find(body).into_iter();
+    paths.map(|path| format!("duplicate field \"{path}\"")).collect()
+}
+
+/// What a client that does not ask for less is told of fields that it said twice.
+fn duplicate_warnings(target: &Target<'_>, body: &Bytes) -> Vec<String> {
+    match target.info.query.get("fieldValidation") {
+        None | Some("Warn") => duplicate_fields(body),
+        _ => Vec::new(),
+    }
 }
 
 /// POST to a collection.
@@ -89,7 +116,10 @@ pub(crate) async fn create(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
         match create_object(target, object.clone(), Intent::Update).await {
             Err(error) if generated && error.reason == "AlreadyExists" => last = Some(error),
             other => {
-                return other;
+                return other.map(|mut answer| {
+                    answer.warnings.extend(duplicate_warnings(target, body));
+                    answer
+                });
             }
         }
     }
@@ -108,7 +138,9 @@ pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent
         return Err(ApiError::invalid(def, "", vec![cause]));
     }
     if !dig::meta(&object, "resourceVersion").is_empty() {
-        return Err(ApiError::bad_request(
+        return Err(ApiError::new(
+            500,
+            "",
             "resourceVersion should not be set on objects to be created",
         ));
     }
@@ -124,9 +156,9 @@ pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent
     }
     prepare::stamp_new(target.server, def, &mut object);
     prepare::defaults(def, &mut object);
-    admission::admit(target, None, &mut object).await?;
-    let warnings = crd::admit_schema(target, None, &mut object)?;
-    prepare::check_metadata(def, &object)?;
+    let mut warnings = admission::admit(target, None, &mut object).await?;
+    warnings.extend(crd::admit_schema(target, None, &mut object)?);
+    super::names::check(def, &object)?;
     super::managed::record(target, None, &mut object, &intent);
     prepare::allocate(target.server, def, None, &mut object);
     let writer = Writer::new(target)?;
@@ -179,14 +211,7 @@ fn check_namespace(target: &Target<'_>, object: &mut Value) -> Result<(), ApiErr
 pub(crate) async fn update(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     let sent = decode_object(target, body)?;
     let key = target.key()?;
-    if dig::meta(&sent, "name") != key.name {
-        let message = format!(
-            "the name of the object ({}) does not match the name on the URL ({})",
-            dig::meta(&sent, "name"),
-            key.name
-        );
-        return Err(ApiError::bad_request(message));
-    }
+    check_identity(&sent, key.name.as_str(), target.info.ns())?;
     if dig::meta(&sent, "resourceVersion").is_empty() && target.def.origin == super::Origin::Custom {
         let cause = Cause::new(
             "FieldValueInvalid",
@@ -196,6 +221,28 @@ pub(crate) async fn update(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
         return Err(ApiError::invalid(target.def, &key.name, vec![cause]));
     }
     modify(target, &key, Intent::Update, |_| Ok(sent.clone())).await
+}
+
+/// Whether name and namespace of what was sent are those of the path.
+pub(crate) fn check_identity(sent: &Value, name: &str, namespace: &str) -> Result<(), ApiError> {
+    let said = dig::meta(sent, "name");
+    if said.is_empty() {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
+        )));
+    }
+    if said != name {
+        return Err(ApiError::bad_request(format!(
+            "the name of the object ({said}) does not match the name on the URL ({name})"
+        )));
+    }
+    let said = dig::meta(sent, "namespace");
+    if !said.is_empty() && said != namespace && !namespace.is_empty() {
+        return Err(ApiError::bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request",
+        ));
+    }
+    Ok(())
 }
 
 /// PATCH of one object.
@@ -247,11 +294,24 @@ fn check_preconditions(target: &Target<'_>, current: &Object, sent: &Value) -> R
         return Err(ApiError::modified(target.def, name));
     }
     let (uid, own) = (dig::meta(sent, "uid"), dig::meta(&current.value, "uid"));
+    if !uid.is_empty() && uid != own && target.info.verb == super::Verb::Patch {
+        return Err(immutable(target, name, "metadata.uid", uid));
+    }
     if !uid.is_empty() && uid != own {
         let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
         return Err(ApiError::conflict(target.def, name, &why));
     }
+    let deletion = dig::meta(sent, "deletionTimestamp");
+    if !deletion.is_empty() && deletion != dig::meta(&current.value, "deletionTimestamp") {
+        return Err(immutable(target, name, "metadata.deletionTimestamp", deletion));
+    }
     Ok(())
+}
+
+fn immutable(target: &Target<'_>, name: &str, field: &str, value: &str) -> ApiError {
+    let message = format!("Invalid value: \"{value}\": field is immutable");
+    let cause = Cause::new("FieldValueInvalid", field, message);
+    ApiError::invalid(target.def, name, vec![cause])
 }
 
 /// The next state: what was sent, less what this (sub)resource may not change.
@@ -294,6 +354,7 @@ fn compose(target: &Target<'_>, current: &Value, mut sent: Value) -> Value {
         };
     }
     let metadata = dig::metadata(&mut next);
+    metadata.remove("selfLink");
     for key in SERVER_SAYS {
         match dig::at(current, &["metadata", key]) {
             Some(value) => metadata.insert(key.to_owned(), value.clone()),
@@ -319,9 +380,9 @@ async fn advance(
     let def = target.def;
     prepare::defaults(def, next);
     prepare::allocate(target.server, def, Some(&current.value), next);
-    admission::admit(target, Some(&current.value), next).await?;
-    let warnings = crd::admit_schema(target, Some(&current.value), next)?;
-    prepare::check_metadata(def, next)?;
+    let mut warnings = admission::admit(target, Some(&current.value), next).await?;
+    warnings.extend(crd::admit_schema(target, Some(&current.value), next)?);
+    super::names::check(def, next)?;
     check_terminating(target, &current.value, next)?;
     if def.has_generation() && spec_changed(def, &current.value, next) {
         let generation = dig::at(&current.value, &["metadata", "generation"])
@@ -343,21 +404,21 @@ async fn advance(
     }
     let last_finalizer =
         dig::is_terminating(next) && dig::finalizers(next).next().is_none() && super::delete::may_go(def, next);
-    let committed = if last_finalizer {
-        target.collection.remove(key, current.revision, std::mem::take(next))
-    } else {
-        target
-            .collection
-            .commit(key, Some(current.revision), std::mem::take(next))
-    };
+    if last_finalizer {
+        // Watchers see it as it was; the writer sees what it wrote.
+        let Ok(stored) = target.collection.remove(key, current.revision, current.value.clone()) else {
+            return Ok(None);
+        };
+        crd::object_removed(target.server, def, &stored.value);
+        return finish(Answer::bytes(200, writer.value(next)));
+    }
+    let committed = target
+        .collection
+        .commit(key, Some(current.revision), std::mem::take(next));
     let Ok(stored) = committed else {
         return Ok(None);
     };
-    if last_finalizer {
-        crd::object_removed(target.server, def, &stored.value);
-    } else {
-        crd::object_written(target.server, def, &stored.value);
-    }
+    crd::object_written(target.server, def, &stored.value);
     finish(Answer::bytes(200, writer.object(&stored)))
 }
 

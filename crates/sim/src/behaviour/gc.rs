@@ -1,6 +1,7 @@
-//! The garbage collector and the namespace controller: dependents go with their owners, contents with their namespaces.
+//! The garbage collector and the namespace controller: dependents go with their owners, contents with their namespaces. And the service
+//! account controller: every namespace has an account named `default`.
 //!
-//! These two look at every resource there is, so they read the simulated server's own log; on a real API server they are there already. What they
+//! The first two look at every resource there is, so they read the simulated server's own log; on a real API server they are there already. What they
 //! do, they do through the client like everybody else.
 
 use std::{
@@ -46,6 +47,8 @@ struct Graph {
     /// Places whose owner may be gone.
     suspects: BTreeSet<Place>,
     terminating: BTreeSet<String>,
+    /// Namespaces that may lack their service account.
+    bare: BTreeSet<String>,
     /// Owners that wait for their dependents to go first.
     foreground: BTreeSet<Place>,
 }
@@ -81,8 +84,9 @@ impl Graph {
             self.owners.insert(place.clone(), owners);
         }
         let going = !object["metadata"]["deletionTimestamp"].is_null();
-        if going && place.plural == "namespaces" && place.group.is_empty() {
-            self.terminating.insert(place.key.name.clone());
+        if place.plural == "namespaces" && place.group.is_empty() {
+            let kind = if going { &mut self.terminating } else { &mut self.bare };
+            kind.insert(place.key.name.clone());
         }
         if going && finalizers(object).any(|finalizer| finalizer == FOREGROUND) {
             self.foreground.insert(place.clone());
@@ -147,6 +151,8 @@ pub async fn run(context: Context, server: ApiServer, cancel: CancellationToken)
         }
         graph.suspects.append(&mut retry);
         let mut doomed = graph.take_orphans(&server);
+        let bare = std::mem::take(&mut graph.bare);
+        graph.bare = give_accounts(&context, &server, bare).await;
         let (contents, empty) = namespaces(&graph, &server);
         doomed.extend(contents);
         doomed.extend(foreground(&context, &graph, &server).await);
@@ -157,7 +163,10 @@ pub async fn run(context: Context, server: ApiServer, cancel: CancellationToken)
         for namespace in &empty {
             finalize(&context, namespace).await;
         }
-        let waits = !retry.is_empty() || !graph.terminating.is_empty() || !graph.foreground.is_empty();
+        let waits = !retry.is_empty()
+            || !graph.bare.is_empty()
+            || !graph.terminating.is_empty()
+            || !graph.foreground.is_empty();
         tokio::select! {
             () = cancel.cancelled() => return,
             () = changed(&server, &seen) => {
@@ -215,6 +224,35 @@ fn catch_up(graph: &mut Graph, seen: &mut BTreeMap<(String, String), u64>, colle
             return;
         }
     }
+}
+
+/// Makes the service account of each of these namespaces; gives back those where that failed.
+async fn give_accounts(context: &Context, server: &ApiServer, namespaces: BTreeSet<String>) -> BTreeSet<String> {
+    const NAME: &str = "default";
+    let Some(accounts) = server.store().collection("", "serviceaccounts") else {
+        return BTreeSet::new();
+    };
+    let lacking = namespaces
+        .into_iter()
+        .filter(|namespace| accounts.get(&Key::new(namespace, NAME)).is_none());
+    let results = stream::iter(lacking)
+        .map(async |namespace| {
+            let body = json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": NAME } });
+            let request = http::Request::post(format!("/api/v1/namespaces/{namespace}/serviceaccounts"))
+                .header(http::header::CONTENT_TYPE, "application/json")
+                .body(body.to_string().into_bytes());
+            match context.client.request_text(request.ok()?).await {
+                Ok(_) => None,
+                // Somebody made it, or the namespace is gone or going.
+                Err(kube::Error::Api(status)) if matches!(status.code, 403 | 404 | 409) => None,
+                Err(error) => {
+                    tracing::debug!(namespace, %error, "no service account yet");
+                    Some(namespace)
+                }
+            }
+        })
+        .buffer_unordered(MAX_RUNNING);
+    results.filter_map(std::future::ready).collect().await
 }
 
 /// What is left in namespaces that go, and the namespaces in which nothing is left.

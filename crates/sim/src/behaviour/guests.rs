@@ -107,6 +107,9 @@ async fn up(
     key: &Key,
     instance: &VirtualMachineInstance,
 ) -> kube::Result<Again> {
+    if join::user_data_of(instance).is_none() {
+        return Ok(None);
+    }
     let uid = instance.uid().unwrap_or_default();
     let known = guests.joined.lock().get(key).cloned();
     if let Some(joined) = known.as_ref().filter(|joined| joined.up.as_deref() == Some(&uid)) {

@@ -10,7 +10,7 @@ use std::{
 };
 
 use futures::StreamExt;
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Node, Pod, PodCondition};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
@@ -125,6 +125,9 @@ impl Kubelet {
                 None => remove(&api, key).await,
             };
         }
+        if phase == "Running" {
+            return self.report(&api, key, &pod).await;
+        }
         if !matches!(phase, "" | "Pending") {
             return Ok(None);
         }
@@ -132,6 +135,32 @@ impl Kubelet {
             return Ok(Some(left));
         }
         let status = json!({ "status": self.running(&pod, host.as_deref()) });
+        unless_gone(
+            api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status))
+                .await,
+        )?;
+        Ok(None)
+    }
+
+    /// Says again that a running pod is ready, after a node controller has said otherwise because the node did not answer.
+    async fn report(&self, api: &Api<Pod>, key: &Key, pod: &Pod) -> kube::Result<Again> {
+        let conditions = pod
+            .status
+            .as_ref()
+            .and_then(|status| status.conditions.as_deref())
+            .unwrap_or_default();
+        let lost = |found: &PodCondition| {
+            matches!(found.type_.as_str(), "Ready" | "ContainersReady") && found.status != "True"
+        };
+        if !conditions.iter().any(lost) {
+            return Ok(None);
+        }
+        let now = self.context.stamp();
+        let again = conditions.iter().map(|found| match lost(found) {
+            true => json!({ "type": found.type_, "status": "True", "lastTransitionTime": now }),
+            false => json!(found),
+        });
+        let status = json!({ "status": { "conditions": again.collect::<Vec<_>>() } });
         unless_gone(
             api.patch_status(&key.name, &PatchParams::default(), &Patch::Merge(status))
                 .await,

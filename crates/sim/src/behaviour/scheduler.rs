@@ -18,16 +18,17 @@ use std::{
 };
 
 use futures::{StreamExt, stream::BoxStream};
-use k8s_openapi::api::core::v1::{Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, PersistentVolumeClaim, Pod, PodSpec};
 use kube::{
     Api, ResourceExt,
-    api::{Patch, PatchParams, PostParams},
+    api::{ListParams, Patch, PatchParams, PostParams},
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use self::{
+    affinity::selects_namespaces,
     decide::{Decision, decide},
     snapshot::Snapshot,
 };
@@ -36,6 +37,8 @@ use crate::apiserver::Key;
 
 /// Pause before a pod whose binding failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);
+/// Pause before it is looked again whether a pod's claims are there: they are not watched.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 struct Scheduler {
     context: Context,
@@ -47,6 +50,8 @@ struct Scheduler {
     queued: BTreeSet<Key>,
     /// Nothing has changed for them since no node fitted.
     stuck: BTreeSet<Key>,
+    /// A pod waits for a claim that is not there.
+    lacks_claims: bool,
 }
 
 /// Runs until `cancel`.
@@ -64,6 +69,7 @@ pub async fn run(context: Context, cancel: CancellationToken) {
         turn: VecDeque::new(),
         queued: BTreeSet::new(),
         stuck: BTreeSet::new(),
+        lacks_claims: false,
     };
     cancel.run_until_cancelled(scheduler.work(nodes, pods)).await;
 }
@@ -112,6 +118,10 @@ impl Scheduler {
                     Err(error) => tracing::debug!(%error, "pod watch failed"),
                 },
                 () = std::future::ready(()), if ready => self.next().await,
+                () = self.context.time.sleep(LOOK_AGAIN), if self.lacks_claims => {
+                    self.lacks_claims = false;
+                    self.unstick();
+                }
             }
         }
     }
@@ -184,7 +194,20 @@ impl Scheduler {
         let Some(pod) = self.waiting.get(&key).cloned() else {
             return;
         };
-        match decide(&pod, &self.snapshot) {
+        let decision = match self.look_up(&key, &pod).await {
+            Ok(None) => decide(&pod, &self.snapshot),
+            Ok(Some(missing)) => {
+                self.lacks_claims = true;
+                let total = self.snapshot.nodes().count();
+                Decision::Unschedulable(format!("0/{total} nodes are available: {missing}. not found"))
+            }
+            Err(error) => {
+                tracing::debug!(?key, %error, "what the pod refers to was not read");
+                self.context.time.sleep(RETRY).await;
+                return self.enqueue(key);
+            }
+        };
+        match decision {
             Decision::Place(node) => {
                 self.snapshot.place(&pod, &node);
                 self.waiting.remove(&key);
@@ -207,6 +230,26 @@ impl Scheduler {
                 }
             }
         }
+    }
+
+    /// Reads what a decision needs and few pods have: namespaces that are selected by labels, and claims; what of the latter is not there.
+    async fn look_up(&mut self, key: &Key, pod: &Pod) -> kube::Result<Option<String>> {
+        let spec = pod.spec.clone().unwrap_or_default();
+        if selects_namespaces(&spec) || self.snapshot.specs().any(selects_namespaces) {
+            let all: Api<Namespace> = Api::all(self.context.client.clone());
+            let all = all.list(&ListParams::default()).await?;
+            let labels = all
+                .into_iter()
+                .map(|found| (found.name_any(), found.metadata.labels.unwrap_or_default()));
+            self.snapshot.put_namespaces(labels.collect());
+        }
+        let api: Api<PersistentVolumeClaim> = Api::namespaced(self.context.client.clone(), &key.namespace);
+        for claim in claims_of(&spec) {
+            if api.get_opt(claim).await?.is_none() {
+                return Ok(Some(format!("persistentvolumeclaim {claim:?} not found")));
+            }
+        }
+        Ok(None)
     }
 
     async fn bind(&self, key: &Key, pod: &Pod, node: &str) -> kube::Result<()> {
@@ -251,4 +294,9 @@ impl Scheduler {
             .await
             .map(|_| ())
     }
+}
+
+fn claims_of(spec: &PodSpec) -> impl Iterator<Item = &str> {
+    let volumes = spec.volumes.iter().flatten();
+    volumes.filter_map(|volume| Some(volume.persistent_volume_claim.as_ref()?.claim_name.as_str()))
 }

@@ -21,7 +21,7 @@ mod subresources;
 mod vm;
 mod vmi;
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::{Namespace, PersistentVolumeClaim, Pod};
@@ -42,11 +42,13 @@ use super::{
     Context,
     drive::{Again, Cache, Index, Seen, follow, unless_there, work_off},
     timers::Timers,
+    virt_api::Webhooks,
 };
 use crate::apiserver::{ApiServer, Key};
 
 /// Registers the webhooks and KubeVirt's subresources with a simulated API server.
 pub fn install(server: &ApiServer, context: &Context) {
+    server.add_hook(Arc::new(Webhooks::new(context)));
     server.add_hook(Arc::new(eviction::Interceptor::new(context)));
     server.add_hook(Arc::new(admission::Migrations::new(context)));
     subresources::install(server, context);
@@ -173,21 +175,30 @@ impl Virt {
             self.pods_of
                 .forget(&Key::new(&seen.key.namespace, &seen.object.uid().unwrap_or_default()));
         }
+        for claim in seen.object.spec.volumes.iter().filter_map(|volume| volume.claim_name()) {
+            let claim = Key::new(&seen.key.namespace, claim);
+            // A VM of the same name uses it still.
+            if !seen.gone || self.vms.get(&seen.key).is_none() {
+                self.users_of.note(claim, &seen.key.name, seen.gone);
+            }
+        }
         vec![seen.key.clone()]
     }
 
     fn see_pod(&self, seen: &Seen<Pod>) -> Vec<Key> {
-        let Some(uid) = seen.object.labels().get(labels::KUBEVIRT_CREATED_BY) else {
+        let origin = |of: &BTreeMap<String, String>| of.get(labels::KUBEVIRT_CREATED_BY).cloned();
+        // Attachment pods say it in an annotation.
+        let Some(uid) = origin(seen.object.labels()).or_else(|| origin(seen.object.annotations())) else {
             return Vec::new();
         };
         let Some(name) = seen.object.annotations().get(labels::KUBEVIRT_DOMAIN) else {
             return Vec::new();
         };
         let key = Key::new(&seen.key.namespace, name);
-        let current = self.vmis.get(&key).is_none_or(|vmi| vmi.uid().as_deref() == Some(uid));
+        let current = self.vmis.get(&key).is_none_or(|vmi| vmi.uid().as_ref() == Some(&uid));
         if current || !seen.gone {
             self.pods_of
-                .note(Key::new(&seen.key.namespace, uid), &seen.key.name, seen.gone);
+                .note(Key::new(&seen.key.namespace, &uid), &seen.key.name, seen.gone);
         }
         vec![key]
     }

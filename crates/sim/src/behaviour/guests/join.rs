@@ -21,6 +21,15 @@ use crate::{
     },
 };
 
+/// Name of the Secret with a machine's user data. Without any, it is a machine of somebody else and joins nothing.
+pub(super) fn user_data_of(instance: &VirtualMachineInstance) -> Option<String> {
+    let mut sources = instance.spec.volumes.iter().filter_map(|volume| {
+        let source = volume.cloud_init_no_cloud.as_ref();
+        source.or(volume.cloud_init_config_drive.as_ref())
+    });
+    sources.find_map(|source| Some(source.secret_ref.as_ref()?.name.clone()))
+}
+
 /// Finds the way into the tenant cluster from the user data, and checks the token as the tenant's API server would.
 pub(super) async fn join(
     context: &Context,
@@ -28,19 +37,9 @@ pub(super) async fn join(
     key: &Key,
     instance: &VirtualMachineInstance,
 ) -> Result<Joined, String> {
-    let volumes = json!(instance.spec.volumes);
-    let secret = volumes
-        .as_array()
-        .into_iter()
-        .flatten()
-        .find_map(|v| {
-            v.pointer("/cloudInitNoCloud/secretRef/name")
-                .or(v.pointer("/cloudInitConfigDrive/secretRef/name"))?
-                .as_str()
-        })
-        .ok_or("no cloud-init volume")?;
+    let secret = user_data_of(instance).ok_or("no cloud-init volume")?;
     let secrets: Api<Secret> = Api::namespaced(context.client.clone(), &key.namespace);
-    let secret = secrets.get(secret).await.map_err(|e| e.to_string())?;
+    let secret = secrets.get(&secret).await.map_err(|e| e.to_string())?;
     let data = secret
         .data
         .unwrap_or_default()

@@ -117,24 +117,60 @@ fn term_counts(term: &PodAffinityTerm, own_namespace: &str, snapshot: &Snapshot)
             continue;
         };
         let here = node.pods.iter().filter(|(key, pod)| {
-            in_namespaces(term, own_namespace, &key.namespace) && selects(term.label_selector.as_ref(), &pod.labels)
+            in_namespaces(term, own_namespace, &key.namespace, snapshot)
+                && selects(term.label_selector.as_ref(), &pod.labels)
         });
         *counts.entry(domain.clone()).or_default() += u64::try_from(here.count()).unwrap_or(u64::MAX);
     }
     counts
 }
 
-fn in_namespaces(term: &PodAffinityTerm, own: &str, namespace: &str) -> bool {
+/// Whether a term looks into a namespace: its own where it names and selects none.
+fn in_namespaces(term: &PodAffinityTerm, own: &str, namespace: &str, snapshot: &Snapshot) -> bool {
     let named = term.namespaces.as_deref().unwrap_or_default();
-    // A namespace selector needs the namespaces' labels; only the empty one, which takes all, is played.
-    let all = term.namespace_selector.as_ref().is_some_and(|selector| {
-        selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
-            && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
-    });
-    if named.is_empty() && term.namespace_selector.is_none() {
-        return namespace == own;
-    }
-    all || named.iter().any(|name| name == namespace)
+    let Some(selector) = &term.namespace_selector else {
+        return if named.is_empty() {
+            namespace == own
+        } else {
+            named.iter().any(|name| name == namespace)
+        };
+    };
+    named.iter().any(|name| name == namespace)
+        || is_empty(selector)
+        || snapshot
+            .namespace(namespace)
+            .is_some_and(|labels| selects(Some(selector), labels))
+}
+
+fn is_empty(selector: &LabelSelector) -> bool {
+    selector.match_labels.as_ref().is_none_or(BTreeMap::is_empty)
+        && selector.match_expressions.as_ref().is_none_or(Vec::is_empty)
+}
+
+/// Whether a pod's affinity to other pods selects namespaces by their labels.
+pub fn selects_namespaces(spec: &PodSpec) -> bool {
+    let affinity = spec.affinity.as_ref();
+    let near = affinity.and_then(|affinity| affinity.pod_affinity.as_ref());
+    let far = affinity.and_then(|affinity| affinity.pod_anti_affinity.as_ref());
+    let required = [
+        near.and_then(|near| near.required_during_scheduling_ignored_during_execution.as_ref()),
+        far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref()),
+    ];
+    let preferred = [
+        near.and_then(|near| near.preferred_during_scheduling_ignored_during_execution.as_ref()),
+        far.and_then(|far| far.preferred_during_scheduling_ignored_during_execution.as_ref()),
+    ];
+    let preferred = preferred.into_iter().flatten().flatten();
+    let mut terms = required
+        .into_iter()
+        .flatten()
+        .flatten()
+        .chain(preferred.map(|term| &term.pod_affinity_term));
+    terms.any(|term| {
+        term.namespace_selector
+            .as_ref()
+            .is_some_and(|selector| !is_empty(selector))
+    })
 }
 
 /// Why a pod must not stand beside others.
@@ -267,7 +303,7 @@ fn repelled(namespace: &str, labels: &Labels, snapshot: &Snapshot) -> Vec<(Strin
                 .and_then(|affinity| affinity.pod_anti_affinity.as_ref());
             let terms = far.and_then(|far| far.required_during_scheduling_ignored_during_execution.as_ref());
             for term in terms.into_iter().flatten() {
-                if in_namespaces(term, &key.namespace, namespace)
+                if in_namespaces(term, &key.namespace, namespace, snapshot)
                     && selects(term.label_selector.as_ref(), labels)
                     && let Some(domain) = node.labels().get(&term.topology_key)
                 {

@@ -10,6 +10,32 @@ use super::{
     spread::{Breach, Spread},
 };
 
+/// What speaks against a node, in the words of the pod's condition.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Against {
+    reasons: Vec<String>,
+    /// Whether the node could do if other pods were not there.
+    others: bool,
+}
+
+impl Against {
+    /// Whatever other pods do, the node does not do.
+    fn always(reason: &str) -> Self {
+        Self {
+            reasons: vec![reason.to_owned()],
+            others: false,
+        }
+    }
+
+    /// Other pods are in the way.
+    fn for_others(reason: &str) -> Self {
+        Self {
+            reasons: vec![reason.to_owned()],
+            others: true,
+        }
+    }
+}
+
 /// Where a pod goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Decision {
@@ -30,24 +56,26 @@ pub fn decide(pod: &Pod, snapshot: &Snapshot) -> Decision {
     };
     let mut reasons: BTreeMap<String, usize> = BTreeMap::new();
     let mut fits = Vec::new();
-    let mut total = 0_usize;
+    let (mut total, mut crowded) = (0_usize, 0_usize);
     for (name, node) in snapshot.nodes() {
         total += 1;
         let against = look.against(name, node);
-        if against.is_empty() {
+        if against.reasons.is_empty() {
             fits.push((name, node));
         }
-        for reason in against {
+        crowded += usize::from(against.others);
+        for reason in against.reasons {
             *reasons.entry(reason).or_default() += 1;
         }
     }
     match look.best(&fits) {
         Some(name) => Decision::Place(name.to_owned()),
-        None => Decision::Unschedulable(message(total, &reasons)),
+        None => Decision::Unschedulable(message(total, crowded, &reasons)),
     }
 }
 
-fn message(total: usize, reasons: &BTreeMap<String, usize>) -> String {
+/// `crowded` of all nodes could do but for other pods; all pods are of one priority here, so that none gives way.
+fn message(total: usize, crowded: usize, reasons: &BTreeMap<String, usize>) -> String {
     if total == 0 {
         return "no nodes available to schedule pods".to_owned();
     }
@@ -56,9 +84,20 @@ fn message(total: usize, reasons: &BTreeMap<String, usize>) -> String {
         .map(|(reason, count)| format!("{count} {reason}"))
         .collect();
     parts.sort();
-    let helpless =
-        format!("preemption: 0/{total} nodes are available: {total} Preemption is not helpful for scheduling.");
-    format!("0/{total} nodes are available: {}. {helpless}", parts.join(", "))
+    let kinds = [
+        (crowded, "No preemption victims found for incoming pod"),
+        (total - crowded, "Preemption is not helpful for scheduling"),
+    ];
+    let kinds: Vec<String> = kinds
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, kind)| format!("{count} {kind}"))
+        .collect();
+    format!(
+        "0/{total} nodes are available: {}. preemption: 0/{total} nodes are available: {}.",
+        parts.join(", "),
+        kinds.join(", ")
+    )
 }
 
 struct Look {
@@ -70,61 +109,63 @@ struct Look {
 
 impl Look {
     /// What speaks against a node: the first filter that refuses, in kube-scheduler's order.
-    fn against(&self, name: &str, node: &NodeState) -> Vec<String> {
-        let one = |text: &str| vec![text.to_owned()];
+    fn against(&self, name: &str, node: &NodeState) -> Against {
         let tolerations = self.spec.tolerations.as_deref().unwrap_or_default();
         if node.is_cordoned() && !tolerates(tolerations, &cordon()) {
-            return one("node(s) were unschedulable");
+            return Against::always("node(s) were unschedulable");
         }
         let mut hard = node
             .taints()
             .iter()
             .filter(|taint| taint.effect != "PreferNoSchedule" && taint.key != CORDON);
         if hard.any(|taint| !tolerates(tolerations, taint)) {
-            return one("node(s) had untolerated taint(s)");
+            return Against::always("node(s) had untolerated taint(s)");
         }
         if !node_fits(&self.spec, name, node) {
-            return one("node(s) didn't match Pod's node affinity/selector");
+            return Against::always("node(s) didn't match Pod's node affinity/selector");
         }
         let short = self.short(node);
-        if !short.is_empty() {
+        if !short.reasons.is_empty() {
             return short;
         }
         match self.spread.breach(node) {
             Some(Breach::NoLabel) => {
-                return one("node(s) didn't match pod topology spread constraints (missing required label)");
+                return Against::always(
+                    "node(s) didn't match pod topology spread constraints (missing required label)",
+                );
             }
-            Some(Breach::Skew) => return one("node(s) didn't match pod topology spread constraints"),
+            Some(Breach::Skew) => return Against::for_others("node(s) didn't match pod topology spread constraints"),
             None => {}
         }
         match self.neighbours.clash(node) {
-            Some(Clash::Affinity) => one("node(s) didn't match pod affinity rules"),
-            Some(Clash::AntiAffinity) => one("node(s) didn't match pod anti-affinity rules"),
-            Some(Clash::Existing) => one("node(s) didn't satisfy existing pods anti-affinity rules"),
-            None => Vec::new(),
+            Some(Clash::Affinity) => Against::always("node(s) didn't match pod affinity rules"),
+            Some(Clash::AntiAffinity) => Against::for_others("node(s) didn't match pod anti-affinity rules"),
+            Some(Clash::Existing) => Against::for_others("node(s) didn't satisfy existing pods anti-affinity rules"),
+            None => Against::default(),
         }
     }
 
     /// The resources of which a node has too little.
-    fn short(&self, node: &NodeState) -> Vec<String> {
-        let free = |name: &str| {
-            let has = node.allocatable.get(name).copied();
-            has.unwrap_or(0)
-                .saturating_sub(node.requested.get(name).copied().unwrap_or(0))
-        };
-        self.wants
+    fn short(&self, node: &NodeState) -> Against {
+        let has = |name: &str| node.allocatable.get(name).copied().unwrap_or(0);
+        let free = |name: &str| has(name).saturating_sub(node.requested.get(name).copied().unwrap_or(0));
+        let counts = |name: &str| name != "pods" || node.allocatable.contains_key("pods");
+        let lacking = self
+            .wants
             .iter()
-            .filter(|(name, wanted)| {
-                **wanted > free(name) && (name.as_str() != "pods" || node.allocatable.contains_key("pods"))
-            })
-            .map(|(name, _)| {
-                if name == "pods" {
-                    "Too many pods".to_owned()
-                } else {
-                    format!("Insufficient {name}")
-                }
-            })
-            .collect()
+            .filter(|(name, wanted)| **wanted > free(name) && counts(name));
+        let mut short = Against::default();
+        let mut hopeless = false;
+        for (name, wanted) in lacking {
+            hopeless |= *wanted > has(name);
+            short.reasons.push(if name == "pods" {
+                "Too many pods".to_owned()
+            } else {
+                format!("Insufficient {name}")
+            });
+        }
+        short.others = !short.reasons.is_empty() && !hopeless;
+        short
     }
 
     /// The best of the nodes that fit; among equals the first by name.

@@ -23,6 +23,8 @@ pub struct Snapshot {
     nodes: BTreeMap<String, NodeState>,
     /// Node of each pod that is placed.
     placed: HashMap<Key, String>,
+    /// Labels of the namespaces, where somebody selects pods by them.
+    namespaces: BTreeMap<String, BTreeMap<String, String>>,
 }
 
 /// A node with what is on it.
@@ -93,6 +95,24 @@ impl Snapshot {
     /// Pods that are placed.
     pub fn placed_keys(&self) -> Vec<Key> {
         self.placed.keys().cloned().collect()
+    }
+
+    /// Takes in the namespaces' labels.
+    pub fn put_namespaces(&mut self, namespaces: BTreeMap<String, BTreeMap<String, String>>) {
+        self.namespaces = namespaces;
+    }
+
+    /// Labels of a namespace; none if it is not known.
+    pub fn namespace(&self, name: &str) -> Option<&BTreeMap<String, String>> {
+        self.namespaces.get(name)
+    }
+
+    /// The specs of all pods that are placed.
+    pub fn specs(&self) -> impl Iterator<Item = &PodSpec> {
+        self.nodes
+            .values()
+            .flat_map(|node| node.pods.values())
+            .map(|pod| pod.spec.as_ref())
     }
 
     /// Takes in a node.
@@ -181,25 +201,43 @@ fn phase(pod: &Pod) -> &str {
         .unwrap_or_default()
 }
 
-/// What a pod asks for: the sum of its containers or the largest of its init containers, plus overhead, plus one of `pods`.
+/// What a pod asks for at most at one time: its containers and sidecars together, or an init container with the sidecars started before it;
+/// plus overhead, plus one of `pods`.
 pub fn requests(spec: &PodSpec) -> Amounts {
-    let mut sum = Amounts::new();
-    for container in &spec.containers {
-        for (name, amount) in of_container(container.resources.as_ref()) {
-            *sum.entry(name).or_default() += amount;
-        }
-    }
+    let mut sidecars = Amounts::new();
+    let mut most = Amounts::new();
     for container in spec.init_containers.iter().flatten() {
-        for (name, amount) in of_container(container.resources.as_ref()) {
-            let held = sum.entry(name).or_default();
-            *held = (*held).max(amount);
+        let asked = of_container(container.resources.as_ref());
+        if container.restart_policy.as_deref() == Some("Always") {
+            add(&mut sidecars, &asked);
+            raise(&mut most, &sidecars);
+        } else {
+            let mut with = sidecars.clone();
+            add(&mut with, &asked);
+            raise(&mut most, &with);
         }
     }
-    for (name, amount) in spec.overhead.as_ref().map(amounts).unwrap_or_default() {
-        *sum.entry(name).or_default() += amount;
+    let mut sum = sidecars;
+    for container in &spec.containers {
+        add(&mut sum, &of_container(container.resources.as_ref()));
     }
+    raise(&mut sum, &most);
+    add(&mut sum, &spec.overhead.as_ref().map(amounts).unwrap_or_default());
     sum.insert("pods".to_owned(), 1000);
     sum
+}
+
+fn add(sum: &mut Amounts, more: &Amounts) {
+    for (name, amount) in more {
+        *sum.entry(name.clone()).or_default() += amount;
+    }
+}
+
+fn raise(most: &mut Amounts, to: &Amounts) {
+    for (name, amount) in to {
+        let held = most.entry(name.clone()).or_default();
+        *held = (*held).max(*amount);
+    }
 }
 
 /// Limits stand in for requests that are not given.

@@ -70,7 +70,7 @@ fn goes(kind: &str, namespace: &str, name: &str, kind_of_secret: Option<&str>) -
                 || (!own && kind_of_secret == Some("Opaque"))
         }
         "Lease" => namespace == "kube-node-lease",
-        "Service" => !own && !(namespace == "default" && name == "kubernetes"),
+        "Service" => !own && (namespace != "default" || name != "kubernetes"),
         "Namespace" => name != "default" && !name.starts_with("kube-"),
         _ => !own,
     }

@@ -9,7 +9,7 @@ use steading_infra::kubevirt::{
 };
 
 use crate::{
-    apiserver::{Admission, AdmissionHook, ApiError, Verb},
+    apiserver::{Admission, AdmissionHook, ApiError, Cause, Verb},
     behaviour::Context,
 };
 
@@ -32,6 +32,12 @@ impl Migrations {
 
     async fn admit(&self, namespace: &str, migration: &mut Value) -> Result<(), ApiError> {
         let name = migration["spec"]["vmiName"].as_str().unwrap_or_default().to_owned();
+        if name.is_empty() {
+            let mut error = denied("vmiName is missing");
+            (error.code, error.reason) = (422, "Invalid".to_owned());
+            let cause = Cause::new("FieldValueRequired", "spec.vmiName", "vmiName is missing");
+            return Err(error.with_cause(cause));
+        }
         migration["metadata"]["labels"][SELECTOR] = json!(name);
         match migration["metadata"]["finalizers"].as_array_mut() {
             Some(all) => all.push(json!(MIGRATION_FINALIZER)),
@@ -78,11 +84,34 @@ fn refusal(instance: &VirtualMachineInstance) -> Option<String> {
 
 fn denied(message: &str) -> ApiError {
     let hook = "migration-create-validator.kubevirt.io";
+    // Without a reason, as the webhook gives it.
     ApiError::new(
         400,
-        "BadRequest",
+        "",
         format!("admission webhook \"{hook}\" denied the request: {message}"),
     )
+}
+
+/// What of a migration must not change: its spec, and the label that it is found by while it is under way.
+fn check_change(old: &Value, new: &Value) -> Result<(), ApiError> {
+    let phase = new.pointer("/status/phase").and_then(Value::as_str).unwrap_or_default();
+    let under_way = !matches!(phase, "Succeeded" | "Failed");
+    let label = |migration: &Value| migration["metadata"]["labels"][SELECTOR].clone();
+    let message = if old["spec"] != new["spec"] {
+        "update of Migration object's spec is restricted"
+    } else if under_way && !label(old).is_null() && label(old) != label(new) {
+        if new["metadata"].get("labels").is_none() {
+            "selector label can't be removed from an in-flight migration"
+        } else {
+            "selector label can't be modified on an in-flight migration"
+        }
+    } else {
+        return Ok(());
+    };
+    let hook = "migration-update-validator.kubevirt.io";
+    let whole = format!("admission webhook \"{hook}\" denied the request: {message}");
+    let cause = Cause::new("FieldValueNotSupported", "", message);
+    Err(ApiError::new(422, "Invalid", whole).with_cause(cause))
 }
 
 impl AdmissionHook for Migrations {
@@ -90,14 +119,16 @@ impl AdmissionHook for Migrations {
         Box::pin(async move {
             let info = request.info;
             let ours = info.group == "kubevirt.io" && info.resource == "virtualmachineinstancemigrations";
-            if ours
-                && request.old.is_none()
-                && matches!(info.verb, Verb::Create | Verb::Patch)
-                && info.subresource.is_none()
-            {
-                return self.admit(info.namespace.as_deref().unwrap_or_default(), object).await;
+            if !ours || info.subresource.is_some() {
+                return Ok(());
             }
-            Ok(())
+            match (info.verb, request.old) {
+                (Verb::Create | Verb::Patch, None) => {
+                    self.admit(info.namespace.as_deref().unwrap_or_default(), object).await
+                }
+                (Verb::Update | Verb::Patch, Some(old)) => check_change(old, object),
+                _ => Ok(()),
+            }
         })
     }
 }

@@ -17,6 +17,11 @@ use crate::{
 /// How often the mark is tried when the VMI is written by others at the same time.
 const ATTEMPTS: usize = 5;
 
+/// Name of the webhook for launcher pods.
+const LAUNCHERS: &str = "virt-launcher-eviction-interceptor.kubevirt.io";
+/// Name of the webhook for attachment pods.
+const ATTACHMENTS: &str = "hotplug-pod-eviction-interceptor.kubevirt.io";
+
 /// The webhook.
 pub(super) struct Interceptor {
     context: Context,
@@ -44,7 +49,7 @@ impl Interceptor {
         let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
         match pod["metadata"]["labels"][labels::KUBEVIRT_ROLE].as_str() {
             Some("virt-launcher") => {}
-            Some("hotplug-disk") => return Err(denied("cannot evict hotplug pod")),
+            Some("hotplug-disk") => return self.review_attachment(pod).await,
             _ => return Ok(()),
         }
         if matches!(text("/status/phase"), "Succeeded" | "Failed") {
@@ -63,16 +68,37 @@ impl Interceptor {
             let Some(vmi) = read else { return Ok(()) };
             match verdict(&vmi, text("/spec/nodeName")) {
                 Verdict::Allow => return Ok(()),
-                Verdict::Deny(message) => return Err(denied(&message)),
+                Verdict::Deny(message) => return Err(denied(LAUNCHERS, &message)),
                 Verdict::Mark => {}
             }
             if dry_run || self.mark(&api, vmi).await {
-                return Err(denied(&format!(
-                    "Eviction triggered evacuation of VMI \"{namespace}/{name}\""
-                )));
+                let message = format!("Eviction triggered evacuation of VMI \"{namespace}/{name}\"");
+                return Err(denied(LAUNCHERS, &message));
             }
         }
         Err(ApiError::internal("the VMI could not be marked"))
+    }
+
+    /// The attachment pods of a VMI stay as long as it is there.
+    async fn review_attachment(&self, pod: &Value) -> Result<(), ApiError> {
+        let text = |pointer: &str| pod.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
+        let namespace = text("/metadata/namespace");
+        let vmi = pod["metadata"]["annotations"][labels::KUBEVIRT_DOMAIN]
+            .as_str()
+            .unwrap_or_default();
+        let api: Api<VirtualMachineInstance> = Api::namespaced(Client::clone(&self.context.client), namespace);
+        let found = api
+            .get_opt(vmi)
+            .await
+            .map_err(|error| ApiError::internal(error.to_string()))?;
+        if found.is_none() {
+            return Ok(());
+        }
+        let message = format!(
+            "cannot evict hotplug pod: {} associated with running vmi: {vmi} in namespace {namespace}",
+            text("/metadata/name")
+        );
+        Err(denied(ATTACHMENTS, &message))
     }
 
     async fn mark(&self, api: &Api<VirtualMachineInstance>, mut vmi: VirtualMachineInstance) -> bool {
@@ -108,33 +134,35 @@ fn verdict(vmi: &VirtualMachineInstance, pod_node: &str) -> Verdict {
         }
         Some(EvictionStrategy::LiveMigrate | EvictionStrategy::LiveMigrateIfPossible | EvictionStrategy::External) => {}
     }
-    if status.evacuation_node_name.is_some() && status.evacuation_node_name == status.node_name {
+    if status.evacuation_node_name.is_some() {
         return Verdict::Deny(format!(
             "Evacuation in progress: Eviction triggered evacuation of VMI \"{name}\""
         ));
     }
-    if node.is_empty() || node != pod_node {
-        // The target of a migration, or a pod that has no guest yet.
-        return Verdict::Deny(format!("Eviction triggered evacuation of VMI \"{name}\""));
+    if node != pod_node {
+        return Verdict::Deny("Eviction request for target Pod".to_owned());
     }
     Verdict::Mark
 }
 
-fn denied(message: &str) -> ApiError {
-    let hook = "virt-launcher-eviction-interceptor.kubevirt.io";
+fn denied(hook: &str, message: &str) -> ApiError {
+    // Without a reason, as the webhook gives it.
     ApiError::new(
         429,
-        "TooManyRequests",
+        "",
         format!("admission webhook \"{hook}\" denied the request: {message}"),
     )
 }
 
 impl AdmissionHook for Interceptor {
-    fn admit<'a>(&'a self, request: &'a Admission<'a>, _object: &'a mut Value) -> BoxFuture<'a, Result<(), ApiError>> {
+    fn admit<'a>(&'a self, request: &'a Admission<'a>, object: &'a mut Value) -> BoxFuture<'a, Result<(), ApiError>> {
         Box::pin(async move {
             let eviction = request.info.resource == "pods" && request.info.subresource.as_deref() == Some("eviction");
             match request.old.filter(|_| eviction) {
-                Some(pod) => self.review(pod, request.dry_run).await,
+                Some(pod) => {
+                    let asked = object.pointer("/deleteOptions/dryRun/0") == Some(&Value::from("All"));
+                    self.review(pod, request.dry_run || asked).await
+                }
                 None => Ok(()),
             }
         })

@@ -17,6 +17,19 @@ const OVERHEAD: u64 = 256 << 20;
 /// KubeVirt's default: a vCPU asks for a tenth of a CPU.
 const MILLIS_PER_VCPU: u64 = 100;
 
+/// How long a guest has to end if its VMI does not say.
+const DEFAULT_GRACE: i64 = 30;
+/// What its pod gets on top.
+const GRACE_PADDING: i64 = 30;
+/// Taints of the node that an attachment pod tolerates: where the launcher is, it has to go.
+const TOLERATED: [&str; 5] = [
+    "node.kubernetes.io/disk-pressure",
+    "node.kubernetes.io/memory-pressure",
+    "node.kubernetes.io/network-unavailable",
+    "node.kubernetes.io/pid-pressure",
+    "node.kubernetes.io/unschedulable",
+];
+
 /// Name of a launcher pod; `job` is the uid of the migration that makes it, empty for the first.
 pub(super) fn launcher_name(vmi: &VirtualMachineInstance, job: &str) -> String {
     format!(
@@ -28,62 +41,96 @@ pub(super) fn launcher_name(vmi: &VirtualMachineInstance, job: &str) -> String {
 
 /// The launcher pod of a VMI.
 pub(super) fn launcher_pod(vmi: &VirtualMachineInstance, name: &str) -> serde_json::Result<Pod> {
-    let mut pod = base(vmi, name, "virt-launcher");
     let spec = &vmi.spec;
+    let hostname = spec.hostname.clone().unwrap_or_else(|| vmi.name_any());
+    let mut pod = base(vmi, name, "virt-launcher");
+    pod["metadata"]["generateName"] = json!(format!("virt-launcher-{}-", vmi.name_any()));
+    let labels = &mut pod["metadata"]["labels"];
+    labels[labels::KUBEVIRT_CREATED_BY] = json!(vmi.uid());
+    labels[labels::KUBEVIRT_VM_NAME] = json!(hostname);
     let mut selector = spec.node_selector.clone();
     selector.insert(labels::KUBEVIRT_SCHEDULABLE.to_owned(), "true".to_owned());
-    let own = spec
-        .domain
-        .resources
-        .as_ref()
-        .and_then(|resources| resources.requests.clone())
-        .unwrap_or_default();
-    let cpu = own.get("cpu").map_or_else(
-        || {
-            format!(
-                "{}m",
-                u64::from(spec.domain.cpu.as_ref().map_or(1, Cpu::vcpus)) * MILLIS_PER_VCPU
-            )
-        },
-        |cpu| cpu.0.clone(),
-    );
-    let guest = spec
-        .domain
-        .memory
-        .as_ref()
-        .and_then(|memory| memory.guest.clone())
-        .or_else(|| own.get("memory").map(|memory| memory.0.clone()));
-    let bytes = guest
-        .and_then(|guest| guest.parse::<Quantity>().ok())
-        .map_or(1 << 30, Quantity::bytes);
-    let memory = Quantity::from_bytes(bytes.saturating_add(OVERHEAD)).to_string();
-    let devices =
-        json!({ "devices.kubevirt.io/kvm": "1", "devices.kubevirt.io/tun": "1", "devices.kubevirt.io/vhost-net": "1" });
-    let mut requests = devices.clone();
-    requests["cpu"] = json!(cpu);
-    requests["memory"] = json!(memory);
     pod["metadata"]["ownerReferences"] = json!([owned_by(vmi)]);
+    let grace = spec.termination_grace_period_seconds.unwrap_or(DEFAULT_GRACE) + GRACE_PADDING;
     pod["spec"] = json!({
-        "containers": [{
-            "name": "compute", "image": "quay.io/kubevirt/virt-launcher:v1.8.0",
-            "resources": { "requests": requests, "limits": devices },
-        }],
+        "containers": containers(vmi),
+        "volumes": secrets(vmi),
         "nodeSelector": selector,
         "tolerations": spec.tolerations,
         "topologySpreadConstraints": spec.topology_spread_constraints,
-        "hostname": spec.hostname.clone().unwrap_or_else(|| vmi.name_any()),
-        "restartPolicy": "Never", "terminationGracePeriodSeconds": 30, "automountServiceAccountToken": false,
+        "hostname": hostname, "subdomain": spec.other.get("subdomain"),
+        "affinity": spec.affinity, "schedulerName": spec.scheduler_name, "priorityClassName": spec.priority_class_name,
+        "restartPolicy": "Never", "terminationGracePeriodSeconds": grace,
+        "automountServiceAccountToken": false, "enableServiceLinks": false,
     });
-    for (field, value) in [
-        ("affinity", json!(spec.affinity)),
-        ("schedulerName", json!(spec.scheduler_name)),
-        ("priorityClassName", json!(spec.priority_class_name)),
-    ] {
-        if !value.is_null() {
-            pod["spec"][field] = value;
-        }
+    if let Some(spec) = pod["spec"].as_object_mut() {
+        spec.retain(|_, value| !value.is_null());
     }
     serde_json::from_value(pod)
+}
+
+/// The container that runs the guest, and one for each disk that is an image.
+fn containers(vmi: &VirtualMachineInstance) -> Vec<Value> {
+    let image = "quay.io/kubevirt/virt-launcher:v1.8.0";
+    let compute = json!({ "name": "compute", "image": image, "resources": resources(vmi) });
+    let disks = vmi.spec.volumes.iter().filter_map(|volume| {
+        let disk = volume.container_disk.as_ref()?;
+        let resources = json!({ "requests": { "cpu": "1m", "memory": "1M", "ephemeral-storage": "50M" }, "limits": { "cpu": "10m", "memory": "40M" } });
+        Some(json!({ "name": format!("volume{}", volume.name), "image": disk.image, "resources": resources }))
+    });
+    std::iter::once(compute).chain(disks).collect()
+}
+
+fn resources(vmi: &VirtualMachineInstance) -> Value {
+    let domain = &vmi.spec.domain;
+    let own = domain.resources.clone().unwrap_or_default();
+    let (asked, most) = (own.requests.unwrap_or_default(), own.limits.unwrap_or_default());
+    let vcpus = u64::from(domain.cpu.as_ref().map_or(1, Cpu::vcpus));
+    let cpu = asked
+        .get("cpu")
+        .map_or_else(|| format!("{}m", vcpus * MILLIS_PER_VCPU), |cpu| cpu.0.clone());
+    let guest = domain.memory.as_ref().and_then(|memory| memory.guest.clone());
+    let guest = guest.or_else(|| asked.get("memory").map(|memory| memory.0.clone()));
+    let with_overhead = |memory: &str| {
+        let bytes = memory.parse::<Quantity>().map_or(1 << 30, Quantity::bytes);
+        Quantity::from_bytes(bytes.saturating_add(OVERHEAD)).to_string()
+    };
+    let mut limits =
+        json!({ "devices.kubevirt.io/kvm": "1", "devices.kubevirt.io/tun": "1", "devices.kubevirt.io/vhost-net": "1" });
+    let mut requests = limits.clone();
+    requests["cpu"] = json!(cpu);
+    // What an overcommitted instance type asks for is less than the guest has.
+    let memory = asked.get("memory").map(|memory| memory.0.clone()).or(guest);
+    requests["memory"] = json!(with_overhead(memory.as_deref().unwrap_or_default()));
+    if let Some(cpu) = most.get("cpu") {
+        limits["cpu"] = json!(cpu.0);
+    }
+    if let Some(memory) = most.get("memory") {
+        limits["memory"] = json!(with_overhead(&memory.0));
+    }
+    json!({ "requests": requests, "limits": limits })
+}
+
+/// The secrets with user and network data.
+fn secrets(vmi: &VirtualMachineInstance) -> Vec<Value> {
+    let mut found = Vec::new();
+    for volume in &vmi.spec.volumes {
+        let sources = [&volume.cloud_init_no_cloud, &volume.cloud_init_config_drive];
+        for source in sources.into_iter().flatten() {
+            let network = source
+                .other
+                .get("networkDataSecretRef")
+                .and_then(|secret| secret["name"].as_str());
+            let user = source.secret_ref.as_ref().map(|secret| secret.name.as_str());
+            for (kind, secret) in [("udata", user), ("ndata", network)] {
+                if let Some(secret) = secret {
+                    found
+                        .push(json!({ "name": format!("{}-{kind}", volume.name), "secret": { "secretName": secret } }));
+                }
+            }
+        }
+    }
+    found
 }
 
 /// The target pod of a migration: like the launcher, but not where the VMI is.
@@ -115,16 +162,24 @@ pub(super) fn attachment_name(home: &Pod, volumes: &[&Volume]) -> String {
 /// The attachment pod: it makes the node attach the volumes, pinned to the launcher's node, cordoned or not.
 pub(super) fn attachment_pod(vmi: &VirtualMachineInstance, home: &Pod, volumes: &[&Volume]) -> serde_json::Result<Pod> {
     let mut pod = base(vmi, &attachment_name(home, volumes), "hotplug-disk");
+    pod["metadata"]["generateName"] = json!("hp-volume-");
+    pod["metadata"]["annotations"][labels::KUBEVIRT_CREATED_BY] = json!(vmi.uid());
     pod["metadata"]["ownerReferences"] = json!([owned_by(home)]);
     let volumes: Vec<Value> = volumes
         .iter()
         .map(|volume| json!({ "name": volume.name, "persistentVolumeClaim": { "claimName": volume.claim_name() } }))
         .collect();
     let node = node_of(home);
+    let tolerated = TOLERATED.map(|key| json!({ "key": key, "operator": "Exists", "effect": "NoSchedule" }));
+    let own = json!(vmi.spec.tolerations);
+    let tolerations: Vec<Value> = tolerated
+        .into_iter()
+        .chain(own.as_array().cloned().unwrap_or_default())
+        .collect();
     pod["spec"] = json!({
         "containers": [{ "name": "hotplug-disk", "image": "quay.io/kubevirt/virt-launcher:v1.8.0" }],
         "volumes": volumes,
-        "tolerations": [{ "operator": "Exists" }],
+        "tolerations": tolerations, "terminationGracePeriodSeconds": 0,
         "affinity": { "nodeAffinity": { "requiredDuringSchedulingIgnoredDuringExecution": { "nodeSelectorTerms": [
             { "matchExpressions": [{ "key": labels::HOSTNAME, "operator": "In", "values": [node] }] },
         ]}}},
@@ -140,7 +195,6 @@ fn base(vmi: &VirtualMachineInstance, name: &str, role: &str) -> Value {
         std::collections::BTreeMap::new()
     };
     labels.insert(labels::KUBEVIRT_ROLE.to_owned(), role.to_owned());
-    labels.insert(labels::KUBEVIRT_CREATED_BY.to_owned(), vmi.uid().unwrap_or_default());
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {

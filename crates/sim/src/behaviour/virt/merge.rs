@@ -4,6 +4,9 @@ use std::collections::BTreeSet;
 
 use steading_infra::kubevirt::virtual_machine::{Disk, VmiSpec, Volume};
 
+/// Who refuses a VMI's disks.
+const WEBHOOK: &str = "virtualmachineinstances-update-validator.kubevirt.io";
+
 /// What the VM's hot-pluggable volumes mean for the VMI's spec.
 #[derive(Debug, PartialEq)]
 pub(super) enum Merged {
@@ -31,7 +34,8 @@ pub(super) fn merge(template: &VmiSpec, vmi: &VmiSpec) -> Merged {
         let bus = disk_of(&volume.name).and_then(Disk::bus);
         if !matches!(bus, Some("scsi" | "virtio")) {
             return Merged::Refused(format!(
-                "hotplugged disk {} requires bus to be 'scsi' or 'virtio' [{}]",
+                "admission webhook \"{WEBHOOK}\" denied the request: Hotplug configuration for disk [{}] requires bus to be 'scsi' or \
+                 'virtio'. [{}] is not permitted.",
                 volume.name,
                 bus.unwrap_or_default()
             ));

@@ -1,32 +1,52 @@
-//! KubeVirt's subresources: start, stop, restart, migrate of a VM; `evacuate/cancel` of a VM or VMI.
+//! KubeVirt's subresources: what `virtctl` and operators call beside the API of the objects.
+//!
+//! start, stop, restart, migrate, addvolume, removevolume, expand-spec and evacuate/cancel of a VM; addvolume, removevolume, pause, unpause
+//! and evacuate/cancel of a VMI, of which only the refusals of pause and unpause are played.
+
+mod lifecycle;
+mod volumes;
 
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use kube::{
-    Api, Client, ResourceExt,
-    api::{DeleteParams, Patch, PatchParams, PostParams},
+    Api, Client,
+    api::{Patch, PatchParams},
 };
 use serde_json::{Value, json};
-use steading_infra::kubevirt::{VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration};
+use steading_infra::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
-use super::status::clear;
 use crate::{
     apiserver::{ApiError, ApiServer, SubresourceHandler, SubresourceRequest},
-    behaviour::Context,
+    behaviour::{Context, virt_api},
 };
 
 const GROUP: &str = "subresources.kubevirt.io";
+const MACHINES: &str = "virtualmachines";
+const INSTANCES: &str = "virtualmachineinstances";
 
 /// Registers them.
 pub(super) fn install(server: &ApiServer, context: &Context) {
     let handler: Arc<dyn SubresourceHandler> = Arc::new(Subresources {
         client: context.client.clone(),
     });
-    for sub in ["start", "stop", "restart", "migrate", "evacuate/cancel"] {
-        server.add_subresource(GROUP, "virtualmachines", sub, handler.clone());
+    let of_machines = [
+        "start",
+        "stop",
+        "restart",
+        "migrate",
+        "addvolume",
+        "removevolume",
+        "expand-spec",
+        "evacuate/cancel",
+    ];
+    for sub in of_machines {
+        server.add_subresource(GROUP, MACHINES, sub, handler.clone());
     }
-    server.add_subresource(GROUP, "virtualmachineinstances", "evacuate/cancel", handler);
+    for sub in ["addvolume", "removevolume", "pause", "unpause", "evacuate/cancel"] {
+        server.add_subresource(GROUP, INSTANCES, sub, handler.clone());
+    }
+    server.add_subresource(GROUP, "expand-vm-spec", "", handler);
 }
 
 /// Answers all of them.
@@ -34,17 +54,72 @@ struct Subresources {
     client: Client,
 }
 
+/// One call: of what, and with which options.
+struct Call {
+    namespace: String,
+    name: String,
+    /// Whether it is of a VM; otherwise of a VMI.
+    of_machine: bool,
+    options: Value,
+}
+
+impl Call {
+    /// Parameters of the writes that it leads to.
+    fn params(&self) -> PatchParams {
+        let dry = self.options["dryRun"].get(0) == Some(&Value::from("All"));
+        PatchParams {
+            dry_run: dry,
+            ..PatchParams::default()
+        }
+    }
+
+    fn kind(&self) -> &'static str {
+        if self.of_machine {
+            "virtualmachine"
+        } else {
+            "virtualmachineinstance"
+        }
+    }
+
+    fn conflict(&self, why: &str) -> ApiError {
+        let message = format!(
+            "Operation cannot be fulfilled on {}.kubevirt.io \"{}\": {why}",
+            self.kind(),
+            self.name
+        );
+        ApiError::new(409, "Conflict", message)
+    }
+}
+
 impl SubresourceHandler for Subresources {
     fn handle(&self, request: SubresourceRequest) -> BoxFuture<'_, Result<(u16, Value), ApiError>> {
         Box::pin(async move {
-            let namespace = request.info.namespace.clone().unwrap_or_default();
-            let name = request.info.name.clone().unwrap_or_default();
+            let call = Call {
+                namespace: request.info.namespace.clone().unwrap_or_default(),
+                name: request.info.name.clone().unwrap_or_default(),
+                of_machine: request.info.resource == MACHINES,
+                options: request.body,
+            };
+            if request.info.resource == "expand-vm-spec" {
+                return self.expand_given(&call).await;
+            }
             match request.info.subresource.as_deref().unwrap_or_default() {
-                "start" => self.set_strategy(&namespace, &name, "Always").await?,
-                "stop" => self.set_strategy(&namespace, &name, "Halted").await?,
-                "restart" => self.restart(&namespace, &name).await?,
-                "migrate" => self.migrate(&namespace, &name).await?,
-                "evacuate/cancel" => self.cancel_evacuation(&namespace, &name, &request.body).await?,
+                "start" => self.start(&call).await?,
+                "stop" => self.stop(&call).await?,
+                "restart" => self.restart(&call).await?,
+                "migrate" => self.migrate(&call).await?,
+                "addvolume" => self.add_volume(&call).await?,
+                "removevolume" => self.remove_volume(&call).await?,
+                "expand-spec" => return self.expand(&call).await,
+                "evacuate/cancel" => {
+                    self.cancel_evacuation(&call).await?;
+                    return Ok((200, Value::Null));
+                }
+                sub @ ("pause" | "unpause") => {
+                    self.instance(&call).await?;
+                    let why = format!("{sub} is not played by the simulation");
+                    return Err(call.conflict(&why));
+                }
                 _ => return Err(ApiError::no_such_path()),
             }
             Ok((202, Value::Null))
@@ -53,57 +128,68 @@ impl SubresourceHandler for Subresources {
 }
 
 impl Subresources {
-    async fn set_strategy(&self, namespace: &str, name: &str, strategy: &str) -> Result<(), ApiError> {
-        let api: Api<VirtualMachine> = Api::namespaced(self.client.clone(), namespace);
-        let patch = json!({ "spec": { "runStrategy": strategy } });
-        api.patch(name, &PatchParams::default(), &Patch::Merge(patch))
-            .await
-            .map(|_| ())
-            .map_err(passed_on)
+    fn machines(&self, call: &Call) -> Api<VirtualMachine> {
+        Api::namespaced(self.client.clone(), &call.namespace)
     }
 
-    async fn restart(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
-        let api: Api<VirtualMachineInstance> = Api::namespaced(self.client.clone(), namespace);
-        match api.delete(name, &DeleteParams::default()).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 => {
-                Err(ApiError::new(409, "Conflict", "VM is not running: Halted"))
-            }
-            Err(error) => Err(passed_on(error)),
+    fn instances(&self, call: &Call) -> Api<VirtualMachineInstance> {
+        Api::namespaced(self.client.clone(), &call.namespace)
+    }
+
+    async fn machine(&self, call: &Call) -> Result<VirtualMachine, ApiError> {
+        let found = self.machines(call).get_opt(&call.name).await.map_err(passed_on)?;
+        found.ok_or_else(|| missing("virtualmachine", &call.name))
+    }
+
+    async fn instance(&self, call: &Call) -> Result<VirtualMachineInstance, ApiError> {
+        let found = self.instances(call).get_opt(&call.name).await.map_err(passed_on)?;
+        found.ok_or_else(|| missing("virtualmachineinstance", &call.name))
+    }
+
+    async fn cancel_evacuation(&self, call: &Call) -> Result<(), ApiError> {
+        let vmi = if call.of_machine {
+            self.machine(call).await?;
+            let found = self.instances(call).get_opt(&call.name).await.map_err(passed_on)?;
+            found.ok_or_else(|| call.conflict("VMI is not started"))?
+        } else {
+            self.instance(call).await?
+        };
+        let marked = vmi.status.and_then(|status| status.evacuation_node_name);
+        if marked.is_none() {
+            return Ok(());
         }
+        let node = call.options["evacuationNodeName"].as_str().unwrap_or_default();
+        let path = "/status/evacuationNodeName";
+        let patch = json!([{ "op": "test", "path": path, "value": node }, { "op": "remove", "path": path }]);
+        let patch: Patch<()> = json_patch(patch)?;
+        let outcome = self.instances(call).patch(&call.name, &call.params(), &patch).await;
+        outcome
+            .map(|_| ())
+            .map_err(|error| ApiError::internal(passed_on(error).message))
     }
 
-    async fn migrate(&self, namespace: &str, name: &str) -> Result<(), ApiError> {
-        let api: Api<VirtualMachineInstanceMigration> = Api::namespaced(self.client.clone(), namespace);
-        let migration = json!({
-            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstanceMigration",
-            "metadata": { "generateName": "kubevirt-migrate-vm-" }, "spec": { "vmiName": name },
-        });
-        let migration = serde_json::from_value(migration).map_err(|error| ApiError::internal(error.to_string()))?;
-        api.create(&PostParams::default(), &migration)
-            .await
-            .map(|_| ())
-            .map_err(passed_on)
+    async fn expand(&self, call: &Call) -> Result<(u16, Value), ApiError> {
+        let vm = json!(self.machine(call).await?);
+        let expanded = virt_api::expand(&self.client, vm).await.map_err(passed_on)?;
+        expanded.map(|vm| (200, vm)).map_err(ApiError::internal)
     }
 
-    async fn cancel_evacuation(&self, namespace: &str, name: &str, body: &Value) -> Result<(), ApiError> {
-        let api: Api<VirtualMachineInstance> = Api::namespaced(self.client.clone(), namespace);
-        let mut vmi = api.get(name).await.map_err(passed_on)?;
-        let mut status = vmi.status.take().unwrap_or_default();
-        let node = body["evacuationNodeName"].as_str().unwrap_or_default();
-        if node.is_empty() || status.evacuation_node_name.as_deref() != Some(node) {
-            return Err(ApiError::internal(format!(
-                "evacuationNodeName {node:?} is not that of the VMI"
-            )));
-        }
-        status.evacuation_node_name = None;
-        clear(&mut status.conditions, "EvictionRequested");
-        vmi.status = Some(status);
-        api.replace(&vmi.name_any(), &PostParams::default(), &vmi)
-            .await
-            .map(|_| ())
-            .map_err(passed_on)
+    async fn expand_given(&self, call: &Call) -> Result<(u16, Value), ApiError> {
+        let mut vm = call.options.clone();
+        vm["metadata"]["namespace"] = json!(call.namespace);
+        let expanded = virt_api::expand(&self.client, vm).await.map_err(passed_on)?;
+        expanded.map(|vm| (200, vm)).map_err(ApiError::bad_request)
     }
+}
+
+fn json_patch<K: serde::Serialize>(patch: Value) -> Result<Patch<K>, ApiError> {
+    serde_json::from_value(patch)
+        .map(Patch::Json)
+        .map_err(|error| ApiError::internal(error.to_string()))
+}
+
+fn missing(kind: &str, name: &str) -> ApiError {
+    ApiError::new(404, "NotFound", format!("{kind}.kubevirt.io \"{name}\" not found"))
 }
 
 fn passed_on(error: kube::Error) -> ApiError {

@@ -1,61 +1,50 @@
 //! The VM controller: start, stop, hot-plug into the VMI, status.
 
-use std::time::Duration;
+mod change;
+mod strategy;
+mod words;
 
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
 };
-use serde_json::json;
+use serde_json::{Value, json};
 use steading_infra::{
     kubevirt::{
-        VirtualMachine, VirtualMachineInstance, condition,
-        virtual_machine::{
-            ControllerRevisionRef, InstancetypeStatusRef, Matcher, PrintableStatus, RunStrategy, VirtualMachineStatus,
-        },
+        VirtualMachine, VirtualMachineInstance,
+        virtual_machine::{PrintableStatus, RunStrategy, VirtualMachineStatus},
         virtual_machine_instance::{MigrationState, VmiPhase},
     },
     labels,
 };
 
+use self::strategy::{Seen, Step};
 use super::{
     Virt,
     merge::{Merged, merge},
-    start::{INSTANCETYPE, Start, revision_name},
+    start::{Failure, GENERATION},
     status::{clear, set},
 };
 use crate::{
     apiserver::Key,
-    behaviour::drive::{Again, unless_gone},
+    behaviour::{
+        drive::{Again, unless_gone},
+        timers::owned_by,
+    },
 };
 
-/// What is to be done about a VM's VMI.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Wanted {
-    /// There should be one.
-    Running,
-    /// There should be none.
-    Stopped,
-    /// Whatever there is may stay.
-    AsItIs,
-}
+/// Annotations with which KubeVirt's controllers say which version of the API they have seen.
+const OBSERVED: [&str; 2] = [
+    "kubevirt.io/latest-observed-api-version",
+    "kubevirt.io/storage-observed-api-version",
+];
 
-fn wanted(strategy: &RunStrategy, phase: Option<&VmiPhase>, started: bool) -> Wanted {
-    let over = phase.is_some_and(VmiPhase::is_final);
-    let run_if = |go: bool, otherwise: Wanted| if go { Wanted::Running } else { otherwise };
-    match strategy {
-        RunStrategy::Halted => Wanted::Stopped,
-        RunStrategy::Always => run_if(!over, Wanted::Stopped),
-        RunStrategy::RerunOnFailure => run_if(
-            !over,
-            if phase == Some(&VmiPhase::Failed) {
-                Wanted::Stopped
-            } else {
-                Wanted::AsItIs
-            },
-        ),
-        RunStrategy::Once => run_if(!started, Wanted::AsItIs),
-        RunStrategy::Manual | RunStrategy::WaitAsReceiver | RunStrategy::Other(_) => Wanted::AsItIs,
+/// What VMs have as their run strategy; `running` says it in the old way.
+pub(super) fn run_strategy(vm: &VirtualMachine) -> RunStrategy {
+    match (&vm.spec.run_strategy, vm.spec.other.get("running")) {
+        (Some(strategy), _) => strategy.clone(),
+        (None, Some(Value::Bool(true))) => RunStrategy::Always,
+        (None, _) => RunStrategy::Halted,
     }
 }
 
@@ -66,6 +55,7 @@ impl Virt {
         vm: &VirtualMachine,
         vmi: Option<&VirtualMachineInstance>,
     ) -> kube::Result<Again> {
+        let vmi = vmi.filter(|vmi| owner_of(vmi).is_none_or(|owner| Some(owner) == vm.uid()));
         if vm.metadata.deletion_timestamp.is_some() {
             return self.end_vm(key, vm, vmi).await;
         }
@@ -74,54 +64,80 @@ impl Virt {
             .iter()
             .any(|finalizer| finalizer == labels::KUBEVIRT_VM_FINALIZER)
         {
-            self.write_finalizers(key, vm, |finalizers| {
-                finalizers.push(labels::KUBEVIRT_VM_FINALIZER.to_owned())
-            })
-            .await?;
-            return Ok(None);
+            return self.claim(key, vm).await;
+        }
+        if let Some(vmi) = vmi.filter(|vmi| owner_of(vmi).is_none() && vmi.metadata.deletion_timestamp.is_none()) {
+            return self.adopt(key, vm, vmi).await;
         }
         let mut status = vm.status.clone().unwrap_or_default();
-        clear(&mut status.conditions, "Failure");
-        let strategy = vm.spec.run_strategy.clone().unwrap_or(RunStrategy::Halted);
-        let phase = vmi
-            .and_then(|vmi| vmi.status.as_ref())
-            .and_then(|status| status.phase.clone());
-        let mut waits = None;
-        let mut again = None;
-        match (
-            wanted(
-                &strategy,
-                phase.as_ref(),
-                status.created || status.start_failure.is_some(),
-            ),
-            vmi,
-        ) {
-            (Wanted::Running, None) => match self.start(key, vm).await? {
-                Start::Made => waits = Some(PrintableStatus::Starting),
-                Start::Waits(word, after) => (waits, again) = (Some(word), after),
-                Start::Fails(reason, message) => {
-                    set(
-                        &self.context,
-                        &mut status.conditions,
-                        "Failure",
-                        "True",
-                        reason,
-                        &message,
-                    );
-                    again = Some(Duration::from_secs(1));
-                }
-            },
-            (Wanted::Stopped, Some(vmi)) if vmi.metadata.deletion_timestamp.is_none() => {
-                self.delete_vmi(key, vmi).await?
-            }
-            (Wanted::Running, Some(vmi)) if vmi.metadata.deletion_timestamp.is_none() => {
-                self.pass_on_volumes(key, vm, vmi, &mut status).await?;
-            }
-            _ => {}
+        let (failure, again) = match self.advance(key, vm, vmi, &mut status).await? {
+            Ok(again) => (None, again),
+            Err(failure) => (Some(failure), None),
+        };
+        self.report(key, vm, vmi, status, failure.as_ref()).await?;
+        if let Some(vmi) = vmi.filter(|vmi| is_over(vmi)) {
+            self.let_go(key, vmi).await?;
         }
-        self.fill(vm, vmi, &mut status, waits, &strategy);
-        self.write_vm(key, vm, status).await?;
         Ok(again)
+    }
+
+    /// Brings a VM one step on; what it cannot do, if so.
+    async fn advance(
+        &self,
+        key: &Key,
+        vm: &VirtualMachine,
+        vmi: Option<&VirtualMachineInstance>,
+        status: &mut VirtualMachineStatus,
+    ) -> kube::Result<Result<Again, Failure>> {
+        if let Err(failure) = self.keep_revisions(key, vm, status).await? {
+            return Ok(Err(failure));
+        }
+        let strategy = run_strategy(vm);
+        let filled = self.data_volumes(key, vm).await?;
+        if !filled && strategy != RunStrategy::Halted {
+            return Ok(Ok(None));
+        }
+        let vm = &VirtualMachine {
+            status: Some(status.clone()),
+            ..vm.clone()
+        };
+        match strategy::step(&strategy, status, vmi.map(Seen::of).as_ref()) {
+            Step::Start => {
+                let wait = strategy::backoff(status, self.context.time.now());
+                if wait.is_some() {
+                    return Ok(Ok(wait));
+                }
+                clear(&mut status.conditions, "RestartRequired");
+                return Ok(self.start(key, vm).await?.map(|()| None));
+            }
+            Step::Stop { rerun } => {
+                if let Some(vmi) = vmi {
+                    self.delete_vmi(key, vmi).await?;
+                }
+                clear(&mut status.conditions, "RestartRequired");
+                if rerun {
+                    status.state_change_requests.push(json!({ "action": "Start" }));
+                }
+                return Ok(Ok(None));
+            }
+            Step::Always => {
+                let patch = json!({ "spec": { "runStrategy": "Always" } });
+                let api: Api<VirtualMachine> = self.api(&key.namespace);
+                unless_gone(
+                    api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                        .await,
+                )?;
+                return Ok(Ok(None));
+            }
+            Step::Nothing => {}
+        }
+        let Some(vmi) = vmi.filter(|vmi| vmi.metadata.deletion_timestamp.is_none()) else {
+            return Ok(Ok(None));
+        };
+        if vm.metadata.generation != made_from(vmi) {
+            self.take_over(key, vm, vmi, status).await?;
+        }
+        Ok(self.pass_on_volumes(key, vm, vmi).await?.map(|()| None))
     }
 
     async fn end_vm(
@@ -130,20 +146,28 @@ impl Virt {
         vm: &VirtualMachine,
         vmi: Option<&VirtualMachineInstance>,
     ) -> kube::Result<Again> {
-        match vmi {
-            Some(vmi) if vmi.metadata.deletion_timestamp.is_none() => self.delete_vmi(key, vmi).await?,
-            Some(_) => {}
-            None => {
-                self.write_finalizers(key, vm, |finalizers| {
-                    finalizers.retain(|found| found != labels::KUBEVIRT_VM_FINALIZER)
-                })
-                .await?
-            }
+        let orphans = vm.finalizers().iter().any(|finalizer| finalizer == "orphan");
+        let Some(vmi) = vmi.filter(|_| !orphans) else {
+            self.write_finalizers(key, vm, |finalizers| {
+                finalizers.retain(|found| found != labels::KUBEVIRT_VM_FINALIZER)
+            })
+            .await?;
+            return Ok(None);
+        };
+        let mut status = vm.status.clone().unwrap_or_default();
+        status.printable_status = Some(PrintableStatus::Terminating);
+        self.write_vm(key, vm, status).await?;
+        self.delete_vmi(key, vmi).await?;
+        if is_over(vmi) {
+            self.let_go(key, vmi).await?;
         }
         Ok(None)
     }
 
     pub(super) async fn delete_vmi(&self, key: &Key, vmi: &VirtualMachineInstance) -> kube::Result<()> {
+        if vmi.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
         let api: Api<VirtualMachineInstance> = self.api(&key.namespace);
         let only = Preconditions {
             uid: vmi.uid(),
@@ -154,6 +178,54 @@ impl Virt {
                 .await,
         )
         .map(|_| ())
+    }
+
+    /// Takes the VM controller's finalizer off a VMI that is over, now that its end was seen.
+    async fn let_go(&self, key: &Key, vmi: &VirtualMachineInstance) -> kube::Result<()> {
+        let rest: Vec<&String> = vmi
+            .finalizers()
+            .iter()
+            .filter(|found| *found != labels::KUBEVIRT_VM_FINALIZER)
+            .collect();
+        if rest.len() == vmi.finalizers().len() {
+            return Ok(());
+        }
+        let patch = json!({ "metadata": { "finalizers": rest, "resourceVersion": vmi.metadata.resource_version } });
+        let api: Api<VirtualMachineInstance> = self.api(&key.namespace);
+        unless_gone(
+            api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )
+        .map(|_| ())
+    }
+
+    /// Takes on a VM that is new.
+    async fn claim(&self, key: &Key, vm: &VirtualMachine) -> kube::Result<Again> {
+        let mut finalizers = vm.finalizers().to_vec();
+        finalizers.push(labels::KUBEVIRT_VM_FINALIZER.to_owned());
+        let patch = json!({ "metadata": {
+            "finalizers": finalizers, "resourceVersion": vm.metadata.resource_version,
+            "annotations": { OBSERVED[0]: "v1", OBSERVED[1]: "v1" },
+        }});
+        let api: Api<VirtualMachine> = self.api(&key.namespace);
+        unless_gone(
+            api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )?;
+        Ok(None)
+    }
+
+    /// Makes a VMI without an owner the VM's own.
+    async fn adopt(&self, key: &Key, vm: &VirtualMachine, vmi: &VirtualMachineInstance) -> kube::Result<Again> {
+        let patch = json!({ "metadata": {
+            "ownerReferences": [owned_by(vm)], "resourceVersion": vmi.metadata.resource_version,
+        }});
+        let api: Api<VirtualMachineInstance> = self.api(&key.namespace);
+        unless_gone(
+            api.patch(&key.name, &PatchParams::default(), &Patch::Merge(patch))
+                .await,
+        )?;
+        Ok(None)
     }
 
     async fn write_finalizers(
@@ -183,24 +255,20 @@ impl Virt {
         key: &Key,
         vm: &VirtualMachine,
         vmi: &VirtualMachineInstance,
-        status: &mut VirtualMachineStatus,
-    ) -> kube::Result<()> {
-        let Some(template) = &vm.spec.template else {
-            return Ok(());
+    ) -> kube::Result<Result<(), Failure>> {
+        let running = vmi
+            .status
+            .as_ref()
+            .is_some_and(|status| status.phase == Some(VmiPhase::Running));
+        let Some(template) = vm.spec.template.as_ref().filter(|_| running && !is_migrating(vmi)) else {
+            return Ok(Ok(()));
         };
-        if is_migrating(vmi) {
-            return Ok(());
-        }
         match merge(&template.spec, &vmi.spec) {
             Merged::Same => {}
-            Merged::Refused(message) => set(
-                &self.context,
-                &mut status.conditions,
-                "Failure",
-                "True",
-                "HotPlugVolumeError",
-                &message,
-            ),
+            Merged::Refused(message) => {
+                let message = format!("Error encountered while handling declarative hotplug volumes: {message}");
+                return Ok(Err(Failure::new("HotPlugVolumeError", message)));
+            }
             Merged::Changed(spec) => {
                 let mut next = vmi.clone();
                 next.spec.spec = *spec;
@@ -208,86 +276,40 @@ impl Virt {
                 api.replace(&key.name, &PostParams::default(), &next).await?;
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
 
-    fn fill(
+    async fn report(
         &self,
+        key: &Key,
         vm: &VirtualMachine,
         vmi: Option<&VirtualMachineInstance>,
-        status: &mut VirtualMachineStatus,
-        waits: Option<PrintableStatus>,
-        strategy: &RunStrategy,
-    ) {
-        let of_vmi = vmi.and_then(|vmi| vmi.status.clone()).unwrap_or_default();
+        mut status: VirtualMachineStatus,
+        failure: Option<&Failure>,
+    ) -> kube::Result<()> {
+        let context = &self.context;
+        let strategy = run_strategy(vm);
         status.created = vmi.is_some();
-        status.ready = of_vmi.phase == Some(VmiPhase::Running);
-        status.printable_status = Some(waits.unwrap_or_else(|| word(vmi)));
-        status.run_strategy = Some(strategy.clone());
-        status.desired_generation = vm.metadata.generation;
-        status.observed_generation = vm.metadata.generation;
-        status.instancetype_ref = reference(
-            vm,
-            vm.spec.instancetype.as_ref(),
-            vmi.is_some(),
-            status.instancetype_ref.take(),
-        );
-        status.preference_ref = reference(
-            vm,
-            vm.spec.preference.as_ref(),
-            vmi.is_some(),
-            status.preference_ref.take(),
-        );
-        for type_ in [
-            "Ready",
-            "LiveMigratable",
-            "AgentConnected",
-            "EvictionRequested",
-            "PodScheduled",
-        ] {
-            match condition(&of_vmi.conditions, type_) {
-                Some(found) => {
-                    let (reason, message) = (
-                        found.reason.clone().unwrap_or_default(),
-                        found.message.clone().unwrap_or_default(),
-                    );
-                    set(
-                        &self.context,
-                        &mut status.conditions,
-                        type_,
-                        &found.status,
-                        &reason,
-                        &message,
-                    );
-                }
-                None => clear(&mut status.conditions, type_),
+        status.ready = vmi.is_some_and(words::is_ready);
+        if let Some(vmi) = vmi {
+            status.desired_generation = vm.metadata.generation;
+            status.observed_generation = made_from(vmi);
+        }
+        if status.run_strategy.is_some() || status.created {
+            status.run_strategy = Some(strategy.clone());
+        }
+        strategy::trim(&mut status, vmi.map(Seen::of).as_ref());
+        strategy::count_failures(&mut status, &strategy, vmi, context.time.now());
+        words::conditions(context, &mut status, vmi);
+        match failure {
+            Some(Failure(reason, message)) => {
+                set(context, &mut status.conditions, "Failure", "True", reason, message);
             }
+            None => clear(&mut status.conditions, "Failure"),
         }
-        if vmi.is_none() {
-            set(
-                &self.context,
-                &mut status.conditions,
-                "Ready",
-                "False",
-                "VMINotExists",
-                "VMI does not exist",
-            );
-        }
-        let made_of = vmi.and_then(|vmi| vmi.annotations().get(INSTANCETYPE).cloned());
-        let asks = vm.spec.instancetype.as_ref().map(|matcher| matcher.name.clone());
-        if vmi.is_some() && made_of != asks {
-            let message = "a non-live-updatable field was changed in the template spec";
-            set(
-                &self.context,
-                &mut status.conditions,
-                "RestartRequired",
-                "True",
-                "",
-                message,
-            );
-        } else {
-            clear(&mut status.conditions, "RestartRequired");
-        }
+        let volumes = self.volumes_of(key, vm);
+        status.printable_status = Some(words::word(&status, &strategy, vmi, volumes));
+        self.write_vm(key, vm, status).await
     }
 
     async fn write_vm(&self, key: &Key, vm: &VirtualMachine, status: VirtualMachineStatus) -> kube::Result<()> {
@@ -303,85 +325,27 @@ impl Virt {
     }
 }
 
-fn reference(
-    vm: &VirtualMachine,
-    matcher: Option<&Matcher>,
-    started: bool,
-    known: Option<InstancetypeStatusRef>,
-) -> Option<InstancetypeStatusRef> {
-    let matcher = matcher?;
-    if known
-        .as_ref()
-        .is_some_and(|known| known.name.as_deref() == Some(&matcher.name))
-        || !started
-    {
-        return known;
-    }
-    Some(InstancetypeStatusRef {
-        name: Some(matcher.name.clone()),
-        kind: matcher.kind.clone(),
-        controller_revision_ref: Some(ControllerRevisionRef {
-            name: revision_name(vm, &matcher.name),
-        }),
-        ..InstancetypeStatusRef::default()
-    })
+/// Uid of a VMI's controller.
+fn owner_of(vmi: &VirtualMachineInstance) -> Option<String> {
+    let owners = vmi.owner_references();
+    owners
+        .iter()
+        .find(|owner| owner.controller == Some(true))
+        .map(|owner| owner.uid.clone())
+}
+
+/// The generation of the VM that a VMI is made from.
+fn made_from(vmi: &VirtualMachineInstance) -> Option<i64> {
+    vmi.annotations().get(GENERATION)?.parse().ok()
+}
+
+fn is_over(vmi: &VirtualMachineInstance) -> bool {
+    let phase = vmi.status.as_ref().and_then(|status| status.phase.as_ref());
+    phase.is_some_and(VmiPhase::is_final)
 }
 
 /// Whether a migration of the VMI has begun and not ended.
 pub(super) fn is_migrating(vmi: &VirtualMachineInstance) -> bool {
     let state = vmi.status.as_ref().and_then(|status| status.migration_state.as_ref());
     state.is_some_and(MigrationState::is_under_way)
-}
-
-fn word(vmi: Option<&VirtualMachineInstance>) -> PrintableStatus {
-    let Some(vmi) = vmi else {
-        return PrintableStatus::Stopped;
-    };
-    let status = vmi.status.clone().unwrap_or_default();
-    if vmi.metadata.deletion_timestamp.is_some() {
-        return PrintableStatus::Stopping;
-    }
-    let unschedulable = condition(&status.conditions, "PodScheduled").is_some_and(|found| found.status == "False");
-    match status.phase {
-        Some(VmiPhase::Running) if is_migrating(vmi) => PrintableStatus::Migrating,
-        Some(VmiPhase::Running) => PrintableStatus::Running,
-        Some(VmiPhase::Succeeded | VmiPhase::Failed) => PrintableStatus::Stopped,
-        _ if unschedulable => PrintableStatus::ErrorUnschedulable,
-        _ => PrintableStatus::Starting,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn each_run_strategy_says_what_it_wants() {
-        let table = [
-            (RunStrategy::Always, None, false, Wanted::Running),
-            (RunStrategy::Always, Some(VmiPhase::Succeeded), true, Wanted::Stopped),
-            (RunStrategy::Halted, Some(VmiPhase::Running), true, Wanted::Stopped),
-            (
-                RunStrategy::RerunOnFailure,
-                Some(VmiPhase::Failed),
-                true,
-                Wanted::Stopped,
-            ),
-            (
-                RunStrategy::RerunOnFailure,
-                Some(VmiPhase::Succeeded),
-                true,
-                Wanted::AsItIs,
-            ),
-            (RunStrategy::Once, None, true, Wanted::AsItIs),
-            (RunStrategy::Manual, None, false, Wanted::AsItIs),
-        ];
-        for (strategy, phase, started, expected) in table {
-            assert_eq!(
-                wanted(&strategy, phase.as_ref(), started),
-                expected,
-                "{strategy} {phase:?}"
-            );
-        }
-    }
 }

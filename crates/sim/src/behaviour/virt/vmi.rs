@@ -21,12 +21,21 @@ use super::{
     Virt, digest, is_over,
     launcher::{launcher_name, launcher_pod},
     node_of, phase, role,
+    start::is_filled,
     status::{clear, mark, now, set},
 };
 use crate::{
     apiserver::Key,
     behaviour::drive::{Again, unless_gone, unless_there},
 };
+
+/// What a VMI waits for before it gets a pod.
+enum Wait {
+    /// A claim that is not there.
+    Claim(String),
+    /// A claim that is not filled.
+    Filling,
+}
 
 /// How long a pod that should be there and was never seen may stay unseen.
 const UNSEEN: Duration = Duration::from_millis(500);
@@ -65,20 +74,89 @@ impl Virt {
         vmi: &VirtualMachineInstance,
         mut status: VirtualMachineInstanceStatus,
     ) -> kube::Result<Again> {
+        let context = &self.context;
+        let wait = self.waits_for(key, vmi);
+        self.tell_data_volumes(key, vmi, &mut status);
+        if let Some(wait) = wait {
+            let message = "virt-launcher pod has not yet been scheduled";
+            set(
+                context,
+                &mut status.conditions,
+                "Ready",
+                "False",
+                "PodNotExists",
+                message,
+            );
+            match wait {
+                Wait::Claim(claim) => {
+                    let message = format!("PVC {}/{claim} does not exist, waiting for it to appear", key.namespace);
+                    let reason = "FailedPvcNotFound";
+                    set(
+                        context,
+                        &mut status.conditions,
+                        "Synchronized",
+                        "False",
+                        reason,
+                        &message,
+                    );
+                }
+                Wait::Filling => clear(&mut status.conditions, "Synchronized"),
+            }
+            return self.save(vmi, status).await;
+        }
+        clear(&mut status.conditions, "Synchronized");
         let api: Api<Pod> = self.api(&key.namespace);
         let pod = launcher_pod(vmi, &launcher_name(vmi, "")).map_err(kube::Error::SerdeError)?;
         unless_there(api.create(&PostParams::default(), &pod).await)?;
         self.enter(&mut status, VmiPhase::Scheduling);
-        let context = &self.context;
+        let message = "Guest VM is not reported as running";
         set(
             context,
             &mut status.conditions,
             "Ready",
             "False",
             "GuestNotRunning",
-            "Guest VM is not reported as running",
+            message,
         );
         self.save(vmi, status).await
+    }
+
+    /// What a VMI waits for before its launcher is made: its claims have to be there and filled.
+    fn waits_for(&self, key: &Key, vmi: &VirtualMachineInstance) -> Option<Wait> {
+        let fixed = vmi.spec.volumes.iter().filter(|volume| !volume.is_hotpluggable());
+        let claims: Vec<Key> = fixed
+            .filter_map(|volume| Some(Key::new(&key.namespace, volume.claim_name()?)))
+            .collect();
+        if let Some(missing) = claims.iter().find(|claim| self.claims.get(claim).is_none()) {
+            return Some(Wait::Claim(missing.name.clone()));
+        }
+        let filled = |claim: &Key| self.volumes.get(claim).is_none_or(|volume| is_filled(&volume));
+        (!claims.iter().all(filled)).then_some(Wait::Filling)
+    }
+
+    /// Tells whether the VMI's DataVolumes can be used, if it has any.
+    fn tell_data_volumes(&self, key: &Key, vmi: &VirtualMachineInstance, status: &mut VirtualMachineInstanceStatus) {
+        let names = vmi.spec.volumes.iter().filter_map(|volume| volume.data_volume.as_ref());
+        let known: Vec<_> = names
+            .filter_map(|volume| self.volumes.get(&Key::new(&key.namespace, &volume.name)))
+            .collect();
+        if known.is_empty() {
+            return clear(&mut status.conditions, "DataVolumesReady");
+        }
+        let (said, reason, message) = if known.iter().all(|volume| is_filled(volume)) {
+            ("True", "AllDVsReady", "All of the VMI's DVs are bound and ready")
+        } else {
+            ("False", "NotAllDVsReady", "Not all of the VMI's DVs are ready")
+        };
+        let context = &self.context;
+        set(
+            context,
+            &mut status.conditions,
+            "DataVolumesReady",
+            said,
+            reason,
+            message,
+        );
     }
 
     async fn schedule(
@@ -94,6 +172,9 @@ impl Virt {
             status.active_pods = [(home.uid().unwrap_or_default(), node.clone())].into();
             status.node_name = Some(node.clone());
             status.volume_status = self.tell_volumes(key, vmi, &[], &[], &status);
+            if let Some(class) = home.status.as_ref().and_then(|status| status.qos_class.clone()) {
+                status.other.insert("qosClass".to_owned(), json!(class));
+            }
             self.enter(&mut status, VmiPhase::Scheduled);
             let mut next = vmi.clone();
             next.labels_mut().insert(labels::KUBEVIRT_NODE_NAME.to_owned(), node);
@@ -150,6 +231,7 @@ impl Virt {
             clear(conditions, "EvictionRequested");
         }
         let pods = self.pods_of(vmi).unwrap_or_default();
+        self.tell_data_volumes(key, vmi, &mut status);
         let launchers = pods.iter().filter(|pod| role(pod) == "virt-launcher");
         status.active_pods = launchers
             .filter_map(|pod| Some((pod.uid()?, node_of(pod)?.to_owned())))
@@ -205,7 +287,7 @@ impl Virt {
         self.save(vmi, status).await
     }
 
-    /// Takes the attachment pods away; of a VMI that is deleted all pods, then the finalizer.
+    /// Takes the attachment pods away, of a VMI that is deleted all pods; then lets go of a VMI that is over.
     async fn end_vmi(&self, key: &Key, vmi: &VirtualMachineInstance) -> kube::Result<Again> {
         let api: Api<Pod> = self.api(&key.namespace);
         let pods = self.pods_of(vmi).unwrap_or_default();
@@ -215,14 +297,26 @@ impl Virt {
                 unless_gone(api.delete(&pod.name_any(), &DeleteParams::default()).await)?;
             }
         }
-        if !pods.is_empty() || !deleted {
+        if !pods.is_empty() {
             return Ok(None);
         }
-        let rest: Vec<&String> = vmi
-            .finalizers()
-            .iter()
-            .filter(|found| *found != labels::KUBEVIRT_VMI_FINALIZER)
-            .collect();
+        let mut status = vmi.status.clone().unwrap_or_default();
+        if !status.phase.as_ref().is_some_and(VmiPhase::is_final) {
+            // No node had it, or the node that had it does not answer any more.
+            self.enter(&mut status, VmiPhase::Failed);
+            return self.save(vmi, status).await;
+        }
+        let owned = self.vms.get(key).is_some_and(|vm| {
+            let uid = vm.uid().unwrap_or_default();
+            vmi.owner_references().iter().any(|owner| owner.uid == uid)
+        });
+        let stays = |finalizer: &str| match finalizer {
+            labels::KUBEVIRT_VMI_FINALIZER => false,
+            // The VM controller takes it off once it has seen the end; without a VM nobody would.
+            labels::KUBEVIRT_VM_FINALIZER => owned,
+            _ => true,
+        };
+        let rest: Vec<&String> = vmi.finalizers().iter().filter(|found| stays(found)).collect();
         if rest.len() == vmi.finalizers().len() {
             return Ok(None);
         }

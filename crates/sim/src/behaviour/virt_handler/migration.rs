@@ -20,6 +20,8 @@ use super::{
     is_ending,
 };
 
+/// How long a target pod that should be there may stay unseen: its watch may be a little behind.
+const UNSEEN: Duration = Duration::from_secs(1);
 /// Label of a VMI: the node at which virt-controller has made a target pod.
 const TARGET_NODE: &str = "kubevirt.io/migrationTargetNodeName";
 /// Label of a VMI: the node that it belongs to.
@@ -73,9 +75,11 @@ pub(super) fn migrate(draft: &mut Draft<'_>, target: Option<&Pod>, takes: Durati
     let listens = !text(state, "/targetNodeAddress").is_empty();
     let started = state["startTimestamp"].is_string();
     let aborted = is_true(state, "abortRequested");
-    let Some(target) = target.filter(|pod| !is_ending(pod)) else {
+    let lost =
+        target.is_some_and(is_ending) || (target.is_none() && listens && steps(&format!("migrate {uid} lost"), UNSEEN));
+    let Some(target) = target.filter(|_| !lost) else {
         // Before the target listens, it is virt-controller that notices.
-        if listens {
+        if lost && listens {
             fail(draft, "Live migration failed: the target pod is gone");
         }
         return;

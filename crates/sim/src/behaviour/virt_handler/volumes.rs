@@ -34,8 +34,12 @@ pub(super) fn attach_boot(draft: &mut Draft<'_>) {
         }
     }
     let mut taken = targets(&statuses);
-    for status in statuses.iter_mut().filter(|found| found.get("hotplugVolume").is_none()) {
-        attach(spec, status, &mut taken);
+    // Devices are counted in the order of the disks.
+    for disk in list(spec, "/domain/devices/disks") {
+        let boots = |found: &&mut Value| found["name"] == disk["name"] && !is_plugged(found);
+        if let Some(status) = statuses.iter_mut().find(boots) {
+            attach(spec, status, &mut taken);
+        }
     }
     statuses.sort_by(|a, b| text(a, "/name").cmp(text(b, "/name")));
     draft.status["volumeStatus"] = Value::Array(statuses);
@@ -205,12 +209,12 @@ mod tests {
 
     #[test]
     fn volumes_that_boot_get_devices_of_their_bus() {
-        let seen = mk_instance(&["boot", "data"], json!([{ "name": "boot", "target": "", "size": 3 }]));
+        let seen = mk_instance(&["root", "data"], json!([{ "name": "root", "target": "", "size": 3 }]));
         let mut draft = Draft::new(&seen, NOW);
         attach_boot(&mut draft);
         assert_eq!(
             draft.status["volumeStatus"],
-            json!([{ "name": "boot", "target": "vda", "size": 3 }, { "name": "data", "target": "vdb" }])
+            json!([{ "name": "data", "target": "vdb" }, { "name": "root", "target": "vda", "size": 3 }])
         );
     }
 

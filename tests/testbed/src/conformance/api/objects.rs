@@ -400,12 +400,6 @@ async fn unchanged(lab: &Lab, t: &mut Transcript) -> Result<()> {
 }
 
 async fn generation(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let seen = [
-        "metadata/generation",
-        "status",
-        "spec/maxUnavailable",
-        "metadata/labels",
-    ];
     let budget = json!({"apiVersion": "policy/v1", "kind": "PodDisruptionBudget", "metadata": {"name": "a", "generation": 5},
         "spec": {"maxUnavailable": 1, "selector": {"matchLabels": {"a": "b"}}}});
     let plain = |answer: &Answer| answer.only(&["metadata/generation", "spec/maxUnavailable", "metadata/labels"]);

@@ -67,7 +67,7 @@ impl Seen {
             _ if self.canceled && early && self.state.is_none() => Next::CallOff,
             _ if failed => Next::Tell(Phase::Failed),
             (Phase::Pending, None) => Next::MakeTarget,
-            (_, Some(Target::Ended)) | (_, None) if self.phase != Phase::Running || self.state.is_none() => {
+            (_, Some(Target::Ended) | None) if self.phase != Phase::Running || self.state.is_none() => {
                 Next::Tell(Phase::Failed)
             }
             (Phase::Pending, Some(Target::Runs)) if !self.attaching => Next::Attach,

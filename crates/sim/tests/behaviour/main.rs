@@ -7,6 +7,9 @@
     reason = "helpers of tests fail like tests"
 )]
 
+mod control_planes;
+mod migrations;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use k8s_openapi::api::{
@@ -32,14 +35,22 @@ use steading_infra::{
     },
     samples::{mk_blank_data_volume, mk_disk, mk_hotplug_volume, mk_vm, mk_vm_of_instancetype},
 };
-use steading_sim::sim::{Sim, SimConfig};
+use steading_sim::{
+    behaviour::Pace,
+    sim::{Sim, SimConfig},
+};
 
 const NS: &str = "default";
 
 async fn mk_sim(nodes: u32) -> (Sim, Client) {
+    mk_sim_at(nodes, Pace::default()).await
+}
+
+async fn mk_sim_at(nodes: u32, pace: Pace) -> (Sim, Client) {
     let sim = Sim::start(SimConfig {
         infra_nodes: nodes,
         zones: 3,
+        pace,
         ..SimConfig::default()
     })
     .await
