@@ -176,7 +176,8 @@ impl Bench {
         });
         let body = json!({ "infraNode": format!("infraNodes/{node}"), "strategy": strategy, "budget": budget });
         let rest = self.rest();
-        rest.create(&format!("/v1/maintenances?maintenanceId={id}"), &body).await?;
+        rest.create(&format!("/v1/maintenances?maintenanceId={id}"), &body)
+            .await?;
         let before = self.requests()?;
         let begun = Instant::now();
         rest.create(&format!("/v1/maintenances/{id}:start"), &json!({})).await?;
@@ -188,7 +189,8 @@ impl Bench {
         .await?;
         self.wait_pool().await?;
         let step = self.step(begun, before, u32::try_from(moved)?)?;
-        rest.create(&format!("/v1/maintenances/{id}:complete"), &json!({})).await?;
+        rest.create(&format!("/v1/maintenances/{id}:complete"), &json!({}))
+            .await?;
         Ok(step)
     }
 
