@@ -84,7 +84,10 @@ const RULES: &[Rule] = &[
     // Drives the product as its users do, and plays on real control planes what the simulation plays on its own.
     Rule {
         dev: &["steading", "steading-tests"],
-        ..rule("steading-testbed", &["steading-infra", "steading-model", "steading-sim"])
+        ..rule(
+            "steading-testbed",
+            &["steading-infra", "steading-model", "steading-sim"],
+        )
     },
     rule("xtask", &[]),
 ];
