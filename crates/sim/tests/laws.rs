@@ -53,12 +53,13 @@ fn writes() -> impl Strategy<Value = Vec<Write>> {
     proptest::collection::vec(one, 1..24)
 }
 
-fn mk_config(fields: &BTreeMap<u8, u8>, selected: bool) -> Value {
+fn mk_config(name: &str, fields: &BTreeMap<u8, u8>, selected: bool) -> Value {
     let data: BTreeMap<String, String> = fields
         .iter()
         .map(|(key, value)| (format!("k{key}"), value.to_string()))
         .collect();
-    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"labels": {"on": if selected { "yes" } else { "no" }}}, "data": data})
+    let labels = json!({"on": if selected { "yes" } else { "no" }});
+    json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "labels": labels}, "data": data})
 }
 
 /// Carries a write out; what the server refuses (no such object) is as good as nothing.
@@ -72,13 +73,9 @@ async fn write(api: &Api<ConfigMap>, write: &Write) {
             selected,
         } => {
             let params = PatchParams::apply(&format!("m{manager}")).force();
-            api.patch(
-                &format!("c{name}"),
-                &params,
-                &Patch::Apply(mk_config(fields, *selected)),
-            )
-            .await
-            .map(|_| ())
+            let name = format!("c{name}");
+            let config = mk_config(&name, fields, *selected);
+            api.patch(&name, &params, &Patch::Apply(config)).await.map(|_| ())
         }
         Write::Merge { name, field, value } => {
             let data = json!({"data": {format!("k{field}"): value.map(|value| value.to_string())}});
@@ -173,14 +170,14 @@ proptest! {
             }
             let before = api.get_opt("c0").await.unwrap().and_then(|object| object.data).unwrap_or_default();
             let params = PatchParams::apply("me").force();
-            let first = api.patch("c0", &params, &Patch::Apply(mk_config(&fields, true))).await.unwrap();
+            let first = api.patch("c0", &params, &Patch::Apply(mk_config("c0", &fields, true))).await.unwrap();
             let data = first.data.clone().unwrap_or_default();
             for (key, value) in &fields {
                 prop_assert_eq!(data.get(&format!("k{key}")), Some(&value.to_string()));
             }
-            let again = api.patch("c0", &params, &Patch::Apply(mk_config(&fields, true))).await.unwrap();
+            let again = api.patch("c0", &params, &Patch::Apply(mk_config("c0", &fields, true))).await.unwrap();
             prop_assert_eq!(&first.metadata.resource_version, &again.metadata.resource_version);
-            let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {}});
+            let bare = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c0"}});
             let left = api.patch("c0", &params, &Patch::Apply(bare)).await.unwrap().data.unwrap_or_default();
             for (key, value) in &before {
                 let declared = fields.get(&key[1..].parse().unwrap()).map(ToString::to_string);

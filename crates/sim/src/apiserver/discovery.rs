@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     ApiServer,
     request::RequestInfo,
-    resource::{ResourceDef, VersionDef, api_version},
+    resource::{Origin, ResourceDef, VersionDef, api_version},
     server::Answer,
     status::ApiError,
 };
@@ -19,6 +19,18 @@ const VERBS: &[&str] = &[
     "get",
     "list",
     "patch",
+    "update",
+    "watch",
+];
+
+/// The same in the order in which custom kinds have them.
+const CUSTOM_VERBS: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
     "update",
     "watch",
 ];
@@ -46,7 +58,7 @@ pub(crate) fn answer(server: &ApiServer, info: &RequestInfo) -> Result<Answer, A
             let versions = groups
                 .get(*group)
                 .filter(|_| !group.is_empty())
-                .ok_or_else(ApiError::no_such_path)?;
+                .ok_or_else(ApiError::no_such_page)?;
             let mut body = group_entry(group, versions);
             super::dig::object(&mut body).extend([
                 ("kind".to_owned(), json!("APIGroup")),
@@ -107,7 +119,7 @@ fn priority(version: &str) -> (u8, u64, u64) {
 fn group_entry(group: &str, versions: &[String]) -> Value {
     let entry = |version: &String| json!({"groupVersion": api_version(group, version), "version": version});
     let list: Vec<Value> = versions.iter().map(entry).collect();
-    json!({"name": group, "versions": list, "preferredVersion": versions.first().map(entry), "serverAddressByClientCIDRs": []})
+    json!({"name": group, "versions": list, "preferredVersion": versions.first().map(entry)})
 }
 
 fn group_list(server: &ApiServer) -> Value {
@@ -163,7 +175,11 @@ fn subresources(server: &ApiServer, def: &ResourceDef, version: &VersionDef) -> 
 }
 
 fn verbs(def: &ResourceDef) -> &'static [&'static str] {
-    if def.virtual_only { &["create"] } else { VERBS }
+    match def.origin {
+        _ if def.virtual_only => &["create"],
+        Origin::BuiltIn => VERBS,
+        Origin::Preset | Origin::Custom => CUSTOM_VERBS,
+    }
 }
 
 fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<Answer, ApiError> {
@@ -177,10 +193,17 @@ fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<
         let Some(version) = def.version(version_name) else {
             continue;
         };
-        list.push(json!({
+        let mut entry = json!({
             "name": def.plural, "singularName": def.singular, "namespaced": def.namespaced(), "kind": def.kind,
-            "verbs": verbs(&def), "shortNames": def.short_names, "categories": def.categories, "storageVersionHash": "",
-        }));
+            "verbs": verbs(&def),
+        });
+        for (key, words) in [("shortNames", &def.short_names), ("categories", &def.categories)] {
+            if !words.is_empty() {
+                super::dig::object(&mut entry).insert(key.to_owned(), json!(words));
+            }
+        }
+        super::dig::object(&mut entry).insert("storageVersionHash".to_owned(), json!(""));
+        list.push(entry);
         for (sub, mut entry) in subresources(server, &def, version) {
             let map = super::dig::object(&mut entry);
             map.insert("name".to_owned(), json!(format!("{}/{sub}", def.plural)));
@@ -193,14 +216,16 @@ fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<
         .get(group)
         .is_some_and(|versions| versions.iter().any(|version| version == version_name));
     if !known {
-        return Err(ApiError::no_such_path());
+        return Err(ApiError::no_such_page());
     }
-    Ok(Answer::json(
-        200,
-        &json!({
-            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version_name), "resources": list,
-        }),
-    ))
+    let mut body = json!({"kind": "APIResourceList"});
+    let map = super::dig::object(&mut body);
+    if !group.is_empty() {
+        map.insert("apiVersion".to_owned(), json!("v1"));
+    }
+    map.insert("groupVersion".to_owned(), json!(api_version(group, version_name)));
+    map.insert("resources".to_owned(), json!(list));
+    Ok(Answer::json(200, &body))
 }
 
 fn aggregated_answer(server: &ApiServer, core: bool) -> Answer {
