@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     ApiServer,
     request::RequestInfo,
-    resource::{Origin, ResourceDef, VersionDef, api_version},
+    resource::{ResourceDef, VersionDef, api_version},
     server::Answer,
     status::ApiError,
 };
@@ -19,18 +19,6 @@ const VERBS: &[&str] = &[
     "get",
     "list",
     "patch",
-    "update",
-    "watch",
-];
-
-/// The same in the order in which custom kinds have them.
-const CUSTOM_VERBS: &[&str] = &[
-    "delete",
-    "deletecollection",
-    "get",
-    "list",
-    "patch",
-    "create",
     "update",
     "watch",
 ];
@@ -58,7 +46,7 @@ pub(crate) fn answer(server: &ApiServer, info: &RequestInfo) -> Result<Answer, A
             let versions = groups
                 .get(*group)
                 .filter(|_| !group.is_empty())
-                .ok_or_else(ApiError::no_such_page)?;
+                .ok_or_else(ApiError::no_such_path)?;
             let mut body = group_entry(group, versions);
             super::dig::object(&mut body).extend([
                 ("kind".to_owned(), json!("APIGroup")),
@@ -119,7 +107,7 @@ fn priority(version: &str) -> (u8, u64, u64) {
 fn group_entry(group: &str, versions: &[String]) -> Value {
     let entry = |version: &String| json!({"groupVersion": api_version(group, version), "version": version});
     let list: Vec<Value> = versions.iter().map(entry).collect();
-    json!({"name": group, "versions": list, "preferredVersion": versions.first().map(entry)})
+    json!({"name": group, "versions": list, "preferredVersion": versions.first().map(entry), "serverAddressByClientCIDRs": []})
 }
 
 fn group_list(server: &ApiServer) -> Value {
@@ -175,11 +163,7 @@ fn subresources(server: &ApiServer, def: &ResourceDef, version: &VersionDef) -> 
 }
 
 fn verbs(def: &ResourceDef) -> &'static [&'static str] {
-    match def.origin {
-        _ if def.virtual_only => &["create"],
-        Origin::BuiltIn => VERBS,
-        Origin::Preset | Origin::Custom => CUSTOM_VERBS,
-    }
+    if def.virtual_only { &["create"] } else { VERBS }
 }
 
 fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<Answer, ApiError> {
@@ -193,17 +177,10 @@ fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<
         let Some(version) = def.version(version_name) else {
             continue;
         };
-        let mut entry = json!({
+        list.push(json!({
             "name": def.plural, "singularName": def.singular, "namespaced": def.namespaced(), "kind": def.kind,
-            "verbs": verbs(&def),
-        });
-        for (key, words) in [("shortNames", &def.short_names), ("categories", &def.categories)] {
-            if !words.is_empty() {
-                super::dig::object(&mut entry).insert(key.to_owned(), json!(words));
-            }
-        }
-        super::dig::object(&mut entry).insert("storageVersionHash".to_owned(), json!(""));
-        list.push(entry);
+            "verbs": verbs(&def), "shortNames": def.short_names, "categories": def.categories, "storageVersionHash": "",
+        }));
         for (sub, mut entry) in subresources(server, &def, version) {
             let map = super::dig::object(&mut entry);
             map.insert("name".to_owned(), json!(format!("{}/{sub}", def.plural)));
@@ -216,16 +193,14 @@ fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<
         .get(group)
         .is_some_and(|versions| versions.iter().any(|version| version == version_name));
     if !known {
-        return Err(ApiError::no_such_page());
+        return Err(ApiError::no_such_path());
     }
-    let mut body = json!({"kind": "APIResourceList"});
-    let map = super::dig::object(&mut body);
-    if !group.is_empty() {
-        map.insert("apiVersion".to_owned(), json!("v1"));
-    }
-    map.insert("groupVersion".to_owned(), json!(api_version(group, version_name)));
-    map.insert("resources".to_owned(), json!(list));
-    Ok(Answer::json(200, &body))
+    Ok(Answer::json(
+        200,
+        &json!({
+            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version_name), "resources": list,
+        }),
+    ))
 }
 
 fn aggregated_answer(server: &ApiServer, core: bool) -> Answer {

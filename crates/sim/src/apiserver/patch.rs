@@ -46,11 +46,7 @@ impl Patch {
                 )),
             },
             "application/apply-patch+yaml" => Self::parse_apply(target, value),
-            _ => Err(ApiError::new(
-                415,
-                "UnsupportedMediaType",
-                "415: Unsupported Media Type",
-            )),
+            other => Err(ApiError::unsupported_media_type(other)),
         }
     }
 

@@ -165,12 +165,7 @@ impl ResourceDef {
             || (self.has_status()
                 && !matches!(
                     self.plural.as_str(),
-                    "namespaces"
-                        | "nodes"
-                        | "persistentvolumes"
-                        | "persistentvolumeclaims"
-                        | "resourcequotas"
-                        | "services"
+                    "namespaces" | "nodes" | "persistentvolumes" | "resourcequotas"
                 ))
     }
 }

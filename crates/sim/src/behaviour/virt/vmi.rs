@@ -220,10 +220,9 @@ impl Virt {
         self.sync_volumes(key, vmi, home, &mut status).await?;
         let context = &self.context;
         let conditions = &mut status.conditions;
-        let mut again = None;
         if status.phase == Some(VmiPhase::Running) {
             set(context, conditions, "Ready", "True", "", "");
-            again = self.sync_migration(key, vmi, home).await?;
+            self.sync_migration(key, vmi, home).await?;
             self.evacuate(key, vmi).await?;
         }
         if status.evacuation_node_name.is_some() {
@@ -237,8 +236,7 @@ impl Virt {
         status.active_pods = launchers
             .filter_map(|pod| Some((pod.uid()?, node_of(pod)?.to_owned())))
             .collect();
-        self.save(vmi, status).await?;
-        Ok(again)
+        self.save(vmi, status).await
     }
 
     /// LiveMigrate: a VMI that has to leave its node is migrated by KubeVirt itself.
