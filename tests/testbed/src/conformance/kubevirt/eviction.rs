@@ -175,7 +175,17 @@ async fn live_migrate(lab: &Lab, t: &mut Transcript) -> Result<()> {
     .await?;
     t.note("same VMI", &(vmi["metadata"]["uid"] == before["metadata"]["uid"]));
     let all = migrations(lab).await?;
-    let migration = all.first().cloned().unwrap_or_default();
+    let name = all
+        .first()
+        .map(|migration| text(migration, "/metadata/name").to_owned());
+    let migration = until(
+        lab,
+        "virtualmachineinstancemigrations",
+        &name.unwrap_or_default(),
+        "it has its finalizer",
+        |migration| migration["metadata"]["finalizers"].is_array(),
+    )
+    .await?;
     t.note(
         "migration",
         &json!({

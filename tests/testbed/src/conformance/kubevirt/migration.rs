@@ -174,7 +174,7 @@ async fn by_subresource(lab: &Lab, t: &mut Transcript) -> Result<()> {
     t.note("migrate", &verdict(&answer));
     moved(lab, &before).await?;
     let all = lab.get(&path(lab, MIGRATIONS, "")).await?;
-    let migration = all.body["items"][0].clone();
+    let migration = ended(lab, text(&all.body, "/items/0/metadata/name")).await?;
     t.note(
         "migration",
         &json!({

@@ -1,5 +1,7 @@
 //! What clients and tools read before they begin: defaults, tables, served versions, and the ends of things.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
@@ -36,13 +38,15 @@ async fn vm_defaults(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let vm = changed(mk_vm("m"), json!({ "spec": { "runStrategy": "Halted" } }));
     let made = made(lab, "virtualmachines", &vm).await?;
     let spec = &made["spec"]["template"]["spec"];
+    let firmware = spec["domain"]["firmware"].as_object();
+    let firmware: Option<BTreeSet<&String>> = firmware.map(|firmware| firmware.keys().collect());
     t.note(
         "spec",
         &json!({
             "architecture": spec["architecture"],
             "machine": spec["domain"]["machine"],
             "resources": spec["domain"]["resources"],
-            "firmware": spec["domain"]["firmware"].as_object().map(|firmware| firmware.keys().cloned().collect::<Vec<_>>()),
+            "firmware": firmware,
             "disks": spec["domain"]["devices"]["disks"],
             "volumes": spec["volumes"],
             "networks": spec["networks"],

@@ -1,5 +1,7 @@
 //! Volumes: those a machine boots from, and those that are plugged while it runs.
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 use serde_json::{Value, json};
 
@@ -75,8 +77,8 @@ async fn waits(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let mut watch = lab.watch(&path(lab, "virtualmachines", "")).await?;
     made(lab, "virtualmachines", &mk_vm_with_template("m", "data")).await?;
     let mut words = course(&mut watch, "m", "/status/printableStatus", "Running").await?;
-    // Whether the controller sees the moments before and after the filling is chance.
-    words.retain(|word| !matches!(word.as_str(), "Stopped" | "Starting"));
+    // Whether the controller sees the moments on the way is chance.
+    words.retain(|word| !matches!(word.as_str(), "Stopped" | "Provisioning" | "Starting"));
     t.note("words", &json!(words));
     Ok(())
 }
@@ -271,24 +273,30 @@ async fn attachment(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let pod = pods.first().cloned().unwrap_or_default();
     let terms =
         &pod["spec"]["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"];
+    let labels = pod["metadata"]["labels"].as_object();
+    let labels: Option<BTreeSet<&String>> = labels.map(|labels| labels.keys().collect());
     t.note(
         "pod",
         &json!({
             "name": text(&pod, "/metadata/name").starts_with("hp-volume-"),
-            "labels": pod["metadata"]["labels"].as_object().map(|labels| labels.keys().cloned().collect::<Vec<_>>()),
+            "labels": labels,
             "owner": only(&pod["metadata"]["ownerReferences"][0], &["apiVersion", "kind", "controller", "blockOwnerDeletion"]),
             "owned by the launcher": text(&pod, "/metadata/ownerReferences/0/name").starts_with("virt-launcher-m-"),
             "pinned to": terms[0]["matchExpressions"][0]["key"],
             "node": pod["spec"]["nodeName"] == vmi["status"]["nodeName"],
         }),
     );
-    t.note(
-        "tolerates everything",
-        &json!(pod["spec"]["tolerations"].as_array().is_some_and(|all| {
-            all.iter()
-                .any(|toleration| toleration["operator"] == "Exists" && toleration.get("key").is_none())
-        })),
-    );
+    let tolerations = pod["spec"]["tolerations"].as_array();
+    let tolerated: BTreeSet<String> = tolerations
+        .into_iter()
+        .flatten()
+        .map(|one| {
+            ["key", "operator", "effect"]
+                .map(|part| text(one, &format!("/{part}")).to_owned())
+                .join(" ")
+        })
+        .collect();
+    t.note("tolerates", &json!(tolerated));
     Ok(())
 }
 
