@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use serde_json::{Value, json};
 use steading_infra::{
-    kubevirt::{Cpu, VirtualMachineInstance, virtual_machine::Volume},
+    kubevirt::{Cpu, VirtualMachineInstance, VirtualMachineInstanceMigration, virtual_machine::Volume},
     labels,
 };
 use steading_model::quantity::Quantity;
@@ -28,6 +28,15 @@ const TOLERATED: [&str; 5] = [
     "node.kubernetes.io/network-unavailable",
     "node.kubernetes.io/pid-pressure",
     "node.kubernetes.io/unschedulable",
+];
+
+/// Annotation of a target pod: the name of the migration that made it.
+const MIGRATION_JOB_NAME: &str = "kubevirt.io/migrationJobName";
+/// Annotations of a VMI that are not the pod's business.
+const KEPT_BACK: [&str; 3] = [
+    "kubectl.kubernetes.io",
+    "kubevirt.io/storage-observed-api-version",
+    "kubevirt.io/latest-observed-api-version",
 ];
 
 /// Name of a launcher pod; `job` is the uid of the migration that makes it, empty for the first.
@@ -134,9 +143,14 @@ fn secrets(vmi: &VirtualMachineInstance) -> Vec<Value> {
 }
 
 /// The target pod of a migration: like the launcher, but not where the VMI is.
-pub(super) fn target_pod(vmi: &VirtualMachineInstance, job: &str, added: &Value) -> serde_json::Result<Pod> {
-    let mut pod = serde_json::to_value(launcher_pod(vmi, &launcher_name(vmi, job))?)?;
+pub(super) fn target_pod(
+    vmi: &VirtualMachineInstance,
+    migration: &VirtualMachineInstanceMigration,
+) -> serde_json::Result<Pod> {
+    let job = migration.uid().unwrap_or_default();
+    let mut pod = serde_json::to_value(launcher_pod(vmi, &launcher_name(vmi, &job))?)?;
     pod["metadata"]["labels"][labels::KUBEVIRT_MIGRATION_JOB] = json!(job);
+    pod["metadata"]["annotations"][MIGRATION_JOB_NAME] = json!(migration.name_any());
     let away = json!({
         "topologyKey": labels::HOSTNAME,
         "labelSelector": { "matchLabels": { labels::KUBEVIRT_CREATED_BY: vmi.uid() } },
@@ -146,6 +160,7 @@ pub(super) fn target_pod(vmi: &VirtualMachineInstance, job: &str, added: &Value)
         Some(list) => list.push(away),
         None => *path = json!([away]),
     }
+    let added = json!(migration.spec.added_node_selector);
     for (key, value) in added.as_object().into_iter().flatten() {
         pod["spec"]["nodeSelector"][key] = value.clone();
     }
@@ -189,17 +204,19 @@ pub(super) fn attachment_pod(vmi: &VirtualMachineInstance, home: &Pod, volumes: 
 
 fn base(vmi: &VirtualMachineInstance, name: &str, role: &str) -> Value {
     // Attachment pods must not be counted by the spread constraints that select the machine's labels.
-    let mut labels = if role == "virt-launcher" {
-        vmi.labels().clone()
+    let (mut labels, mut annotations) = if role == "virt-launcher" {
+        (vmi.labels().clone(), vmi.annotations().clone())
     } else {
-        std::collections::BTreeMap::new()
+        Default::default()
     };
+    annotations.retain(|key, _| !KEPT_BACK.iter().any(|kept| key.starts_with(kept)));
+    annotations.insert(labels::KUBEVIRT_DOMAIN.to_owned(), vmi.name_any());
     labels.insert(labels::KUBEVIRT_ROLE.to_owned(), role.to_owned());
     json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": {
             "name": name, "namespace": vmi.namespace(), "labels": labels,
-            "annotations": { labels::KUBEVIRT_DOMAIN: vmi.name_any() },
+            "annotations": annotations,
         },
     })
 }

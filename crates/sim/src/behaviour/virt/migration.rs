@@ -4,7 +4,7 @@
 
 mod steps;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
@@ -28,9 +28,11 @@ use super::{
 };
 use crate::{
     apiserver::Key,
-    behaviour::drive::{unless_gone, unless_there},
+    behaviour::drive::{Again, unless_gone, unless_there},
 };
 
+/// How long a target pod that was made may stay unseen: its watch may be a little behind.
+const UNSEEN: Duration = Duration::from_millis(500);
 /// Label of a VMI: the node at which a target pod waits for it.
 const TARGET_NODE: &str = "kubevirt.io/migrationTargetNodeName";
 
@@ -92,12 +94,23 @@ impl Virt {
     }
 
     /// Brings the VMI's migration one step on.
-    pub(super) async fn sync_migration(&self, key: &Key, vmi: &VirtualMachineInstance, home: &Pod) -> kube::Result<()> {
+    pub(super) async fn sync_migration(
+        &self,
+        key: &Key,
+        vmi: &VirtualMachineInstance,
+        home: &Pod,
+    ) -> kube::Result<Again> {
         let Some(migration) = self.active_migration(key) else {
-            return Ok(());
+            return Ok(None);
         };
         let uid = migration.uid().unwrap_or_default();
         let target = self.pods.get(&Key::new(&key.namespace, &launcher_name(vmi, &uid)));
+        if target.is_none()
+            && phase_of(&migration) != MigrationPhase::Pending
+            && let Some(left) = self.timers.left(key, &format!("target {uid}"), UNSEEN)
+        {
+            return Ok(Some(left));
+        }
         let attachment = target
             .as_ref()
             .and_then(|target| self.attachments(vmi, target).into_iter().next());
@@ -112,35 +125,58 @@ impl Virt {
             attaching: !plugs || attachment.is_some(),
             state: state_of(vmi, &uid),
         };
-        match seen.next() {
+        let parts = Parts {
+            migration,
+            target,
+            attachment,
+        };
+        self.act(seen.next(), key, vmi, home, &parts).await?;
+        Ok(None)
+    }
+
+    async fn act(
+        &self,
+        next: Next,
+        key: &Key,
+        vmi: &VirtualMachineInstance,
+        home: &Pod,
+        parts: &Parts,
+    ) -> kube::Result<()> {
+        let Parts {
+            migration,
+            target,
+            attachment,
+        } = parts;
+        let uid = migration.uid().unwrap_or_default();
+        let plugged = hotpluggable(vmi);
+        match next {
             Next::Wait => Ok(()),
-            Next::Tell(phase) => self.tell(key, &migration, phase).await,
+            Next::Tell(phase) => self.tell(key, migration, phase).await,
             Next::MakeTarget => {
-                let added = json!(migration.spec.added_node_selector);
-                let pod = target_pod(vmi, &uid, &added).map_err(kube::Error::SerdeError)?;
+                let pod = target_pod(vmi, migration).map_err(kube::Error::SerdeError)?;
                 let api: Api<Pod> = self.api(&key.namespace);
                 unless_there(api.create(&PostParams::default(), &pod).await)?;
-                if plugs {
-                    Ok(())
+                if plugged.is_empty() {
+                    self.tell(key, migration, MigrationPhase::Scheduling).await
                 } else {
-                    self.tell(key, &migration, MigrationPhase::Scheduling).await
+                    Ok(())
                 }
             }
             Next::Attach => match target {
-                Some(target) => self.attach(key, vmi, &target, &hotpluggable(vmi)).await,
+                Some(target) => self.attach(key, vmi, target, &plugged).await,
                 None => Ok(()),
             },
             Next::HandOver => {
                 let Some(target) = target else { return Ok(()) };
-                self.hand_over(vmi, home, &target, attachment.as_deref(), &uid).await?;
-                self.tell(key, &migration, MigrationPhase::PreparingTarget).await
+                self.hand_over(vmi, home, target, attachment.as_deref(), &uid).await?;
+                self.tell(key, migration, MigrationPhase::PreparingTarget).await
             }
             Next::CallOff => {
                 if let Some(target) = target {
                     let api: Api<Pod> = self.api(&key.namespace);
                     unless_gone(api.delete(&target.name_any(), &DeleteParams::default()).await)?;
                 }
-                self.tell(key, &migration, MigrationPhase::Failed).await
+                self.tell(key, migration, MigrationPhase::Failed).await
             }
             Next::Abort => {
                 let mut next = vmi.clone();
@@ -197,6 +233,14 @@ impl Virt {
         )
         .map(|_| ())
     }
+}
+
+/// A migration with its pods.
+struct Parts {
+    migration: Arc<Migration>,
+    target: Option<Arc<Pod>>,
+    /// Holds the plugged volumes beside the target.
+    attachment: Option<Arc<Pod>>,
 }
 
 /// The state of this very migration, as it stands in its VMI.

@@ -4,6 +4,8 @@ mod change;
 mod strategy;
 mod words;
 
+use std::time::Duration;
+
 use kube::{
     Api, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions},
@@ -39,6 +41,9 @@ const OBSERVED: [&str; 2] = [
     "kubevirt.io/storage-observed-api-version",
 ];
 
+/// When the controller tries again what failed, whether or not anything has changed.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What VMs have as their run strategy; `running` says it in the old way.
 pub(super) fn run_strategy(vm: &VirtualMachine) -> RunStrategy {
     match (&vm.spec.run_strategy, vm.spec.other.get("running")) {
@@ -57,7 +62,7 @@ impl Virt {
     ) -> kube::Result<Again> {
         let vmi = vmi.filter(|vmi| owner_of(vmi).is_none_or(|owner| Some(owner) == vm.uid()));
         if vm.metadata.deletion_timestamp.is_some() {
-            return self.end_vm(key, vm, vmi).await;
+            return self.end_vm(key, vm, vmi.filter(|vmi| owner_of(vmi).is_some())).await;
         }
         if !vm
             .finalizers()
@@ -72,7 +77,7 @@ impl Virt {
         let mut status = vm.status.clone().unwrap_or_default();
         let (failure, again) = match self.advance(key, vm, vmi, &mut status).await? {
             Ok(again) => (None, again),
-            Err(failure) => (Some(failure), None),
+            Err(failure) => (Some(failure), Some(RETRY)),
         };
         self.report(key, vm, vmi, status, failure.as_ref()).await?;
         if let Some(vmi) = vmi.filter(|vmi| is_over(vmi)) {

@@ -218,11 +218,13 @@ impl Virt {
         mut status: VirtualMachineInstanceStatus,
     ) -> kube::Result<Again> {
         self.sync_volumes(key, vmi, home, &mut status).await?;
+        self.tell_node(vmi, home).await?;
         let context = &self.context;
         let conditions = &mut status.conditions;
+        let mut again = None;
         if status.phase == Some(VmiPhase::Running) {
             set(context, conditions, "Ready", "True", "", "");
-            self.sync_migration(key, vmi, home).await?;
+            again = self.sync_migration(key, vmi, home).await?;
             self.evacuate(key, vmi).await?;
         }
         if status.evacuation_node_name.is_some() {
@@ -236,7 +238,22 @@ impl Virt {
         status.active_pods = launchers
             .filter_map(|pod| Some((pod.uid()?, node_of(pod)?.to_owned())))
             .collect();
-        self.save(vmi, status).await
+        self.save(vmi, status).await?;
+        Ok(again)
+    }
+
+    /// Labels the launcher with the node of its VMI.
+    async fn tell_node(&self, vmi: &VirtualMachineInstance, home: &Pod) -> kube::Result<()> {
+        let node = vmi.labels().get(labels::KUBEVIRT_NODE_NAME);
+        if home.labels().get(labels::KUBEVIRT_NODE_NAME) == node || home.metadata.deletion_timestamp.is_some() {
+            return Ok(());
+        }
+        let pods: Api<Pod> = self.api(&home.namespace().unwrap_or_default());
+        let patch = json!({ "metadata": { "labels": { labels::KUBEVIRT_NODE_NAME: node } } });
+        let outcome = pods
+            .patch(&home.name_any(), &PatchParams::default(), &Patch::Merge(&patch))
+            .await;
+        unless_gone(outcome).map(|_| ())
     }
 
     /// LiveMigrate: a VMI that has to leave its node is migrated by KubeVirt itself.

@@ -73,6 +73,7 @@ impl Seen {
             (Phase::Pending, Some(Target::Runs)) if !self.attaching => Next::Attach,
             (Phase::Pending, _) if self.attached => Next::Tell(Phase::Scheduling),
             (Phase::Scheduling, Some(Target::Runs)) if self.attached => Next::Tell(Phase::Scheduled),
+            (Phase::Scheduled, _) if self.state.is_some() => Next::Tell(Phase::PreparingTarget),
             (Phase::Scheduled, Some(Target::Runs)) => Next::HandOver,
             (Phase::PreparingTarget, _) if told("targetNodeAddress") => Next::Tell(Phase::TargetReady),
             (Phase::TargetReady, _) if self.state.as_ref().is_some_and(|state| state.start_timestamp.is_some()) => {
@@ -139,6 +140,12 @@ mod tests {
                 Next::Tell(Phase::Scheduled),
             ),
             (Phase::Scheduling, None, json!(null), Next::Tell(Phase::Failed)),
+            (
+                Phase::Scheduled,
+                Some(Target::Runs),
+                json!({}),
+                Next::Tell(Phase::PreparingTarget),
+            ),
             (Phase::Scheduled, Some(Target::Runs), json!(null), Next::HandOver),
             (Phase::PreparingTarget, Some(Target::Runs), json!({}), Next::Wait),
             (
