@@ -243,3 +243,38 @@ async fn a_replayed_create_gives_the_same_pool_and_other_content_is_refused() {
     );
     stack.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replayed_update_is_no_stale_one_and_changes_nothing() {
+    let stack = stack::start(6).await.expect("the stack starts");
+    let rest = Rest::new(stack.gateway());
+    make_cluster(&rest).await.expect("a cluster");
+    rest.create(&format!("{POOLS}?machinePoolId=web"), &mk_pool(0))
+        .await
+        .expect("a pool");
+    let pool = wait_pool(&rest, "web", 0).await.expect("at rest");
+    let path = format!("{POOLS}/web?updateMask=labels&requestId=3c1f6f0e-64a5-4a0b-8c57-0d6a9a3b1e55");
+    let update = async |tier: &str| {
+        let body = json!({ "labels": { "tier": tier }, "etag": pool["etag"] });
+        rest.send("PATCH", &path, &[("content-type", "application/json")], Some(&body))
+            .await
+            .expect("a reply")
+    };
+    let first = update("web").await;
+    assert_eq!(first.status, 200, "{}", first.body);
+    // The etag is that of before; a client that lost the answer knows no other.
+    let again = update("web").await;
+    assert_eq!(again.status, 200, "{}", again.body);
+    assert_eq!(
+        (&again.body["labels"]["tier"], &again.body["uid"]),
+        (&json!("web"), &pool["uid"])
+    );
+    let other = update("db").await;
+    assert_eq!(
+        (other.status, other.reason()),
+        (409, "REQUEST_ID_REUSED"),
+        "{}",
+        other.body
+    );
+    stack.stop().await;
+}

@@ -86,6 +86,8 @@ pub const FIELD_NOTES: &str = "steading.dev/field-notes";
 pub const DELETE_REQUESTED: &str = "steading.dev/delete-requested";
 /// Annotation of a VirtualMachine: when the drain or deletion was asked for, RFC 3339; timeouts count from here.
 pub const DRAIN_STARTED: &str = "steading.dev/drain-started";
+/// Annotation of a VirtualMachine: how far a drain is that lasts, as JSON; a new leader goes on from it.
+pub const DRAIN_PROGRESS: &str = "steading.dev/drain-progress";
 /// Annotation: `request_id` of the call that created the object.
 pub const REQUEST_ID: &str = "steading.dev/request-id";
 /// Annotation: hash of the content of the call that created the object.

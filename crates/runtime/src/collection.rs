@@ -132,6 +132,16 @@ pub trait Collection: Clone + Send + Sync + 'static {
         Ok(())
     }
 
+    /// Looks whether there is room for what is about to be written. Not asked again when an earlier request is only repeated.
+    fn before_write(
+        &self,
+        _name: &str,
+        _object: &Self::Object,
+        _current: Option<&Self::Object>,
+    ) -> impl Future<Output = Result<(), RpcError>> + Send {
+        async { Ok(()) }
+    }
+
     /// Looks whether others still use the object that is about to be deleted.
     fn before_delete(&self, _current: &Self::Object) -> impl Future<Output = Result<(), RpcError>> + Send {
         async { Ok(()) }

@@ -32,6 +32,11 @@ pub enum KubeError {
     /// No kubeconfig was given and none can be found.
     #[error("no Kubernetes cluster found: give --kubeconfig, or run inside a cluster")]
     Infer(#[source] kube::config::InferConfigError),
+    /// It asks for what a tenant's kubeconfig may not.
+    #[error(
+        "{0} is not allowed in a tenant's kubeconfig: it must hold its credentials inline (token, client-certificate-data, certificate-authority-data)"
+    )]
+    Forbidden(&'static str),
     /// TLS or authentication material is not usable.
     #[error("client cannot be built")]
     Build(#[source] kube::Error),
@@ -49,30 +54,45 @@ pub async fn client(kubeconfig: Option<&Path>, user_agent: &str) -> Result<Clien
     build(config, user_agent)
 }
 
-/// A client from the text of a kubeconfig, such as a tenant cluster's from its Secret.
+/// A client from a kubeconfig that is data of a tenant, such as the one in a tenant cluster's Secret.
 ///
-/// The text is data of a tenant: it may name a server and credentials inline, but no files and no commands to run.
+/// It may name a server and hold credentials inline. Commands to run and files to read would be this process's own, so a kubeconfig
+/// that asks for them is refused. Proxies of the environment and of the kubeconfig are not used.
 ///
 /// # Errors
-/// If the text is not such a kubeconfig. Nothing is connected yet.
-pub async fn client_from_text(kubeconfig: &str, user_agent: &str) -> Result<Client, KubeError> {
-    let mut parsed = Kubeconfig::from_yaml(kubeconfig).map_err(KubeError::Kubeconfig)?;
-    for cluster in &mut parsed.clusters {
-        if let Some(cluster) = &mut cluster.cluster {
-            cluster.certificate_authority = None;
-            cluster.proxy_url = None;
+/// If it asks for too much or cannot be used. Nothing is connected yet.
+pub async fn tenant_client(mut kubeconfig: Kubeconfig, user_agent: &str) -> Result<Client, KubeError> {
+    for cluster in kubeconfig
+        .clusters
+        .iter_mut()
+        .filter_map(|named| named.cluster.as_mut())
+    {
+        if cluster.certificate_authority.is_some() {
+            return Err(KubeError::Forbidden("certificate-authority"));
+        }
+        cluster.proxy_url = None;
+    }
+    for user in kubeconfig
+        .auth_infos
+        .iter()
+        .filter_map(|named| named.auth_info.as_ref())
+    {
+        let wishes = [
+            (user.exec.is_some(), "exec"),
+            (user.auth_provider.is_some(), "auth-provider"),
+            (user.token_file.is_some(), "tokenFile"),
+            (user.client_certificate.is_some(), "client-certificate"),
+            (user.client_key.is_some(), "client-key"),
+        ];
+        if let Some((_, what)) = wishes.into_iter().find(|(wished, _)| *wished) {
+            return Err(KubeError::Forbidden(what));
         }
     }
-    for auth in &mut parsed.auth_infos {
-        if let Some(auth) = &mut auth.auth_info {
-            auth.token_file = None;
-            auth.client_certificate = None;
-            auth.client_key = None;
-            auth.exec = None;
-            auth.auth_provider = None;
-        }
-    }
-    build(from_kubeconfig(parsed).await?, user_agent)
+    let mut config = from_kubeconfig(kubeconfig).await?;
+    config.proxy_url = None;
+    // Callers have their own patience. This would hold a refused eviction for minutes instead of telling of it.
+    config.default_retry = false;
+    build(config, user_agent)
 }
 
 async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Config, KubeError> {
@@ -103,18 +123,45 @@ fn build_with(mut config: Config, user_agent: &str, answer_timeout: Duration) ->
 mod tests {
     use super::*;
 
-    const TENANT: &str = "
+    fn mk_tenant(cluster: &str, user: &str) -> Kubeconfig {
+        let text = format!(
+            "
 apiVersion: v1
 kind: Config
 current-context: c
-clusters: [{name: c, cluster: {server: 'http://127.0.0.1:1/tenants/a'}}]
-contexts: [{name: c, context: {cluster: c, user: u}}]
-users: [{name: u, user: {token: t, exec: {command: /bin/false, apiVersion: client.authentication.k8s.io/v1}}}]
-";
+clusters: [{{name: c, cluster: {{server: 'http://127.0.0.1:1/tenants/a'{cluster}}}}}]
+contexts: [{{name: c, context: {{cluster: c, user: u}}}}]
+users: [{{name: u, user: {{{user}}}}}]
+"
+        );
+        Kubeconfig::from_yaml(&text).expect("a kubeconfig")
+    }
 
     #[tokio::test]
-    async fn a_tenants_kubeconfig_makes_a_client_but_runs_no_command() {
-        assert!(client_from_text(TENANT, "test").await.is_ok());
+    async fn a_tenants_kubeconfig_runs_no_command_and_reads_no_file() {
+        assert!(tenant_client(mk_tenant("", "token: t"), "test").await.is_ok());
+        for (cluster, user, what) in [
+            (
+                "",
+                "exec: {command: /bin/false, apiVersion: client.authentication.k8s.io/v1}",
+                "exec",
+            ),
+            ("", "auth-provider: {name: gcp, config: {}}", "auth-provider"),
+            ("", "tokenFile: /etc/hostname", "tokenFile"),
+            ("", "token: t, client-certificate: /etc/hostname", "client-certificate"),
+            ("", "token: t, client-key: /etc/hostname", "client-key"),
+            (
+                ", certificate-authority: /etc/hostname",
+                "token: t",
+                "certificate-authority",
+            ),
+        ] {
+            let refused = tenant_client(mk_tenant(cluster, user), "test").await;
+            assert!(
+                matches!(refused, Err(KubeError::Forbidden(found)) if found == what),
+                "{what}"
+            );
+        }
     }
 
     #[tokio::test]
@@ -129,10 +176,6 @@ users: [{name: u, user: {token: t, exec: {command: /bin/false, apiVersion: clien
 
     #[tokio::test]
     async fn nonsense_is_refused() {
-        assert!(matches!(
-            client_from_text("nonsense", "test").await,
-            Err(KubeError::Kubeconfig(_))
-        ));
         let missing = client(Some(Path::new("/nonexistent")), "test").await;
         assert!(matches!(missing, Err(KubeError::Kubeconfig(_))));
     }

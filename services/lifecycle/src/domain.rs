@@ -1,6 +1,8 @@
 //! Types and rules of the domain: no proto, no client.
 
 pub mod bootstrap;
+pub mod drain;
 pub mod machine;
 pub mod pool;
 pub mod rendering;
+pub mod version;

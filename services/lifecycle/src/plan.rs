@@ -9,3 +9,4 @@ pub mod machine;
 pub mod maintenance;
 pub mod node;
 pub mod pool;
+pub mod quota;

@@ -12,6 +12,7 @@ pub mod memory;
 pub mod pool;
 pub mod project;
 pub mod queue;
+pub mod quota;
 
 use std::{convert::Infallible, time::Duration};
 
@@ -58,6 +59,8 @@ pub enum Outcome {
 
 /// Pause for events that come in bursts, so that one look serves many.
 const GATHER: Duration = Duration::from_millis(50);
+/// Pause before a cluster counts its machines again: the numbers are for people.
+const COUNT: Duration = Duration::from_secs(1);
 
 /// Reconciles until the lease is lost or the service ends.
 ///
@@ -164,7 +167,18 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
     let (namespace, name) = (change.namespace.as_str(), change.name.as_str());
     let now = Duration::ZERO;
     match change.kind {
-        Kind::Project => vec![(Key::Project(name.into()), now)],
+        Kind::Project => {
+            let mut keys = vec![(Key::Project(name.into()), now)];
+            let prefix = format!("{name}{}", labels::PROJECT_SEPARATOR);
+            let pools = observed.pools.all();
+            let pools = pools
+                .iter()
+                .map(|pool| (pool.namespace().unwrap_or_default(), pool.name_any()))
+                .filter(|(namespace, _)| namespace.starts_with(&prefix));
+            // Its quota may have changed. Its status does too, with every pool.
+            keys.extend(pools.map(|(namespace, pool)| (Key::Pool(namespace, pool), COUNT)));
+            keys
+        }
         Kind::Cluster => {
             let mut keys = vec![
                 (Key::Cluster(name.into()), now),
@@ -196,7 +210,7 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
         Kind::Maintenance => vec![(Key::Maintenances, now)],
         Kind::VirtualMachine => {
             let mut keys = machine_keys(observed, namespace, name);
-            keys.push((Key::Cluster(namespace.into()), GATHER * 4));
+            keys.push((Key::Cluster(namespace.into()), COUNT));
             keys.push((Key::Maintenances, GATHER));
             keys
         }
@@ -219,7 +233,7 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
         Kind::InfraService | Kind::TenantService => vec![(Key::LoadBalancers(namespace.into()), GATHER)],
         Kind::TenantNode => {
             let mut keys = machine_keys(observed, namespace, name);
-            keys.push((Key::Cluster(namespace.into()), GATHER * 4));
+            keys.push((Key::Cluster(namespace.into()), COUNT));
             keys.push((Key::LoadBalancers(namespace.into()), GATHER));
             keys
         }

@@ -8,14 +8,13 @@ use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
 
 use futures::{StreamExt, future::BoxFuture};
 use k8s_openapi::api::core::v1::{Node, Secret, Service};
-use kube::{
-    Api, Client, Config,
-    config::{KubeConfigOptions, Kubeconfig},
-    runtime::watcher,
-};
+use kube::{Api, Client, config::Kubeconfig, runtime::watcher};
 use parking_lot::RwLock;
 use steading_infra::labels;
-use steading_runtime::{CancellationToken, tasks::Spawner};
+use steading_runtime::{
+    CancellationToken,
+    tasks::{Chain, Spawner},
+};
 
 use crate::observe::{Index, Kind, Observed};
 
@@ -148,16 +147,13 @@ impl fmt::Debug for Connector {
 }
 
 impl Connector {
-    /// Connects as the kubeconfig says.
+    /// Connects as the kubeconfig says, as far as a tenant may say it.
     pub fn from_kubeconfig() -> Self {
         Self::new(|_, kubeconfig| {
             Box::pin(async move {
-                let mut config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                steading_runtime::kube::tenant_client(kubeconfig, labels::LIFECYCLE_MANAGER)
                     .await
-                    .map_err(|error| format!("the kubeconfig cannot be used: {error}"))?;
-                config.connect_timeout = Some(CONNECT_TIMEOUT);
-                config.proxy_url = None;
-                Client::try_from(config).map_err(|error| format!("the kubeconfig cannot be used: {error}"))
+                    .map_err(|error| format!("the kubeconfig cannot be used: {}", Chain(&error)))
             })
         })
     }

@@ -36,8 +36,12 @@ use steading_sim::{Sim, SimConfig};
 use tokio::{net::TcpListener, task::JoinSet};
 use tonic::transport::Channel;
 
+#[path = "machines/endings.rs"]
+mod endings;
 #[path = "machines/evacuations.rs"]
 mod evacuations;
+#[path = "machines/limits.rs"]
+mod limits;
 
 const SOON: Duration = Duration::from_secs(60);
 const PARENT: &str = "projects/acme/clusters/prod";

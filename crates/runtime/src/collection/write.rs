@@ -81,14 +81,26 @@ pub async fn create<C: Collection>(
         .await?;
 
     let api = collection.api(&name)?;
-    let found = api
-        .get_opt(&object_name)
-        .await
-        .map_err(|e| kube_error(C::KIND, &name, &e))?;
-    if let Some(existing) = found {
-        return replay(collection, request, message, &name, &existing).await;
-    }
-    let mut object = collection.object(&name, message, None).await?;
+    let wanted = async {
+        let object = collection.object(&name, message, None).await?;
+        collection.before_write(&name, &object, None).await?;
+        Ok::<_, RpcError>(object)
+    };
+    // On the heap: what looks up references is large.
+    let mut object = match Box::pin(wanted).await {
+        Ok(object) if !request.validate_only => object,
+        // That it exists already is told first, whatever else is wrong. What is right is told so by the write itself.
+        outcome => {
+            let found = api
+                .get_opt(&object_name)
+                .await
+                .map_err(|e| kube_error(C::KIND, &name, &e))?;
+            if let Some(existing) = found {
+                return replay(collection, request, message, &name, &existing).await;
+            }
+            outcome?
+        }
+    };
     let hash = content_hash(&object)?;
     let meta = object.meta_mut();
     meta.name = Some(object_name.clone());
@@ -141,11 +153,7 @@ async fn replay<C: Collection>(
     }
     let hash = content_hash(&collection.object(name, message, None).await?)?;
     if annotation(C::KEYS.request_hash) != hash {
-        return Err(RpcError::new(
-            ErrorReason::RequestIdReused,
-            format!("request id {} was used before with other content", request.request_id),
-        )
-        .with_resource(C::KIND, name));
+        return Err(reused(&request.request_id).with_resource(C::KIND, name));
     }
     collection
         .message(existing)
@@ -169,12 +177,18 @@ pub async fn update<C: Collection>(
     check_request_id(&request.request_id)?;
     context.authorize(Action::new(Verb::Update, C::KIND, name)).await?;
     let api = collection.api(name)?;
+    let mark = UpdateMark::of::<C>(wanted, request)?;
 
     for attempt in 1..=MAX_ATTEMPTS {
         let current = fetch(collection, name, &object_name).await?;
         let before = collection
             .message(&current)
             .ok_or_else(|| RpcError::not_found(C::KIND, name))?;
+        if let Some(mark) = &mark
+            && mark.is_on(&current)
+        {
+            return mark.check(&current, C::KIND, name).map(|()| before);
+        }
         check_etag::<C>(etag, name, &current)?;
         if current.meta().deletion_timestamp.is_some() {
             return Err(
@@ -188,6 +202,10 @@ pub async fn update<C: Collection>(
             return Ok(before);
         }
         let mut object = collection.object(name, &after, Some(&current)).await?;
+        collection.before_write(name, &object, Some(&current)).await?;
+        if let Some(mark) = &mark {
+            mark.put(&mut object);
+        }
         let version = current.meta().resource_version.clone();
         object.meta_mut().name = Some(object_name.clone());
         object.meta_mut().resource_version = version;
@@ -212,6 +230,58 @@ pub async fn update<C: Collection>(
         format!("{name} is being changed by others all the time"),
     )
     .with_resource(C::KIND, name))
+}
+
+/// What an update leaves on its object, so that the same request again changes nothing and is no stale one either.
+struct UpdateMark {
+    id_key: String,
+    hash_key: String,
+    id: String,
+    hash: String,
+}
+
+impl UpdateMark {
+    /// The mark of a request; `None` if it has no id.
+    fn of<C: Collection>(wanted: &C::Message, request: &UpdateRequest<C::Message>) -> Result<Option<Self>, RpcError> {
+        if request.request_id.is_empty() {
+            return Ok(None);
+        }
+        let content = (
+            reflect::dynamic(C::MESSAGE, wanted)?,
+            request.mask.as_ref().map(|mask| &mask.paths),
+        );
+        Ok(Some(Self {
+            // Beside those of the create, which may be repeated still.
+            id_key: format!("{}.update", C::KEYS.request_id),
+            hash_key: format!("{}.update", C::KEYS.request_hash),
+            id: request.request_id.clone(),
+            hash: content_hash(&content)?,
+        }))
+    }
+
+    fn is_on<K: Resource>(&self, object: &K) -> bool {
+        object.annotations().get(&self.id_key) == Some(&self.id)
+    }
+
+    fn check<K: Resource>(&self, object: &K, kind: &str, name: &str) -> Result<(), RpcError> {
+        if object.annotations().get(&self.hash_key) == Some(&self.hash) {
+            return Ok(());
+        }
+        Err(reused(&self.id).with_resource(kind, name))
+    }
+
+    fn put<K: Resource>(&self, object: &mut K) {
+        let annotations = object.annotations_mut();
+        annotations.insert(self.id_key.clone(), self.id.clone());
+        annotations.insert(self.hash_key.clone(), self.hash.clone());
+    }
+}
+
+fn reused(id: &str) -> RpcError {
+    RpcError::new(
+        ErrorReason::RequestIdReused,
+        format!("request id {id} was used before with other content"),
+    )
 }
 
 /// Deletes a resource and returns it as it goes.

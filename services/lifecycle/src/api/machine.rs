@@ -41,6 +41,7 @@ use super::{
 };
 use crate::{
     context::Context,
+    domain::pool::MAX_REPLICAS,
     observe::{Change, Kind},
     reconcile::pool::preview,
 };
@@ -364,6 +365,12 @@ impl MachineService for MachineApi {
     ) -> Result<Response<PoolMessage>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
+        // Checked here, where the field is the request's own.
+        if !(0..=MAX_REPLICAS).contains(&r.replicas) {
+            let text = format!("must be between 0 and {MAX_REPLICAS}");
+            let error = RpcError::new(ErrorReason::InvalidField, format!("replicas: {text}"));
+            return Err(error.with_field("replicas", text).into());
+        }
         let pool = PoolMessage {
             name: r.name,
             etag: r.etag,

@@ -18,7 +18,7 @@ use super::{
     KEYS,
     convert::{nested, pool as convert, write_meta},
 };
-use crate::{context::Context, reconcile::project::usage};
+use crate::{context::Context, domain::version::check_skew, reconcile::project::usage};
 
 /// The collection.
 #[derive(Clone, Debug)]
@@ -115,13 +115,17 @@ impl Collection for Pools {
         object.spec = spec;
         object.metadata.namespace = Some(name.namespace());
         if current.is_none() {
-            self.check_cluster(&name).await?;
+            let cluster = self.check_cluster(&name).await?;
+            check_version(&object, Some(&cluster))?;
             object.metadata.finalizers = Some(vec![labels::MACHINE_POOL_FINALIZER.into()]);
         }
         if template_changes {
             self.check_template(&name, &object, &message.machine_template).await?;
         }
-        self.check_quota(&name, &object, current).await?;
+        if current.is_some_and(|current| current.spec.kubernetes_version != object.spec.kubernetes_version) {
+            let cluster = self.context.observed.clusters.get("", &name.namespace());
+            check_version(&object, cluster.as_deref())?;
+        }
         let own = [
             (labels::PROJECT, name.cluster.project.as_str()),
             (labels::CLUSTER, name.cluster.cluster.as_str()),
@@ -130,10 +134,27 @@ impl Collection for Pools {
         write_meta(&mut object.metadata, (&message.labels, &message.annotations), &own);
         Ok(object)
     }
+
+    async fn before_write(
+        &self,
+        name: &str,
+        object: &MachinePool,
+        current: Option<&MachinePool>,
+    ) -> Result<(), RpcError> {
+        self.check_quota(&parse("name", name)?, object, current).await
+    }
+}
+
+fn check_version(object: &MachinePool, cluster: Option<&Cluster>) -> Result<(), RpcError> {
+    let server = cluster.and_then(|cluster| cluster.status.as_ref()?.kubernetes_version.as_deref());
+    check_skew(&object.spec.kubernetes_version, server).map_err(|why| {
+        let field = "machine_pool.kubernetes_version";
+        RpcError::new(ErrorReason::InvalidState, format!("{field}: {why}")).with_field(field, why)
+    })
 }
 
 impl Pools {
-    async fn check_cluster(&self, name: &MachinePoolName) -> Result<(), RpcError> {
+    async fn check_cluster(&self, name: &MachinePoolName) -> Result<Cluster, RpcError> {
         let (cluster, clusters) = (name.cluster.to_string(), self.context.all::<Cluster>());
         let found = clusters
             .get_opt(&name.namespace())
@@ -147,7 +168,8 @@ impl Pools {
             );
         }
         // The namespace is the first thing that the cluster's reconciler makes, and pools need it.
-        namespace(&self.context, &found, &name.namespace()).await
+        namespace(&self.context, &found, &name.namespace()).await?;
+        Ok(found)
     }
 
     async fn check_template(
@@ -177,8 +199,8 @@ impl Pools {
         )
     }
 
-    /// Refuses what would go beyond the project's quota. Counted by what pools want, as far as it is seen; two calls at the same moment
-    /// may both pass.
+    /// Refuses what would go beyond the project's quota. Counted by what pools want, as far as it is seen; of two calls at the same moment
+    /// both may pass, and then the reconciler makes no more machines than the quota allows.
     async fn check_quota(
         &self,
         name: &MachinePoolName,

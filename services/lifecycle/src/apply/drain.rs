@@ -17,14 +17,16 @@ use steading_infra::{
     labels,
 };
 
+use super::machine::annotate;
 use crate::{
     context::Context,
+    domain::drain::{Progress, Stall},
     error::Error,
+    observe::machine::stored_progress,
     plan::drain::{
         Cordon, DrainInput, DrainPod, DrainPodKind, DrainPolicy, DrainStall, DrainStep, EvictionAttempts,
         EvictionRefusal, Kubelet, ObservedDrainNode, grace_of, plan_drain,
     },
-    reconcile::memory::DrainSight,
 };
 
 /// Annotation of a mirror pod, which stands for a static pod of the kubelet.
@@ -37,7 +39,7 @@ const PODS: u32 = 500;
 /// Brings a drain one pass further and says where it stands: waiting, stalled or done.
 ///
 /// `started` is when the drain was asked for. What a pass learns about refused evictions is kept in the context's memory, so that
-/// the next one can pause.
+/// the next one can pause; how far the drain is, with the machine, so that a new leader's patience begins where the last one's was.
 ///
 /// # Errors
 /// If the tenant refuses; one that cannot be reached is a stalled drain instead.
@@ -52,8 +54,14 @@ pub async fn drain(
     let client = context.observed.tenant(namespace).and_then(|tenant| tenant.client());
     let policy = &with_escalation(policy, context, namespace, machine);
     let mut attempts = context.memory.lock().evictions.get(&key).cloned().unwrap_or_default();
+    let before = known_progress(context, &key, started);
+    let pass = Pass {
+        policy,
+        started,
+        before: &before,
+    };
     let result = match client {
-        Some(client) => drain_node(&client, machine, policy, started, &mut attempts, || context.clock.now()).await,
+        Some(client) => drain_node(&client, machine, pass, &mut attempts, || context.clock.now()).await,
         None => Ok(unreachable("no kubeconfig of the tenant cluster could be read yet")),
     };
     let step = match result {
@@ -66,18 +74,72 @@ pub async fn drain(
         }
         Ok(step) => step,
     };
-    let mut memory = context.memory.lock();
+    let held_since = attempts.values().map(|tried| tried.first).min();
     match &step {
         DrainStep::Done(_) => {
-            memory.evictions.remove(&key);
-            memory.drains.remove(&key);
+            context.memory.lock().evictions.remove(&key);
+            let done = Progress {
+                detaching_since: before.detaching_since,
+                written: before.written,
+                ..Progress::default()
+            };
+            if done.written.is_some() {
+                note_progress(context, namespace, machine, started, done).await?;
+            } else {
+                context.memory.lock().drains.insert(key, done);
+            }
         }
         other => {
-            memory.evictions.insert(key.clone(), attempts);
-            memory.drains.insert(key, sight_of(other));
+            let progress = progress_of(other, held_since, &before, context.clock.now());
+            context.memory.lock().evictions.insert(key, attempts);
+            note_progress(context, namespace, machine, started, progress).await?;
         }
     }
     Ok(step)
+}
+
+/// How far a drain is as far as this replica or the machine's object knows.
+pub fn known_progress(context: &Context, key: &(String, String), started: Timestamp) -> Progress {
+    let mine = context.memory.lock().drains.get(key).cloned();
+    let stored = || stored_progress(context.observed.vms.get(&key.0, &key.1)?.as_ref(), started);
+    mine.or_else(stored).unwrap_or_default()
+}
+
+/// Remembers how far a drain is, and writes it to the machine if that is news.
+///
+/// # Errors
+/// If the infra cluster refuses or cannot be reached.
+pub async fn note_progress(
+    context: &Context,
+    namespace: &str,
+    machine: &str,
+    started: Timestamp,
+    mut progress: Progress,
+) -> Result<(), Error> {
+    let key = (namespace.to_owned(), machine.to_owned());
+    let vm = context.observed.vms.get(namespace, machine);
+    let stored = vm.as_deref().and_then(|vm| stored_progress(vm, started));
+    let mine = context
+        .memory
+        .lock()
+        .drains
+        .get(&key)
+        .cloned()
+        .filter(|p| p.written.is_some());
+    // The watch may be behind what was written a moment ago.
+    let last = match (mine, stored) {
+        (Some(mine), stored) if stored.as_ref().is_none_or(|stored| stored.written < mine.written) => Some(mine),
+        (_, stored) => stored,
+    };
+    let now = context.clock.now();
+    progress.written = last.as_ref().and_then(|last| last.written);
+    if progress.is_news(last.as_ref(), started, now) {
+        progress.written = Some(now);
+        let text = serde_json::to_string(&progress).unwrap_or_default();
+        annotate(context, namespace, machine, &[(labels::DRAIN_PROGRESS, Some(text))]).await?;
+    }
+    context.memory.lock().drains.insert(key, progress);
+    Ok(())
 }
 
 /// A maintenance may have set a deadline of its own on the machine.
@@ -105,30 +167,49 @@ fn unreachable(message: &str) -> DrainStep {
     }
 }
 
-fn sight_of(step: &DrainStep) -> DrainSight {
+fn progress_of(step: &DrainStep, held_since: Option<Timestamp>, before: &Progress, now: Timestamp) -> Progress {
+    let progress = Progress {
+        held_since,
+        ..Progress::default()
+    };
     match step {
-        DrainStep::WaitPods { remaining, .. } => DrainSight {
+        DrainStep::WaitPods { remaining, .. } => Progress {
             remaining: *remaining,
-            ..DrainSight::default()
+            ..progress
         },
         DrainStep::Stalled {
             reason,
             message,
             remaining,
             ..
-        } => DrainSight {
+        } => Progress {
             remaining: *remaining,
-            detaching: *reason == DrainStall::VolumesNotDetached,
-            stalled: Some((reason.as_str().to_owned(), message.clone())),
+            detaching_since: (*reason == DrainStall::VolumesNotDetached).then(|| before.detaching_since.unwrap_or(now)),
+            stalled: Some(Stall {
+                reason: reason.as_str().to_owned(),
+                message: message.clone(),
+            }),
+            // A tenant that does not answer tells nothing new of its pods.
+            held_since: held_since.or(before.held_since.filter(|_| *reason == DrainStall::TenantUnreachable)),
+            ..progress
         },
-        DrainStep::WaitDetach { .. } => DrainSight {
-            detaching: true,
-            ..DrainSight::default()
+        DrainStep::WaitDetach { .. } => Progress {
+            detaching_since: Some(before.detaching_since.unwrap_or(now)),
+            ..progress
         },
-        DrainStep::Cordon | DrainStep::Evict(_) | DrainStep::ForceDelete(_) | DrainStep::Done(_) => {
-            DrainSight::default()
-        }
+        DrainStep::Cordon | DrainStep::Evict(_) | DrainStep::ForceDelete(_) | DrainStep::Done(_) => progress,
     }
+}
+
+/// What one pass of a drain goes by.
+#[derive(Debug, Clone, Copy)]
+pub struct Pass<'a> {
+    /// How patient the drain is.
+    pub policy: &'a DrainPolicy,
+    /// When it was asked for.
+    pub started: Timestamp,
+    /// How far it was.
+    pub before: &'a Progress,
 }
 
 /// Brings the drain of one node of one API server one pass further.
@@ -138,12 +219,14 @@ fn sight_of(step: &DrainStep) -> DrainSight {
 pub async fn drain_node(
     client: &Client,
     node: &str,
-    policy: &DrainPolicy,
-    started: Timestamp,
+    pass: Pass<'_>,
     attempts: &mut BTreeMap<String, EvictionAttempts>,
     now: impl Fn() -> Timestamp,
 ) -> Result<DrainStep, InfraError> {
-    let mut input = observe_node(client, node, policy, started).await?;
+    let policy = pass.policy;
+    let mut input = observe_node(client, node, pass).await?;
+    // A replica that has tried nothing yet goes on with the last one's patience.
+    let held_since = pass.before.held_since.filter(|_| attempts.is_empty());
     attempts.retain(|uid, _| input.pods.iter().any(|pod| &pod.uid == uid));
     for _ in 0..STEPS {
         input.attempts.clone_from(attempts);
@@ -157,7 +240,7 @@ pub async fn drain_node(
             }
             DrainStep::Evict(chosen) => {
                 for &at in chosen {
-                    evict(client, &mut input.pods[at], policy, attempts, now()).await?;
+                    evict(client, &mut input.pods[at], policy, (&mut *attempts, held_since), now()).await?;
                 }
             }
             DrainStep::ForceDelete(chosen) => {
@@ -197,12 +280,7 @@ pub async fn set_cordon(client: &Client, node: &str, cordon: Cordon) -> Result<(
     optional(Api::<Node>::all(client.clone()).patch(node, &params, &patch).await).map(|_| ())
 }
 
-async fn observe_node(
-    client: &Client,
-    name: &str,
-    policy: &DrainPolicy,
-    started: Timestamp,
-) -> Result<DrainInput, InfraError> {
+async fn observe_node(client: &Client, name: &str, pass: Pass<'_>) -> Result<DrainInput, InfraError> {
     let node = optional(Api::<Node>::all(client.clone()).get(name).await)?;
     let here = ListParams::default()
         .fields(&format!("spec.nodeName={name}"))
@@ -236,8 +314,9 @@ async fn observe_node(
             })
             .collect(),
         attempts: BTreeMap::new(),
-        policy: policy.clone(),
-        started,
+        policy: pass.policy.clone(),
+        started: pass.started,
+        detaching_since: pass.before.detaching_since,
     })
 }
 
@@ -294,7 +373,7 @@ async fn evict(
     client: &Client,
     pod: &mut DrainPod,
     policy: &DrainPolicy,
-    attempts: &mut BTreeMap<String, EvictionAttempts>,
+    (attempts, held_since): (&mut BTreeMap<String, EvictionAttempts>, Option<Timestamp>),
     now: Timestamp,
 ) -> Result<(), InfraError> {
     let api = Api::<Pod>::namespaced(client.clone(), &pod.namespace);
@@ -324,7 +403,7 @@ async fn evict(
     };
     let tried = attempts.entry(pod.uid.clone()).or_insert_with(|| EvictionAttempts {
         refusals: 0,
-        first: now,
+        first: held_since.unwrap_or(now),
         last: now,
         message: String::new(),
         refusal: refusal.0,

@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::ObjectMeta,
 };
 use kube::{
-    Api, ResourceExt,
+    Api, Resource, ResourceExt,
     api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
 };
 use serde_json::{Value, json};
@@ -19,6 +19,8 @@ use steading_infra::{
     kubevirt::{VirtualMachine, VirtualMachineInstance},
     labels,
 };
+
+use steading_runtime::tasks::Chain;
 
 use super::render::PoolPlace;
 use crate::{
@@ -73,6 +75,8 @@ pub async fn create_machine(
             name: Some(name),
             namespace: Some(namespace.clone()),
             labels: Some(machine_labels(place, machine, None)),
+            // A crash before the machine exists leaves it to the next one of that name, or to the pool's end.
+            owner_references: pool.owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
         data: Some(BTreeMap::from([(
@@ -102,7 +106,16 @@ pub async fn create_machine(
             Ok(())
         }
         Err(InfraError::AlreadyExists(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+        Err(error) => {
+            if matches!(error, InfraError::Invalid(_) | InfraError::Forbidden(_)) {
+                // Best effort: the pool owns it as well.
+                let secrets = context.namespaced::<Secret>(&namespace);
+                if let Err(error) = apply::delete(&secrets, &secret.name_any(), None).await {
+                    tracing::debug!(namespace, machine, error = %Chain(&error), "the user data of a refused machine stays");
+                }
+            }
+            Err(error.into())
+        }
     }
 }
 

@@ -4,6 +4,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use steading_infra::crd::machine_pool::{MachinePoolSpec, Repair, RolloutTrigger};
 use steading_model::violation::Violations;
 
+use super::version::Version;
+
 /// Most machines of a pool; larger clusters take several pools.
 pub const MAX_REPLICAS: i32 = 5000;
 /// Most node labels, annotations or taints of a pool.
@@ -160,6 +162,11 @@ pub fn validate(spec: &MachinePoolSpec) -> Violations {
             format!("must have at most {MAX_ENTRIES} entries"),
         );
     }
+    found.require(
+        spec.kubernetes_version.is_empty() || Version::parse(&spec.kubernetes_version).is_some(),
+        "kubernetes_version",
+        "must be a version such as 1.36.0",
+    );
     for (key, value) in &spec.node_labels {
         let fits = is_label_key(key) && is_label_value(value);
         found.require(fits, format!("node_labels.{key}"), "is not a valid Kubernetes label");

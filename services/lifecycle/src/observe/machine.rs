@@ -1,5 +1,6 @@
 //! VM, VMI and tenant node → [`ObservedMachine`].
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use steading_infra::{
@@ -9,7 +10,10 @@ use steading_infra::{
 };
 
 use super::Observed;
-use crate::domain::machine::{DeleteMode, NodeSight, ObservedMachine, Patience, VmiSight};
+use crate::domain::{
+    drain::Progress,
+    machine::{DeleteMode, NodeSight, ObservedMachine, Patience, VmiSight},
+};
 
 /// A machine with all that is seen of it.
 pub fn observe_machine(observed: &Observed, vm: &VirtualMachine) -> ObservedMachine {
@@ -62,6 +66,11 @@ pub fn observe_machine(observed: &Observed, vm: &VirtualMachine) -> ObservedMach
         namespace,
         name,
     }
+}
+
+/// How far the drain of a machine is, as its object tells.
+pub fn stored_progress(vm: &VirtualMachine, started: Timestamp) -> Option<Progress> {
+    Progress::parse(vm.annotations().get(labels::DRAIN_PROGRESS)?, started)
 }
 
 fn vmi_sight(vmi: &VirtualMachineInstance) -> VmiSight {

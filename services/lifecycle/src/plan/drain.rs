@@ -48,6 +48,8 @@ pub struct DrainInput {
     pub policy: DrainPolicy,
     /// When the drain began.
     pub started: Timestamp,
+    /// Since when only volumes have been waited for, if they have.
+    pub detaching_since: Option<Timestamp>,
 }
 
 /// The tenant node as it was seen.
@@ -149,6 +151,8 @@ pub struct DrainPolicy {
     pub pod_grace: Option<Duration>,
     /// Whether the tenant's volume attachments are waited for.
     pub detach: DetachWait,
+    /// How long volumes may take once the pods have left. `None` is without end.
+    pub detach_timeout: Option<Duration>,
 }
 
 impl Default for DrainPolicy {
@@ -158,7 +162,16 @@ impl Default for DrainPolicy {
             force_after: None,
             pod_grace: None,
             detach: DetachWait::Wait,
+            detach_timeout: None,
         }
+    }
+}
+
+impl DrainPolicy {
+    /// Whether volumes have been waited for long enough.
+    pub fn gives_up_detaching(&self, since: Option<Timestamp>, now: Timestamp) -> bool {
+        self.detach_timeout
+            .is_some_and(|limit| since.is_some_and(|since| elapsed(since, now) >= limit) || limit.is_zero())
     }
 }
 
@@ -216,6 +229,8 @@ pub enum DrainOutcome {
     Drained,
     /// The node does not exist.
     NodeGone,
+    /// Volumes are still attached, and the policy's time for that is over; the end of the machine detaches them.
+    StillAttached,
     /// The kubelet is away for longer than any pod's grace; only the end of the machine ends its pods.
     Abandoned,
 }
@@ -410,6 +425,9 @@ fn plan_detach(input: &DrainInput, kubelet: Kubelet, now: Timestamp) -> DrainSte
     };
     if volumes.is_empty() {
         return DrainStep::Done(DrainOutcome::Drained);
+    }
+    if input.policy.gives_up_detaching(input.detaching_since, now) {
+        return DrainStep::Done(DrainOutcome::StillAttached);
     }
     if elapsed(input.started, now) < input.policy.stall_after {
         return DrainStep::WaitDetach {

@@ -147,6 +147,7 @@ pub fn plan_pool(wish: &PoolWish, machines: &[PoolMachine]) -> PoolPlan {
     for machine in pick_for_removal(wish, &left, left.len().saturating_sub(most)) {
         remove.push((machine, RemoveReason::ScaleDown));
     }
+    let outdated_left = outdated_left + take_back(wish, &current, &mut remove);
     let create = shortfall + surge;
     let waiting =
         (outdated_left > 0 && create == 0 && remove.is_empty()).then(|| waiting(wish, &left, going, outdated_left));
@@ -156,6 +157,35 @@ pub fn plan_pool(wish: &PoolWish, machines: &[PoolMachine]) -> PoolPlan {
         outdated: outdated_left,
         waiting,
     }
+}
+
+/// Takes back replacements that would leave too few: a broken machine that is removed as one too many does not count as one that is kept, which
+/// would have allowed another to go. How many were taken back.
+fn take_back(wish: &PoolWish, current: &[&PoolMachine], remove: &mut Vec<(String, RemoveReason)>) -> usize {
+    let is_available = |name: &str| {
+        let found = current.iter().find(|m| m.name == name);
+        found.is_some_and(|m| m.availability == Availability::Available)
+    };
+    let stays = |m: &&&PoolMachine| !remove.iter().any(|(name, _)| *name == m.name);
+    let kept = current
+        .iter()
+        .filter(stays)
+        .filter(|m| m.availability == Availability::Broken && !is_outdated(wish, m))
+        .count();
+    let floor = wish.replicas.saturating_sub(wish.unavailable().max(kept));
+    let available = current.iter().filter(|m| is_available(&m.name)).count();
+    let left = current.iter().filter(stays).filter(|m| is_available(&m.name)).count();
+    let short = available.min(floor).saturating_sub(left);
+    for taken in 0..short {
+        let last = remove.iter().rposition(|(name, reason)| {
+            matches!(reason, RemoveReason::Replaced | RemoveReason::Outdated) && is_available(name)
+        });
+        match last {
+            Some(at) => remove.remove(at),
+            None => return taken,
+        };
+    }
+    short
 }
 
 /// Which machines a rollout replaces, in its order, and which a scale-down removes, once all is done.

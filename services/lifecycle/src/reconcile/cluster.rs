@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use jiff::SignedDuration;
 use k8s_openapi::api::{
     core::v1::{Namespace, Service},
     networking::v1::NetworkPolicy,
@@ -36,12 +37,17 @@ use crate::{
 /// Pause between steps of a teardown that nothing tells of.
 const STEP: Duration = Duration::from_millis(500);
 
+/// How long a namespace that was seen is taken to exist. Nothing but a person deletes it, and a cluster with many machines is looked at
+/// many times a minute.
+const NAMESPACE_FRESH: SignedDuration = SignedDuration::from_secs(60);
+
 /// Looks at one cluster.
 ///
 /// # Errors
 /// If the infra cluster or storage refuses or cannot be reached.
 pub async fn reconcile(context: &Context, name: &str) -> Result<Outcome, Error> {
     let Some(cluster) = context.observed.clusters.get("", name) else {
+        context.memory.lock().namespaces.remove(name);
         return Ok(Outcome::Settled);
     };
     if cluster.metadata.deletion_timestamp.is_some() {
@@ -101,7 +107,13 @@ async fn keep_namespace(context: &Context, cluster: &Cluster, name: &str, endpoi
             && status.observed_generation == cluster.metadata.generation
             && status.endpoint.as_deref().unwrap_or_default() == endpoint.server
     });
+    let now = context.clock.now();
+    let seen = context.memory.lock().namespaces.get(name).copied();
+    if known && seen.is_some_and(|seen| now.duration_since(seen) < NAMESPACE_FRESH) {
+        return Ok(());
+    }
     if known && optional(spaces.get(name).await)?.is_some() {
+        context.memory.lock().namespaces.insert(name.to_owned(), now);
         return Ok(());
     }
     apply::apply(&spaces, FieldManager::Lifecycle, &namespace(cluster, name)).await?;

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
     Api, ResourceExt,
@@ -14,15 +15,18 @@ use steading_infra::{
     labels,
 };
 
-use super::{Outcome, memory::DrainSight};
+use super::Outcome;
 use crate::{
     apply::{
         detach::detach_volumes,
-        drain::{drain, set_cordon},
+        drain::{drain, known_progress, note_progress, set_cordon},
         machine::{annotate, delete_node, delete_token, delete_vm, finish, restart},
     },
     context::Context,
-    domain::machine::{NodeSight, ObservedMachine},
+    domain::{
+        drain::Progress,
+        machine::{NodeSight, ObservedMachine},
+    },
     error::Error,
     observe::machine::observe_machine,
     plan::{
@@ -39,6 +43,8 @@ const WAIT: Duration = Duration::from_secs(5);
 const DETACH: Duration = Duration::from_millis(500);
 /// Pause between passes of a drain that makes progress.
 const NEXT: Duration = Duration::from_millis(200);
+/// Pause after a Node turned out to be newer than the watch has shown.
+const STALE: Duration = Duration::from_millis(50);
 /// After this long a cluster that is being deleted asks no disruption budget any more: there is nowhere to go.
 const GOING_FORCE: Duration = Duration::from_secs(30);
 
@@ -94,7 +100,13 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
                     source,
                 })?;
             }
-            annotate(context, namespace, name, &[(labels::DRAIN_STARTED, None)]).await?;
+            annotate(
+                context,
+                namespace,
+                name,
+                &[(labels::DRAIN_STARTED, None), (labels::DRAIN_PROGRESS, None)],
+            )
+            .await?;
             Ok(Outcome::Settled)
         }
         MachineStep::Restart => {
@@ -102,7 +114,10 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
             Ok(Outcome::Settled)
         }
         MachineStep::Maintain => {
-            forget(context, &key);
+            // A maintenance drains machines that it restarts by itself.
+            if !vm.annotations().contains_key(labels::EVACUATION) {
+                forget(context, &key);
+            }
             maintain(context, &tenant, &vm, &machine, pool.as_deref()).await
         }
     }
@@ -139,15 +154,9 @@ async fn drain_machine(
     match (step, after) {
         (DrainStep::Done(_), AfterDrain::Stay) => Ok(Outcome::Again(Duration::from_secs(60))),
         (DrainStep::Done(_), AfterDrain::Delete) => {
-            if !detach_volumes(context, machine).await? {
-                let key = (machine.namespace.clone(), machine.name.clone());
-                context.memory.lock().drains.insert(
-                    key,
-                    DrainSight {
-                        detaching: true,
-                        ..DrainSight::default()
-                    },
-                );
+            if !detach_volumes(context, machine).await?
+                && !gives_up_detaching(context, machine, &policy, started).await?
+            {
                 return Ok(Outcome::Again(DETACH));
             }
             tracing::info!(namespace = %machine.namespace, machine = %machine.name, "machine is drained");
@@ -163,6 +172,28 @@ async fn drain_machine(
             AfterDrain::Stay | AfterDrain::Delete,
         ) => Ok(Outcome::Again(NEXT)),
     }
+}
+
+/// Notes that only volumes are waited for; whether that has lasted long enough.
+async fn gives_up_detaching(
+    context: &Context,
+    machine: &ObservedMachine,
+    policy: &DrainPolicy,
+    started: Timestamp,
+) -> Result<bool, Error> {
+    let key = (machine.namespace.clone(), machine.name.clone());
+    let now = context.clock.now();
+    let since = known_progress(context, &key, started).detaching_since.unwrap_or(now);
+    if policy.gives_up_detaching(Some(since), now) {
+        tracing::warn!(namespace = %machine.namespace, machine = %machine.name, "volumes are still attached; the machine goes, as its pool's detach timeout says");
+        return Ok(true);
+    }
+    let progress = Progress {
+        detaching_since: Some(since),
+        ..Progress::default()
+    };
+    note_progress(context, &machine.namespace, &machine.name, started, progress).await?;
+    Ok(false)
 }
 
 fn drain_policy(pool: Option<&MachinePool>, after: AfterDrain, fate: ClusterFate) -> DrainPolicy {
@@ -182,6 +213,7 @@ fn drain_policy(pool: Option<&MachinePool>, after: AfterDrain, fate: ClusterFate
             AfterDrain::Delete => DetachWait::Wait,
             AfterDrain::Stay => DetachWait::Skip,
         },
+        detach_timeout: eviction.and_then(|e| seconds(e.detach_timeout_seconds)),
     }
 }
 
@@ -207,30 +239,25 @@ async fn maintain(
         field_manager: Some(FieldManager::Lifecycle.as_str().into()),
         ..PatchParams::default()
     };
+    let mut base = Arc::clone(&node);
     if let Some(status) = patch.status {
         let written = nodes.patch_status(&machine.name, &params, &Patch::Merge(status)).await;
-        written.map_err(|error| Error::tenant(&tenant.namespace, error))?;
+        base = Arc::new(written.map_err(|error| Error::tenant(&tenant.namespace, error))?);
     }
     if let Some(mut body) = patch.node {
-        // The write above moved the version; taints are guarded against others by reading once more if that happened.
-        if let Some(metadata) = body.get_mut("metadata").and_then(serde_json::Value::as_object_mut)
-            && metadata.contains_key("resourceVersion")
-        {
-            let fresh = nodes
-                .get(&machine.name)
-                .await
-                .map_err(|error| Error::tenant(&tenant.namespace, error))?;
+        // Taints are guarded against others by the version, which the write above has moved.
+        if let Some(version) = body.pointer_mut("/metadata/resourceVersion") {
             let taints = |node: &Node| node.spec.as_ref().and_then(|spec| spec.taints.clone());
-            if taints(&fresh) != taints(&node) {
-                return Ok(Outcome::Again(Duration::from_millis(50)));
+            if taints(&base) != taints(&node) {
+                return Ok(Outcome::Again(STALE));
             }
-            metadata.insert(
-                "resourceVersion".into(),
-                serde_json::json!(fresh.metadata.resource_version),
-            );
+            *version = serde_json::json!(base.metadata.resource_version);
         }
-        let written = nodes.patch(&machine.name, &params, &Patch::Merge(body)).await;
-        written.map_err(|error| Error::tenant(&tenant.namespace, error))?;
+        match nodes.patch(&machine.name, &params, &Patch::Merge(body)).await {
+            Ok(_) => {}
+            Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(Outcome::Again(STALE)),
+            Err(error) => return Err(Error::tenant(&tenant.namespace, error)),
+        }
     }
     // The token has done its work once the kubelet has credentials of its own.
     if ready && uninitialized {

@@ -5,7 +5,12 @@ use std::{
     sync::Arc,
 };
 
-use crate::{domain::rendering::Rendering, plan::drain::EvictionAttempts};
+use jiff::Timestamp;
+
+use crate::{
+    domain::{drain::Progress, rendering::Rendering},
+    plan::drain::EvictionAttempts,
+};
 
 /// What may be forgotten.
 #[derive(Debug, Default)]
@@ -15,18 +20,9 @@ pub struct Memory {
     /// Failed evictions of machines that drain, by namespace and name, then by pod uid.
     pub evictions: HashMap<(String, String), BTreeMap<String, EvictionAttempts>>,
     /// How far drains are, by namespace and name.
-    pub drains: HashMap<(String, String), DrainSight>,
+    pub drains: HashMap<(String, String), Progress>,
+    /// When the namespaces of clusters were last seen to exist.
+    pub namespaces: HashMap<String, Timestamp>,
     /// What maintenances asked others lately.
     pub evacuations: super::evacuation::EvacuationMemory,
-}
-
-/// How far a drain is.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct DrainSight {
-    /// Pods that still have to leave.
-    pub remaining: usize,
-    /// Whether only volumes are waited for.
-    pub detaching: bool,
-    /// What holds it up, with its CamelCase reason.
-    pub stalled: Option<(String, String)>,
 }

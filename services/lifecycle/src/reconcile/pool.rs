@@ -16,7 +16,7 @@ use steading_infra::{
     labels, list,
 };
 
-use super::Outcome;
+use super::{Outcome, quota};
 use crate::{
     apply::{
         machine::{create_machine, request_delete},
@@ -29,6 +29,7 @@ use crate::{
         machine::ObservedMachine,
         pool::{Availability, PoolWish, validate},
         rendering::Rendering,
+        version::check_skew,
     },
     error::Error,
     observe::machine::{observe_machine, patience_of},
@@ -43,6 +44,9 @@ const BATCH: usize = 64;
 const PLACEMENT_AGE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 /// How long to wait for what has no signal of its own: readiness over time, joins that never come.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// Reason of a pool whose Kubernetes version does not go with its cluster's.
+const SKEW: &str = "VersionSkew";
 
 /// Why a pool is not worked on.
 type Refusal = (&'static str, String);
@@ -82,12 +86,19 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         )
         .await;
     }
-    let (rendering, refusal) = match rendering(context, &place, &pool, &cluster).await {
-        Ok(rendering) => (Some(rendering), None),
-        Err(error) if error.is_refusal() => (None, Some(("TemplateRefused", error.to_string()))),
-        Err(error) => (None, Some(("RenderingUnavailable", error.to_string()))),
+    let (rendering, mut trouble) = match skew(&pool, &cluster) {
+        Some(refusal) => (None, Some(refusal)),
+        None => match rendering(context, &place, &pool, &cluster).await {
+            Ok(rendering) => (Some(rendering), None),
+            Err(error) if error.is_refusal() => (None, Some(("TemplateRefused", error.to_string()))),
+            Err(error) => (None, Some(("RenderingUnavailable", error.to_string()))),
+        },
     };
-    let wish = PoolWish::of(&pool.spec, rendering.as_ref().map(|r| r.revision.clone()));
+    let mut wish = PoolWish::of(&pool.spec, rendering.as_ref().map(|r| r.revision.clone()));
+    let wanted = wish.replicas;
+    if let Some(rendering) = &rendering {
+        trouble = trouble.or(quota::hold(context, &place, &pool, rendering, &mut wish));
+    }
     let now = context.clock.now();
     let mut plan = plan_pool(&wish, &pool_machines(&pool, &cached(context, namespace, name), now));
     let mut failure = None;
@@ -106,7 +117,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     }
     let mut sight = Sight::of(&wish, &plan, &cached(context, namespace, name), &pool, now);
     sight.rendering = rendering;
-    sight.trouble = refusal.or_else(|| failure.as_ref().map(|error| ("MachineRefused", chain(error))));
+    sight.trouble = trouble.or_else(|| failure.as_ref().map(|error| ("MachineRefused", chain(error))));
     let unavailable = sight
         .trouble
         .as_ref()
@@ -115,7 +126,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
     if let Some(error) = failure {
         return Err(error);
     }
-    let waits = sight.ready < wish.replicas || plan.outdated > 0 || sight.going > 0;
+    let waits = sight.ready < wanted || plan.outdated > 0 || sight.going > 0;
     Ok(match reported {
         _ if plan.create > BATCH => Outcome::Again(Duration::ZERO),
         _ if unavailable => Outcome::Again(Duration::from_secs(2)),
@@ -178,6 +189,19 @@ fn accept(context: &Context, pool: &MachinePool) -> Result<(Arc<Cluster>, PoolPl
         return Err(("ClusterGoing", "the cluster is being deleted".into()));
     }
     Ok((cluster, place))
+}
+
+/// Why no machines are made of the pool's Kubernetes version. Those that exist stay: a new version of the API server breaks no pool.
+fn skew(pool: &MachinePool, cluster: &Cluster) -> Option<Refusal> {
+    let server = cluster
+        .status
+        .as_ref()
+        .and_then(|status| status.kubernetes_version.as_deref());
+    let why = check_skew(&pool.spec.kubernetes_version, server).err()?;
+    Some((
+        SKEW,
+        format!("kubernetes version {} {why}", pool.spec.kubernetes_version),
+    ))
 }
 
 /// The pool's rendering: from memory while its sources are as they were.
@@ -473,7 +497,7 @@ fn conditions(after: &mut MachinePoolStatus, pool: &MachinePool, sight: &Sight, 
     let accepted = sight
         .trouble
         .as_ref()
-        .is_none_or(|(reason, _)| *reason != "TemplateRefused");
+        .is_none_or(|(reason, _)| !["TemplateRefused", SKEW].contains(reason));
     let (reason, message) = sight.trouble.clone().unwrap_or(("Accepted", String::new()));
     set_condition(
         &mut after.conditions,

@@ -371,7 +371,7 @@ impl VolumeService for VolumeApi {
     ) -> Result<Response<proto::Volume>, Status> {
         let context = CallContext::from_request(&request);
         Ok(Response::new(
-            self.clone_volume_of(&context, request.into_inner()).await?,
+            Box::pin(self.clone_volume_of(&context, request.into_inner())).await?,
         ))
     }
 }

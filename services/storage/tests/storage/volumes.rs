@@ -11,6 +11,7 @@ use steading_api::{
     types::v1::{ErrorReason, WatchEventType},
 };
 use steading_infra::cdi::DataVolume;
+use steading_sim::{apiserver::Verb, counters::RequestKey};
 
 use crate::fixture::{
     CLUSTER, Fixture, NS, ask, dynamic, eventually, machine_name, mk_class, mk_volume, reason, volume_name,
@@ -79,6 +80,29 @@ async fn a_create_can_be_repeated_but_not_with_other_content() {
     assert_eq!(reason(create("2Gi", id).await), ErrorReason::RequestIdReused);
     assert_eq!(reason(create("2Gi", "").await), ErrorReason::ResourceAlreadyExists);
     assert_eq!(reason(create("1Gi", "soon").await), ErrorReason::InvalidField);
+    fixture.stop().await;
+}
+
+#[tokio::test]
+async fn making_a_volume_reads_its_class_and_writes_it() {
+    let fixture = Fixture::start().await;
+    fixture.server.counters().reset();
+    fixture.create("data", mk_volume()).await.expect("made");
+    // The API server has storage classes of its own, which the service looks at by itself.
+    let of = |verb, group: &str, resource: &str| {
+        let ours = |key: &RequestKey| {
+            key.user_agent == "storage" && key.verb == verb && key.group == group && key.resource == resource
+        };
+        fixture.server.counters().count(ours)
+    };
+    assert_eq!(
+        (
+            of(Verb::Get, "cdi.kubevirt.io", "datavolumes"),
+            of(Verb::List, "steading.dev", "storageclasses"),
+            of(Verb::Create, "cdi.kubevirt.io", "datavolumes")
+        ),
+        (0, 1, 1)
+    );
     fixture.stop().await;
 }
 

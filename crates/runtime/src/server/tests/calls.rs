@@ -213,6 +213,30 @@ async fn dev_mode_serves_on_loopback_only() {
 }
 
 #[tokio::test]
+async fn reflection_knows_the_details_of_errors() {
+    let server = Fixture::start(ServerConfig::dev_mode()).await;
+    let ask = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::FileContainingSymbol("google.rpc.ErrorInfo".to_owned())),
+    };
+    let asked = ServerReflectionClient::new(server.channel())
+        .server_reflection_info(tokio_stream::iter([ask]))
+        .await
+        .expect("answers");
+    let answer = asked
+        .into_inner()
+        .next()
+        .await
+        .and_then(Result::ok)
+        .and_then(|m| m.message_response);
+    assert!(
+        matches!(&answer, Some(MessageResponse::FileDescriptorResponse(files)) if !files.file_descriptor_proto.is_empty()),
+        "{answer:?}"
+    );
+    server.ended().await;
+}
+
+#[tokio::test]
 async fn reflection_tells_of_the_services_that_are_served() {
     let server = Fixture::start(ServerConfig::dev_mode()).await;
     let ask = ServerReflectionRequest {

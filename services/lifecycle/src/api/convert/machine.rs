@@ -14,7 +14,7 @@ use super::common;
 use crate::{
     context::Context,
     domain::machine::{NodeSight, ObservedMachine, Phase},
-    observe::machine::{observe_machine, patience_of},
+    observe::machine::{observe_machine, patience_of, stored_progress},
     plan::node::provider_id,
 };
 
@@ -29,13 +29,16 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     let machine = observe_machine(observed, vm);
     let pool = observed.pools.get(&namespace, &machine.pool);
     let wanted = pool.as_ref().and_then(|pool| pool.status.as_ref()?.revision.clone());
-    let sight = context
+    // The replica that drains knows best; the others go by what it wrote.
+    let mine = context
         .memory
         .lock()
         .drains
         .get(&(namespace, machine.name.clone()))
         .cloned();
-    let detaching = sight.as_ref().is_some_and(|sight| sight.detaching);
+    let stored = || machine.drain_started.and_then(|started| stored_progress(vm, started));
+    let progress = mine.or_else(stored).unwrap_or_default();
+    let detaching = progress.detaching_since.is_some();
     let report = machine.phase(&patience_of(pool.as_deref()), detaching, context.clock.now());
     let common = common(&vm.metadata);
     let vmi = machine.vmi.clone().unwrap_or_default();
@@ -51,13 +54,10 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     };
     let drain = (machine.drain || machine.delete.is_some()).then(|| DrainProgress {
         start_time: machine.drain_started.map(timestamp),
-        pods_remaining: sight
-            .as_ref()
-            .map_or(0, |s| i32::try_from(s.remaining).unwrap_or(i32::MAX)),
-        stalled_reason: sight
-            .as_ref()
-            .and_then(|s| s.stalled.clone())
-            .map(|(reason, message)| format!("{reason}: {message}"))
+        pods_remaining: i32::try_from(progress.remaining).unwrap_or(i32::MAX),
+        stalled_reason: progress
+            .stalled
+            .map(|stall| format!("{}: {}", stall.reason, stall.message))
             .unwrap_or_default(),
     });
     Some(Message {

@@ -32,6 +32,7 @@ fn mk_input(pods: Vec<DrainPod>) -> DrainInput {
         attempts: BTreeMap::new(),
         policy: DrainPolicy::default(),
         started: at(0),
+        detaching_since: None,
     }
 }
 
@@ -74,6 +75,30 @@ fn a_refused_eviction_is_repeated_only_after_its_backoff() {
         DrainStep::WaitPods { remaining: 1, .. }
     ));
     assert_eq!(plan_drain(&input, at(20)), DrainStep::Evict(vec![0]));
+}
+
+#[test]
+fn volumes_are_waited_for_as_long_as_the_policy_says() {
+    let mut input = mk_input(Vec::new());
+    input.attached_volumes = vec!["orders".into()];
+    input.policy.detach_timeout = Some(Duration::from_secs(30));
+    assert!(
+        matches!(plan_drain(&input, at(100)), DrainStep::WaitDetach { .. }),
+        "it counts from when the pods had left"
+    );
+    input.detaching_since = Some(at(100));
+    assert!(matches!(plan_drain(&input, at(110)), DrainStep::WaitDetach { .. }));
+    assert_eq!(
+        plan_drain(&input, at(130)),
+        DrainStep::Done(DrainOutcome::StillAttached)
+    );
+    input.policy.detach_timeout = None;
+    assert!(
+        matches!(plan_drain(&input, at(1000)), DrainStep::Stalled { .. }),
+        "without a limit it is told and goes on"
+    );
+    input.attached_volumes.clear();
+    assert_eq!(plan_drain(&input, at(1000)), DrainStep::Done(DrainOutcome::Drained));
 }
 
 #[test]

@@ -266,7 +266,12 @@ pub(super) async fn finish_restarts(context: &Context) {
                     cluster: key.namespace.clone(),
                     source,
                 })?;
-            annotate(context, &key, json!({labels::EVACUATION: null})).await
+            annotate(
+                context,
+                &key,
+                json!({labels::EVACUATION: null, labels::DRAIN_PROGRESS: null}),
+            )
+            .await
         };
         if let Err(error) = done.await {
             tracing::warn!(machine = %key, error = %steading_runtime::tasks::Chain(&error), "a restarted machine is still marked");
