@@ -21,6 +21,7 @@ mod discovery;
 mod duplicates;
 mod eviction;
 mod fieldset;
+mod kinds;
 mod lists;
 mod managed;
 mod names;
@@ -28,12 +29,14 @@ mod openapi;
 mod options;
 mod output;
 mod patch;
+mod pods;
 mod prepare;
 mod protobuf;
 mod read;
 mod request;
 mod resource;
 mod rules;
+mod scheduling;
 mod schema;
 mod selector;
 mod server;
@@ -63,7 +66,7 @@ use tower::service_fn;
 
 pub use self::{
     access::{Access, AccessReview, Identity},
-    admission::{Admission, AdmissionHook, SubresourceHandler, SubresourceRequest},
+    admission::{Admission, AdmissionHook, BareGroup, SubresourceHandler, SubresourceRequest},
     request::{Query, RequestInfo, Verb},
     resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
     rules::Rules,
@@ -259,6 +262,11 @@ impl ApiServer {
         handler: Arc<dyn SubresourceHandler>,
     ) {
         self.inner.admission.add_handler(group, resource, subresource, handler);
+    }
+
+    /// Tells of a group that has only subresources; who answers them is said by [`add_subresource`](Self::add_subresource).
+    pub fn add_bare_group(&self, group: BareGroup) {
+        self.inner.admission.add_bare(group);
     }
 
     /// Forgets the history of every resource: watches that are behind, and watches from old revisions, end with 410.

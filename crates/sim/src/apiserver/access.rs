@@ -81,7 +81,7 @@ impl Access {
                     "audiences": if identity.audiences.is_empty() { json!(wanted) } else { json!(identity.audiences) },
                 })
             }
-            _ => json!({"authenticated": false, "user": {}, "error": "invalid bearer token"}),
+            _ => json!({"user": {}, "error": "invalid bearer token"}),
         }
     }
 

@@ -46,6 +46,17 @@ pub trait SubresourceHandler: Send + Sync {
     fn handle(&self, request: SubresourceRequest) -> BoxFuture<'_, Result<(u16, Value), ApiError>>;
 }
 
+/// A group that has subresources but no resources of its own, as KubeVirt's `subresources.kubevirt.io`.
+#[derive(Clone, Debug)]
+pub struct BareGroup {
+    /// Its name.
+    pub name: &'static str,
+    /// Its versions, preferred first.
+    pub versions: &'static [&'static str],
+    /// What discovery tells of it, as `virtualmachines/start`.
+    pub subresources: &'static [&'static str],
+}
+
 type HandlerKey = (String, String, String);
 
 /// The hooks and handlers of one server.
@@ -53,6 +64,7 @@ type HandlerKey = (String, String, String);
 pub(crate) struct Registry {
     hooks: RwLock<Vec<Arc<dyn AdmissionHook>>>,
     handlers: RwLock<BTreeMap<HandlerKey, Arc<dyn SubresourceHandler>>>,
+    bare: RwLock<BTreeMap<&'static str, BareGroup>>,
 }
 
 impl Registry {
@@ -64,6 +76,15 @@ impl Registry {
         self.handlers
             .write()
             .insert((group.to_owned(), resource.to_owned(), sub.to_owned()), handler);
+    }
+
+    pub(crate) fn add_bare(&self, group: BareGroup) {
+        self.bare.write().insert(group.name, group);
+    }
+
+    /// The groups that have only subresources.
+    pub(crate) fn bare(&self) -> Vec<BareGroup> {
+        self.bare.read().values().cloned().collect()
     }
 
     pub(crate) fn handler(&self, group: &str, resource: &str, sub: &str) -> Option<Arc<dyn SubresourceHandler>> {

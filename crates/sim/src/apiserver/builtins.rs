@@ -4,7 +4,7 @@ mod kubevirt;
 
 use super::{
     Flavour,
-    resource::{Origin, ResourceDef, ScalePaths, Scope},
+    resource::{Origin, ResourceDef, ScalePaths, Scope, VersionDef},
     table,
 };
 
@@ -281,6 +281,9 @@ const SNAPSHOTS: &[Row] = &[
     ),
 ];
 
+/// Groups that are served in an older version, too, with the same fields.
+const OLDER: &[(&str, &str)] = &[("kubevirt.io", "v1alpha3"), ("snapshot.kubevirt.io", "v1alpha1")];
+
 /// All resources of a flavour.
 pub(crate) fn resources(flavour: Flavour) -> Vec<ResourceDef> {
     let kubernetes = KUBERNETES.iter().map(|row| def(row, Origin::BuiltIn));
@@ -328,5 +331,14 @@ fn def(row: &Row, origin: Origin) -> ResourceDef {
         });
         version.columns = table::built_in(group, plural);
     }
+    let older = OLDER.iter().filter(|older| older.0 == group).map(|older| older.1);
+    let older: Vec<VersionDef> = older
+        .filter_map(|name| {
+            let mut version = def.versions.first()?.clone();
+            name.clone_into(&mut version.name);
+            Some(version)
+        })
+        .collect();
+    def.versions.extend(older);
     def
 }

@@ -28,6 +28,11 @@ pub(crate) fn from_storage(def: &ResourceDef, version: &str, value: &Value) -> V
                 map.insert((*new).to_owned(), field);
             }
         }
+        for key in ["reportingController", "reportingInstance"] {
+            if map.get(key).and_then(Value::as_str) == Some("") {
+                map.remove(key);
+            }
+        }
     }
     value
 }

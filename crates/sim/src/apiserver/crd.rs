@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{
-    ApiServer, Verb, builtin_schema, dig,
+    ApiServer, Verb, builtin_schema, dig, kinds,
     resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
     rules::Rules,
     schema,
@@ -36,7 +36,9 @@ pub(crate) fn admit_schema(
         establish(target.server, object);
     }
     if target.def.origin == Origin::BuiltIn {
-        return known_fields(target, object);
+        let warnings = known_fields(target, object)?;
+        kinds::check(target.def, old, object)?;
+        return Ok(warnings);
     }
     let Some(version) = target.def.stored() else {
         return Ok(Vec::new());
@@ -45,11 +47,21 @@ pub(crate) fn admit_schema(
         return Ok(Vec::new());
     };
     let warnings = without_unknown(target, object, schema)?;
+    schema::drop_nulls(object, schema);
     schema::default(object, schema);
     let mut causes = Vec::new();
     validate::validate(object, schema, "", &mut causes);
-    if let Some(rules) = version.rules.as_ref().filter(|_| causes.is_empty()) {
-        causes.extend(rules.check(object, old));
+    if let Some(rules) = version.rules.as_ref() {
+        if causes.iter().any(hides_rules) {
+            let why = "some validation rules were not checked because the object was invalid; correct the existing errors to complete validation";
+            causes.push(Cause::new(
+                "FieldValueInvalid",
+                "<nil>",
+                format!("Invalid value: null: {why}"),
+            ));
+        } else {
+            causes.extend(rules.check(object, old));
+        }
     }
     if !causes.is_empty() {
         return Err(ApiError::invalid(target.def, dig::meta(object, "name"), causes));
@@ -57,7 +69,19 @@ pub(crate) fn admit_schema(
     Ok(warnings)
 }
 
-/// Built-in types have no validation here; their unknown fields are taken out all the same.
+/// Whether an object is so wrong that rules about it make no sense.
+fn hides_rules(cause: &Cause) -> bool {
+    matches!(
+        cause.reason.as_str(),
+        "FieldValueNotSupported"
+            | "FieldValueRequired"
+            | "FieldValueTooLong"
+            | "FieldValueTooMany"
+            | "FieldValueTypeInvalid"
+    )
+}
+
+/// The schemas of built-in types only tell what there is; their unknown fields are taken out all the same.
 fn known_fields(target: &Target<'_>, object: &mut Value) -> Result<Vec<String>, ApiError> {
     match builtin_schema::of(target.def) {
         Some(schema) => without_unknown(target, object, &schema),
@@ -69,14 +93,24 @@ fn known_fields(target: &Target<'_>, object: &mut Value) -> Result<Vec<String>, 
 fn without_unknown(target: &Target<'_>, object: &mut Value, schema: &Value) -> Result<Vec<String>, ApiError> {
     let mut unknown = Vec::new();
     schema::prune(object, schema, "", &mut unknown);
-    if unknown.is_empty() {
-        return Ok(Vec::new());
+    let custom = target.def.origin != Origin::BuiltIn;
+    if custom {
+        unknown.sort();
+    }
+    let strict = target.info.query.get("fieldValidation") == Some("Strict");
+    match unknown.first() {
+        None => return Ok(Vec::new()),
+        Some(first) if custom && strict && target.info.content_type == "application/apply-patch+yaml" => {
+            return Err(not_mergeable(target, first));
+        }
+        Some(_) => {}
     }
     let unknown: Vec<String> = unknown
         .into_iter()
         .map(|path| format!("unknown field \"{path}\""))
         .collect();
     match target.info.query.get("fieldValidation") {
+        Some("Strict") if custom && target.info.verb == Verb::Patch => Err(bad_patch(object, &unknown)),
         Some("Strict") => Err(strictly_refused(target, &unknown)),
         Some("Ignore") => Ok(Vec::new()),
         _ => Ok(unknown),
@@ -87,13 +121,36 @@ fn without_unknown(target: &Target<'_>, object: &mut Value, schema: &Value) -> R
 pub(crate) fn strictly_refused(target: &Target<'_>, faults: &[String]) -> ApiError {
     let kind = &target.def.kind;
     let how = match (target.def.origin, target.info.verb) {
-        (Origin::BuiltIn, Verb::Create | Verb::Update) => {
-            let version = target.def.api_version(&target.version.name);
+        (origin, Verb::Create | Verb::Update) => {
+            let version = match origin {
+                Origin::BuiltIn => target.def.api_version(&target.version.name),
+                _ => target.version.name.clone(),
+            };
             format!("{kind} in version \"{version}\" cannot be handled as a {kind}: ")
         }
         _ => String::new(),
     };
     ApiError::bad_request(format!("{how}strict decoding error: {}", faults.join(", ")))
+}
+
+/// An applied configuration with fields that no schema declares cannot be merged at all.
+fn not_mergeable(target: &Target<'_>, path: &str) -> ApiError {
+    let message = format!(
+        "failed to create typed patch object (/{}; {}, Kind={}): .{path}: field not declared in schema",
+        target.info.name.as_deref().unwrap_or_default(),
+        target.def.api_version(&target.version.name),
+        target.def.kind,
+    );
+    ApiError::new(500, "", message)
+}
+
+/// 422 for a patch after which an object cannot be decoded.
+fn bad_patch(object: &Value, faults: &[String]) -> ApiError {
+    let shown = json!(object.to_string());
+    let message = format!("Invalid value: {shown}: strict decoding error: {}", faults.join(", "));
+    let mut error = ApiError::new(422, "Invalid", format!(" \"\" is invalid: patch: {message}"));
+    error.details.causes = vec![Cause::new("FieldValueInvalid", "patch", message)];
+    error
 }
 
 /// Fields of an applied configuration that its type does not have.
@@ -117,12 +174,14 @@ fn check_definition(def: &ResourceDef, crd: &Value) -> Result<(), ApiError> {
     required("spec.group", !group.is_empty());
     required("spec.names.plural", !plural.is_empty());
     required("spec.names.kind", !text(&["spec", "names", "kind"]).is_empty());
-    required(
-        "spec.scope",
-        matches!(text(&["spec", "scope"]).as_str(), "Namespaced" | "Cluster"),
-    );
+    let scope = text(&["spec", "scope"]);
+    required("spec.scope", !scope.is_empty());
     let versions = dig::items(crd, &["spec", "versions"]);
     required("spec.versions", !versions.is_empty());
+    if !matches!(scope.as_str(), "Namespaced" | "Cluster" | "") {
+        let message = format!("Unsupported value: {scope:?}: supported values: \"Cluster\", \"Namespaced\"");
+        causes.push(Cause::new("FieldValueNotSupported", "spec.scope", message));
+    }
     if name != format!("{plural}.{group}") {
         let message = format!("Invalid value: \"{name}\": must be spec.names.plural+\".\"+spec.group");
         causes.push(Cause::new("FieldValueInvalid", "metadata.name", message));
@@ -142,11 +201,7 @@ fn check_definition(def: &ResourceDef, crd: &Value) -> Result<(), ApiError> {
     for (index, version) in versions.iter().enumerate() {
         let field = format!("spec.versions[{index}].schema.openAPIV3Schema");
         match dig::at(version, &["schema", "openAPIV3Schema"]) {
-            None => causes.push(Cause::new(
-                "FieldValueRequired",
-                field,
-                "Required value: schemas are required",
-            )),
+            None => causes.push(Cause::new("FieldValueRequired", field, "Required value")),
             Some(schema) => {
                 let errors = Rules::compile(schema).map(|rules| rules.errors()).unwrap_or_default();
                 causes.extend(

@@ -9,7 +9,7 @@ use super::{
     read,
     resource::ResourceDef,
     server::{Answer, Target},
-    status::{self, ApiError},
+    status::{self, ApiError, Cause},
     store::{Key, Object},
     write,
 };
@@ -37,11 +37,13 @@ impl Options {
                 let orphan = dig::at(&body, &["orphanDependents"]).and_then(Value::as_bool)?;
                 Some(if orphan { "Orphan" } else { "Background" }.to_owned())
             });
-        if let Some(policy) = propagation.as_deref()
-            && !matches!(policy, "Background" | "Foreground" | "Orphan")
-        {
-            return Err(ApiError::bad_request(format!("invalid propagationPolicy {policy:?}")));
+        let kind = dig::text(&body, &["kind"]);
+        if !matches!(kind, "" | "DeleteOptions") {
+            return Err(ApiError::bad_request(format!(
+                "no kind {kind:?} is registered for version \"v1\" in scheme \"pkg/runtime/scheme.go:111\""
+            )));
         }
+        check_propagation(&body, propagation.as_deref())?;
         Ok(Self {
             uid: text(&["preconditions", "uid"]),
             revision: text(&["preconditions", "resourceVersion"]),
@@ -49,6 +51,29 @@ impl Options {
             propagation,
             dry_run: target.info.dry_run() || dig::items(&body, &["dryRun"]).iter().any(|said| said == "All"),
         })
+    }
+}
+
+fn check_propagation(body: &Value, policy: Option<&str>) -> Result<(), ApiError> {
+    let refuse = |reason: &str, message: String| {
+        Err(ApiError::invalid_options(
+            "DeleteOptions",
+            Cause::new(reason, "propagationPolicy", message),
+        ))
+    };
+    let both = [["propagationPolicy"], ["orphanDependents"]].map(|path| dig::at(body, &path).is_some());
+    match policy {
+        Some(policy) if both == [true, true] => refuse(
+            "FieldValueInvalid",
+            format!("Invalid value: {policy:?}: orphanDependents and deletionPropagation cannot be both set"),
+        ),
+        None | Some("Background" | "Foreground" | "Orphan") => Ok(()),
+        Some(policy) => refuse(
+            "FieldValueNotSupported",
+            format!(
+                "Unsupported value: {policy:?}: supported values: \"Foreground\", \"Background\", \"Orphan\", \"nil\""
+            ),
+        ),
     }
 }
 
@@ -83,6 +108,13 @@ async fn delete(target: &Target<'_>, key: &Key, options: &Options) -> Result<Ans
             .get(key)
             .ok_or_else(|| ApiError::not_found(target.def, &key.name))?;
         check(target, &current, options)?;
+        if is_namespace(target.def) && matches!(key.name.as_str(), "default" | "kube-system" | "kube-public") {
+            return Err(ApiError::forbidden(
+                target.def,
+                &key.name,
+                "this namespace may not be deleted",
+            ));
+        }
         let mut seen = current.value.clone();
         admission::admit(target, Some(&current.value), &mut seen).await?;
         let mut next = current.value.clone();
@@ -164,6 +196,10 @@ fn mark(target: &Target<'_>, next: &mut Value, options: &Options) -> bool {
     let namespace = is_namespace(target.def) && !dig::items(next, &["spec", "finalizers"]).is_empty();
     let stays = dig::finalizers(next).next().is_some() || grace > 0 || namespace;
     if !stays {
+        if is_pod(target.def) {
+            dig::set_meta(next, "deletionTimestamp", target.server.deletion_timestamp(0));
+            dig::set_meta(next, "deletionGracePeriodSeconds", 0);
+        }
         return false;
     }
     let had = dig::is_terminating(next);
@@ -203,10 +239,9 @@ fn set_propagation(next: &mut Value, policy: Option<&str>) {
 
 /// Seconds that a pod has left; 0 for all else.
 fn grace_period(target: &Target<'_>, object: &Value, options: &Options) -> i64 {
-    let is_pod = target.def.group.is_empty() && target.def.plural == "pods";
     let finished = matches!(dig::text(object, &["status", "phase"]), "Succeeded" | "Failed");
     let unscheduled = dig::text(object, &["spec", "nodeName"]).is_empty();
-    if !is_pod || finished || unscheduled || target.server.config().pod_deletion == PodDeletion::Immediate {
+    if !is_pod(target.def) || finished || unscheduled || target.server.config().pod_deletion == PodDeletion::Immediate {
         return 0;
     }
     let own = dig::at(object, &["spec", "terminationGracePeriodSeconds"])
@@ -227,6 +262,10 @@ pub(crate) fn may_go(def: &ResourceDef, object: &Value) -> bool {
         > 0;
     let namespace = is_namespace(def) && !dig::items(object, &["spec", "finalizers"]).is_empty();
     !graceful && !namespace
+}
+
+fn is_pod(def: &ResourceDef) -> bool {
+    def.group.is_empty() && def.plural == "pods"
 }
 
 fn is_namespace(def: &ResourceDef) -> bool {

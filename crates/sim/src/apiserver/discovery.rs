@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 
 use super::{
     ApiServer,
+    admission::BareGroup,
     request::RequestInfo,
-    resource::{ResourceDef, VersionDef, api_version},
+    resource::{Origin, ResourceDef, VersionDef, api_version},
     server::Answer,
     status::ApiError,
 };
@@ -19,6 +20,18 @@ const VERBS: &[&str] = &[
     "get",
     "list",
     "patch",
+    "update",
+    "watch",
+];
+
+/// The same in the order in which custom kinds have them.
+const CUSTOM_VERBS: &[&str] = &[
+    "delete",
+    "deletecollection",
+    "get",
+    "list",
+    "patch",
+    "create",
     "update",
     "watch",
 ];
@@ -46,7 +59,7 @@ pub(crate) fn answer(server: &ApiServer, info: &RequestInfo) -> Result<Answer, A
             let versions = groups
                 .get(*group)
                 .filter(|_| !group.is_empty())
-                .ok_or_else(ApiError::no_such_path)?;
+                .ok_or_else(ApiError::no_such_page)?;
             let mut body = group_entry(group, versions);
             super::dig::object(&mut body).extend([
                 ("kind".to_owned(), json!("APIGroup")),
@@ -85,6 +98,12 @@ pub(crate) fn groups(server: &ApiServer) -> BTreeMap<String, Vec<String>> {
             }
         }
     }
+    for bare in server.admission().bare() {
+        groups.insert(
+            bare.name.to_owned(),
+            bare.versions.iter().map(ToString::to_string).collect(),
+        );
+    }
     for versions in groups.values_mut() {
         versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
     }
@@ -107,7 +126,7 @@ fn priority(version: &str) -> (u8, u64, u64) {
 fn group_entry(group: &str, versions: &[String]) -> Value {
     let entry = |version: &String| json!({"groupVersion": api_version(group, version), "version": version});
     let list: Vec<Value> = versions.iter().map(entry).collect();
-    json!({"name": group, "versions": list, "preferredVersion": versions.first().map(entry), "serverAddressByClientCIDRs": []})
+    json!({"name": group, "versions": list, "preferredVersion": versions.first().map(entry)})
 }
 
 fn group_list(server: &ApiServer) -> Value {
@@ -163,7 +182,11 @@ fn subresources(server: &ApiServer, def: &ResourceDef, version: &VersionDef) -> 
 }
 
 fn verbs(def: &ResourceDef) -> &'static [&'static str] {
-    if def.virtual_only { &["create"] } else { VERBS }
+    match def.origin {
+        _ if def.virtual_only => &["create"],
+        Origin::BuiltIn => VERBS,
+        Origin::Preset | Origin::Custom => CUSTOM_VERBS,
+    }
 }
 
 fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<Answer, ApiError> {
@@ -177,10 +200,17 @@ fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<
         let Some(version) = def.version(version_name) else {
             continue;
         };
-        list.push(json!({
+        let mut entry = json!({
             "name": def.plural, "singularName": def.singular, "namespaced": def.namespaced(), "kind": def.kind,
-            "verbs": verbs(&def), "shortNames": def.short_names, "categories": def.categories, "storageVersionHash": "",
-        }));
+            "verbs": verbs(&def),
+        });
+        for (key, words) in [("shortNames", &def.short_names), ("categories", &def.categories)] {
+            if !words.is_empty() {
+                super::dig::object(&mut entry).insert(key.to_owned(), json!(words));
+            }
+        }
+        super::dig::object(&mut entry).insert("storageVersionHash".to_owned(), json!(""));
+        list.push(entry);
         for (sub, mut entry) in subresources(server, &def, version) {
             let map = super::dig::object(&mut entry);
             map.insert("name".to_owned(), json!(format!("{}/{sub}", def.plural)));
@@ -189,18 +219,27 @@ fn resource_list(server: &ApiServer, group: &str, version_name: &str) -> Result<
             list.push(entry);
         }
     }
+    for bare in server.admission().bare().iter().filter(|bare| bare.name == group) {
+        list.extend(
+            bare.subresources
+                .iter()
+                .map(|name| json!({"name": name, "singularName": "", "namespaced": true, "kind": "", "verbs": null})),
+        );
+    }
     let known = groups(server)
         .get(group)
         .is_some_and(|versions| versions.iter().any(|version| version == version_name));
     if !known {
-        return Err(ApiError::no_such_path());
+        return Err(ApiError::no_such_page());
     }
-    Ok(Answer::json(
-        200,
-        &json!({
-            "kind": "APIResourceList", "apiVersion": "v1", "groupVersion": api_version(group, version_name), "resources": list,
-        }),
-    ))
+    let mut body = json!({"kind": "APIResourceList"});
+    let map = super::dig::object(&mut body);
+    if !group.is_empty() {
+        map.insert("apiVersion".to_owned(), json!("v1"));
+    }
+    map.insert("groupVersion".to_owned(), json!(api_version(group, version_name)));
+    map.insert("resources".to_owned(), json!(list));
+    Ok(Answer::json(200, &body))
 }
 
 fn aggregated_answer(server: &ApiServer, core: bool) -> Answer {
@@ -258,5 +297,27 @@ fn aggregated_version(
         }
         Some(entry)
     });
-    json!({"version": version_name, "resources": resources.collect::<Vec<_>>(), "freshness": "Current"})
+    let bare = server.admission().bare();
+    let bare = bare.iter().filter(|bare| bare.name == group).flat_map(bare_resources);
+    json!({"version": version_name, "resources": resources.chain(bare).collect::<Vec<_>>(), "freshness": "Current"})
+}
+
+/// The subresources of a group without resources, under what they are of.
+fn bare_resources(group: &BareGroup) -> Vec<Value> {
+    let nothing = json!({"group": "", "version": "", "kind": ""});
+    let mut parents: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
+    for name in group.subresources {
+        let (parent, sub) = name.split_once('/').unwrap_or((*name, ""));
+        let subs = parents.entry(parent).or_default();
+        if !sub.is_empty() {
+            subs.push(json!({"subresource": sub, "verbs": null, "responseKind": nothing}));
+        }
+    }
+    let entry = |(name, subs): (&str, Vec<Value>)| {
+        json!({
+            "resource": name, "responseKind": nothing, "scope": "Namespaced", "singularResource": "", "verbs": null,
+            "subresources": subs,
+        })
+    };
+    parents.into_iter().map(entry).collect()
 }

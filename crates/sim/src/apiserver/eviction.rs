@@ -19,6 +19,11 @@ pub(crate) async fn answer(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
     }
     let mut eviction = write::decode(body, &target.info.content_type)?;
     let key = target.key()?;
+    if !matches!(dig::meta(&eviction, "name"), name if name.is_empty() || name == key.name) {
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Eviction object",
+        ));
+    }
     let pod = target
         .collection
         .get(&key)
@@ -72,7 +77,9 @@ fn spend_budget(target: &Target<'_>, pod: &Object) -> Result<(), ApiError> {
         [] => return Ok(()),
         [one] => one,
         _ => {
-            return Err(ApiError::internal(
+            return Err(ApiError::new(
+                500,
+                "",
                 "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
             ));
         }

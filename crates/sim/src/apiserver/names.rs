@@ -54,14 +54,11 @@ fn invalid(field: &str, value: &str, why: &str) -> Cause {
 }
 
 fn finalizers(def: &ResourceDef, object: &Value, causes: &mut Vec<Cause>) {
-    for finalizer in dig::finalizers(object) {
-        if finalizer.is_empty()
-            || (def.origin != Origin::BuiltIn
-                && !finalizer.contains('/')
-                && !matches!(finalizer, "foregroundDeletion" | "orphan"))
-        {
+    for (index, finalizer) in dig::finalizers(object).enumerate() {
+        let standard = matches!(finalizer, "foregroundDeletion" | "kubernetes" | "orphan");
+        if finalizer.is_empty() || (def.origin == Origin::BuiltIn && !finalizer.contains('/') && !standard) {
             let why = "name is neither a standard finalizer name nor is it fully qualified";
-            causes.push(invalid("metadata.finalizers", finalizer, why));
+            causes.push(invalid(&format!("metadata.finalizers[{index}]"), finalizer, why));
         }
     }
 }
@@ -79,6 +76,10 @@ fn owners(object: &Value, causes: &mut Vec<Cause>) {
                 let field = format!("metadata.ownerReferences.{key}");
                 causes.push(invalid(&field, "", "must not be empty"));
             }
+        }
+        if version == "v1" && dig::text(owner, &["kind"]) == "Event" {
+            let message = format!("Invalid value: {owner}: /v1, Kind=Event is disallowed from being an owner");
+            causes.push(Cause::new("FieldValueInvalid", "metadata.ownerReferences", message));
         }
     }
     let mut controllers = owners

@@ -44,7 +44,7 @@ impl Shape {
             }
         }
         Err(ApiError::not_acceptable(
-            "only the following media types are accepted: application/json",
+            "406: Not Acceptable\n\nAvailable representations: application/json, application/yaml, application/vnd.kubernetes.protobuf",
         ))
     }
 }
@@ -71,7 +71,12 @@ impl Writer {
         let include = match target.info.query.get("includeObject") {
             Some("None") => Include::Nothing,
             Some("Object") => Include::Object,
-            _ => Include::Metadata,
+            Some("Metadata") | None => Include::Metadata,
+            Some(other) => {
+                return Err(ApiError::bad_request(format!(
+                    "Unable to convert to Table as requested: includeObject: Invalid value: {other:?}: must be 'Metadata', 'Object', 'None', or empty"
+                )));
+            }
         };
         Ok(Self {
             def: target.def.clone(),
@@ -168,6 +173,10 @@ impl Writer {
             _ => (self.def.list_kind.clone(), self.def.api_version(&self.version)),
         };
         let mut body = BytesMut::new();
+        let mut meta = meta.clone();
+        if self.shape == Shape::Full && self.def.origin != super::Origin::BuiltIn {
+            dig::object(&mut meta).entry("continue").or_insert_with(|| json!(""));
+        }
         let head = json!({"kind": kind, "apiVersion": api_version, "metadata": meta}).to_string();
         body.put_slice(head.trim_end_matches('}').as_bytes());
         // The metadata object's own brace went with the trim; it is put back here.
@@ -184,9 +193,10 @@ impl Writer {
 
     fn table<'a>(&self, values: impl Iterator<Item = &'a Value>, header: bool, meta: &Value) -> Value {
         let columns = table::columns(&self.def, self.version());
+        let custom = self.def.origin != super::Origin::BuiltIn;
         let rows: Vec<Value> = values
             .map(|value| {
-                let mut row = json!({"cells": table::cells(&columns, self.now, value)});
+                let mut row = json!({"cells": table::cells(&columns, self.now, value, custom)});
                 let object = match self.include {
                     Include::Nothing => None,
                     Include::Metadata => Some(partial(value)),
@@ -199,7 +209,7 @@ impl Writer {
             })
             .collect();
         let definitions = if header {
-            table::definitions(&columns)
+            table::definitions(&columns, custom)
         } else {
             Value::Null
         };

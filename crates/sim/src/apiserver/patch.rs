@@ -46,7 +46,11 @@ impl Patch {
                 )),
             },
             "application/apply-patch+yaml" => Self::parse_apply(target, value),
-            other => Err(ApiError::unsupported_media_type(other)),
+            _ => Err(ApiError::new(
+                415,
+                "UnsupportedMediaType",
+                "415: Unsupported Media Type",
+            )),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{ApiServer, dig, resource::ResourceDef};
+use super::{ApiServer, dig, pods, resource::ResourceDef};
 
 /// Sets what every new object gets: uid, creation time, generation; drops what only the server may say.
 pub(crate) fn stamp_new(server: &ApiServer, def: &ResourceDef, object: &mut Value) {
@@ -34,7 +34,8 @@ pub(crate) fn stamp_new(server: &ApiServer, def: &ResourceDef, object: &mut Valu
 pub(crate) fn defaults(def: &ResourceDef, object: &mut Value) {
     match (def.group.as_str(), def.plural.as_str()) {
         ("", "namespaces") => namespace(object),
-        ("", "pods") => pod(object),
+        ("", "pods") => pods::pod(object),
+        ("" | "events.k8s.io", "events") => event(object),
         ("", "services") => service(object),
         ("", "persistentvolumeclaims") => {
             default(object, &["spec"], "volumeMode", json!("Filesystem"));
@@ -44,7 +45,13 @@ pub(crate) fn defaults(def: &ResourceDef, object: &mut Value) {
         ("", "secrets") => secret(object),
         ("", "configmaps") => without_empty_data(object),
         ("", "resourcequotas") => default(object, &[], "status", json!({})),
-        ("apps", "deployments" | "replicasets" | "statefulsets") => default(object, &["spec"], "replicas", json!(1)),
+        ("apps", "deployments") => deployment(object),
+        ("apps", "replicasets" | "statefulsets") => {
+            default(object, &["spec"], "replicas", json!(1));
+            pods::template(dig::object_at(object, &["spec", "template", "spec"]));
+        }
+        ("apps", "daemonsets") => pods::template(dig::object_at(object, &["spec", "template", "spec"])),
+        ("", "podtemplates") => pods::template(dig::object_at(object, &["template", "spec"])),
         ("storage.k8s.io", "storageclasses") => {
             default(object, &[], "reclaimPolicy", json!("Delete"));
             default(object, &[], "volumeBindingMode", json!("Immediate"));
@@ -69,19 +76,32 @@ fn namespace(object: &mut Value) {
     default(object, &["status"], "phase", json!("Active"));
 }
 
-fn pod(object: &mut Value) {
+fn deployment(object: &mut Value) {
     for (key, value) in [
-        ("restartPolicy", json!("Always")),
-        ("terminationGracePeriodSeconds", json!(30)),
-        ("dnsPolicy", json!("ClusterFirst")),
-        ("schedulerName", json!("default-scheduler")),
-        ("enableServiceLinks", json!(true)),
-        ("securityContext", json!({})),
+        ("replicas", json!(1)),
+        ("revisionHistoryLimit", json!(10)),
+        ("progressDeadlineSeconds", json!(600)),
     ] {
         default(object, &["spec"], key, value);
     }
-    default(object, &["status"], "phase", json!("Pending"));
-    default(object, &["status"], "qosClass", json!("BestEffort"));
+    default(object, &["spec", "strategy"], "type", json!("RollingUpdate"));
+    if dig::text(object, &["spec", "strategy", "type"]) == "RollingUpdate" {
+        for key in ["maxSurge", "maxUnavailable"] {
+            default(object, &["spec", "strategy", "rollingUpdate"], key, json!("25%"));
+        }
+    }
+    pods::template(dig::object_at(object, &["spec", "template", "spec"]));
+    default(object, &[], "status", json!({}));
+}
+
+/// Events say even what they do not know.
+fn event(object: &mut Value) {
+    for key in ["eventTime", "firstTimestamp", "lastTimestamp"] {
+        default(object, &[], key, Value::Null);
+    }
+    default(object, &[], "source", json!({}));
+    default(object, &[], "reportingComponent", json!(""));
+    default(object, &[], "reportingInstance", json!(""));
 }
 
 fn without_empty_data(object: &mut Value) {
@@ -109,6 +129,12 @@ fn service(object: &mut Value) {
     default(object, &["spec"], "type", json!("ClusterIP"));
     default(object, &["spec"], "sessionAffinity", json!("None"));
     default(object, &["status"], "loadBalancer", json!({}));
+    let ingress = dig::object_at(object, &["status", "loadBalancer"]).get_mut("ingress");
+    for point in ingress.and_then(Value::as_array_mut).into_iter().flatten() {
+        if !dig::text(point, &["ip"]).is_empty() {
+            default(point, &[], "ipMode", json!("VIP"));
+        }
+    }
     let kind = dig::text(object, &["spec", "type"]).to_owned();
     if kind != "ExternalName" {
         default(object, &["spec"], "internalTrafficPolicy", json!("Cluster"));
@@ -136,7 +162,13 @@ fn ports_of(service: &mut Value) -> &mut [Value] {
 
 /// Gives a Service what only the server hands out, or keeps what it had: addresses and node ports. Nobody's field, so it comes after the record.
 pub(crate) fn allocate(server: &ApiServer, def: &ResourceDef, old: Option<&Value>, object: &mut Value) {
-    if !(def.group.is_empty() && def.plural == "services") || dig::text(object, &["spec", "type"]) == "ExternalName" {
+    if !(def.group.is_empty() && def.plural == "services") {
+        return;
+    }
+    if let Some(old) = old {
+        give_back(old, object);
+    }
+    if dig::text(object, &["spec", "type"]) == "ExternalName" {
         return;
     }
     for key in ["clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"] {
@@ -174,6 +206,44 @@ pub(crate) fn allocate(server: &ApiServer, def: &ResourceDef, old: Option<&Value
         let kept = same.map(|old| number(old, "nodePort")).filter(|kept| *kept != 0);
         let node_port = kept.unwrap_or_else(|| i64::from(server.next_node_port()));
         dig::object(port).insert("nodePort".to_owned(), json!(node_port));
+    }
+}
+
+/// A Service that changes its type gives back what the new type does not have.
+fn give_back(old: &Value, object: &mut Value) {
+    let kind = dig::text(object, &["spec", "type"]).to_owned();
+    if dig::text(old, &["spec", "type"]) == kind {
+        return;
+    }
+    let not_exposed = [
+        "externalTrafficPolicy",
+        "allocateLoadBalancerNodePorts",
+        "healthCheckNodePort",
+    ];
+    let no_address = [
+        "clusterIP",
+        "clusterIPs",
+        "ipFamilies",
+        "ipFamilyPolicy",
+        "internalTrafficPolicy",
+    ];
+    let (exposed, addressed) = match kind.as_str() {
+        "ClusterIP" => (false, true),
+        "ExternalName" => (false, false),
+        _ => (true, true),
+    };
+    if !exposed {
+        for port in ports_of(object) {
+            dig::object(port).remove("nodePort");
+        }
+    }
+    let spec = dig::object_at(object, &["spec"]);
+    let gone = not_exposed
+        .iter()
+        .filter(|_| !exposed)
+        .chain(no_address.iter().filter(|_| !addressed));
+    for key in gone {
+        spec.remove(*key);
     }
 }
 

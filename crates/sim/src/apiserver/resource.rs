@@ -165,7 +165,12 @@ impl ResourceDef {
             || (self.has_status()
                 && !matches!(
                     self.plural.as_str(),
-                    "namespaces" | "nodes" | "persistentvolumes" | "resourcequotas"
+                    "namespaces"
+                        | "nodes"
+                        | "persistentvolumes"
+                        | "persistentvolumeclaims"
+                        | "resourcequotas"
+                        | "services"
                 ))
     }
 }

@@ -48,14 +48,29 @@ impl Rules {
         };
         let causes = errors.as_slice().iter().map(|error| {
             let reason = error.reason.as_deref().unwrap_or("FieldValueInvalid");
-            Cause::new(
-                reason,
-                error.field_path.clone(),
-                format!("Invalid value: {}", error.message),
-            )
+            let shown = match at(object, &error.field_path) {
+                Some(Value::Object(_) | Value::Array(_) | Value::Null) | None => String::new(),
+                Some(plain) => format!("{plain}: "),
+            };
+            let message = match reason {
+                "FieldValueForbidden" => format!("Forbidden: {}", error.message),
+                "FieldValueRequired" => format!("Required value: {}", error.message),
+                _ => format!("Invalid value: {shown}{}", error.message),
+            };
+            Cause::new(reason, error.field_path.clone(), message)
         });
         causes.collect()
     }
+}
+
+/// The value at a field path as `spec.names[1]`.
+fn at<'a>(object: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split(['.', '[', ']'])
+        .filter(|step| !step.is_empty())
+        .try_fold(object, |value, step| match value {
+            Value::Array(list) => list.get(step.parse::<usize>().ok()?),
+            other => other.get(step),
+        })
 }
 
 fn has_rules(schema: &Value) -> bool {

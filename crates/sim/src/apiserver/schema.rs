@@ -99,6 +99,30 @@ fn prune_metadata(metadata: &mut Value, path: &str, unknown: &mut Vec<String>) {
     });
 }
 
+/// Takes out nulls where the schema allows none and has no default instead.
+pub(crate) fn drop_nulls(value: &mut Value, schema: &Value) {
+    match value {
+        Value::Object(map) => {
+            let of = |key: &str| property(schema, key).or_else(|| additional(schema).filter(|more| more.is_object()));
+            let kept = |schema: &Value| truthy(schema, "nullable") || schema.get("default").is_some();
+            map.retain(|key, value| !value.is_null() || of(key).is_none_or(kept));
+            for (key, value) in map.iter_mut() {
+                if let Some(schema) = of(key) {
+                    drop_nulls(value, schema);
+                }
+            }
+        }
+        Value::Array(list) => {
+            if let Some(items) = schema.get("items") {
+                for item in list {
+                    drop_nulls(item, items);
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
 /// Fills in the schema's defaults.
 pub(crate) fn default(value: &mut Value, schema: &Value) {
     match value {
@@ -160,13 +184,7 @@ mod tests {
         unknown.sort();
         assert_eq!(
             unknown,
-            [
-                "junk",
-                "metadata.x",
-                "spec.list[0].c",
-                "spec.map.k.b",
-                "spec.open.known.z"
-            ]
+            ["junk", "metadata.x", "spec.list[0].c", "spec.map.k.b", "spec.open.known.z"]
         );
         assert_eq!(
             object["spec"],

@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::{
     ApiServer, discovery, read,
     request::{RequestInfo, Verb},
+    resource::Origin,
     status::ApiError,
     subresource, watch, write,
 };
@@ -73,6 +74,7 @@ impl Answer {
         let headers = response.headers_mut();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(self.content_type));
         headers.insert("audit-id", HeaderValue::from_static("simulated"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, private"));
         for warning in self.warnings {
             if let Ok(value) = HeaderValue::from_str(&format!("299 - {}", serde_json::json!(warning))) {
                 headers.append(header::WARNING, value);
@@ -83,6 +85,11 @@ impl Answer {
 }
 
 fn refusal(error: &ApiError) -> Response<Body> {
+    if error.code == 404 && error.reason.is_empty() {
+        let mut answer = Answer::text(&error.message);
+        answer.status = error.code;
+        return answer.into_response();
+    }
     let mut response = Answer::json(error.code, &error.body()).into_response();
     if let Some(seconds) = error.details.retry_after_seconds {
         response
@@ -167,10 +174,14 @@ impl ApiServer {
         let (collection, def) = self
             .store()
             .lookup(&info.group, &info.resource)
-            .ok_or_else(ApiError::no_such_path)?;
-        let version = def.version(&info.version).ok_or_else(ApiError::no_such_path)?;
+            .ok_or_else(|| self.nowhere(info))?;
+        let version = def.version(&info.version).ok_or_else(|| self.nowhere(info))?;
         if info.subresource.is_some() && !version.status {
-            return Err(ApiError::no_such_path());
+            let name = info.name.as_deref().unwrap_or_default();
+            return Err(match def.origin {
+                Origin::BuiltIn => ApiError::no_such_path(),
+                _ => ApiError::not_found(&def, name),
+            });
         }
         let target = Target {
             server: self,
@@ -185,6 +196,10 @@ impl ApiServer {
         target.check_scope()?;
         super::options::check(&target)?;
         match info.verb {
+            Verb::Delete if info.subresource.is_some() => Err(target.no_deletion()),
+            Verb::DeleteCollection if info.group.is_empty() && info.resource == "namespaces" => {
+                Err(ApiError::method_not_allowed())
+            }
             Verb::Get => read::get(&target),
             Verb::List => read::list(&target),
             Verb::Watch => watch::answer(&target),
@@ -194,6 +209,17 @@ impl ApiServer {
             Verb::Delete => super::delete::one(&target, body).await,
             Verb::DeleteCollection => super::delete::collection(&target, body).await,
             Verb::Other => Err(ApiError::method_not_allowed()),
+        }
+    }
+
+    /// Groups that are compiled in know what they do not have; what is asked of other groups reaches nobody.
+    fn nowhere(&self, info: &RequestInfo) -> ApiError {
+        let definitions = self.store().definitions();
+        let mut of_group = definitions.iter().filter(|def| def.group == info.group);
+        if of_group.any(|def| def.origin == Origin::BuiltIn) {
+            ApiError::no_such_path()
+        } else {
+            ApiError::no_such_page()
         }
     }
 }
@@ -216,10 +242,23 @@ impl Target<'_> {
         if namespaced == has_namespace || (namespaced && across && self.info.name.is_none()) {
             return Ok(());
         }
-        if namespaced && self.info.name.is_none() {
-            return Err(ApiError::method_not_allowed());
+        Err(match self.def.origin {
+            Origin::BuiltIn if namespaced && self.info.name.is_none() => ApiError::method_not_allowed(),
+            Origin::BuiltIn => ApiError::no_such_path(),
+            _ => ApiError::no_such_page(),
+        })
+    }
+
+    /// A status cannot be deleted.
+    fn no_deletion(&self) -> ApiError {
+        let mut error = ApiError::method_not_allowed();
+        if self.def.origin != Origin::BuiltIn {
+            let kind = self.def.qualified();
+            error.message = format!("delete is not supported on resources of kind \"{kind}\"");
+            error.details.group.clone_from(&self.def.group);
+            error.details.kind.clone_from(&self.def.plural);
         }
-        Err(ApiError::no_such_path())
+        error
     }
 
     /// The key of the object that the path names.

@@ -117,6 +117,11 @@ impl ApiError {
         Self::new(404, "NotFound", "the server could not find the requested resource")
     }
 
+    /// 404 for a path below a group that is not known, which has no `Status` on the wire.
+    pub fn no_such_page() -> Self {
+        Self::new(404, "", "404 page not found\n")
+    }
+
     /// 405.
     pub fn method_not_allowed() -> Self {
         Self::new(
@@ -139,6 +144,13 @@ impl ApiError {
             format!("{} \"{name}\" already exists", def.qualified()),
         )
         .about(def, name)
+    }
+
+    /// 409 for a name whose last holder is not gone yet.
+    pub fn still_deleted(def: &ResourceDef, name: &str) -> Self {
+        let mut error = Self::already_exists(def, name);
+        error.message = format!("object is being deleted: {}", error.message);
+        error
     }
 
     /// 409 for a write that lost a race.
@@ -193,6 +205,12 @@ impl ApiError {
         error
     }
 
+    /// 422 for options of a request, as `DeleteOptions`.
+    pub fn invalid_options(kind: &str, cause: Cause) -> Self {
+        let def = ResourceDef::built_in("meta.k8s.io", "v1", "", kind, super::resource::Scope::Cluster);
+        Self::invalid(&def, "", vec![cause])
+    }
+
     /// 429.
     pub fn too_many_requests(message: impl Into<String>, retry_after_seconds: u64) -> Self {
         Self::new(429, "TooManyRequests", message).retry_after(retry_after_seconds)
@@ -221,6 +239,16 @@ impl ApiError {
         )
         .retry_after(1)
         .with_cause(Cause::new("ResourceVersionTooLarge", "", "Too large resource version"))
+    }
+
+    /// Whether the request as such is refused, before any object comes into view: such a `Status` has details without content.
+    fn is_generic(&self) -> bool {
+        match (self.code, self.reason.as_str()) {
+            (404, "NotFound") | (405, "MethodNotAllowed") | (406, "NotAcceptable") => true,
+            (415, _) => self.message.starts_with("415"),
+            (422, _) => self.message.starts_with("the server rejected our request"),
+            _ => false,
+        }
     }
 
     /// The `Status` object.
@@ -263,7 +291,7 @@ impl ApiError {
             if !self.reason.is_empty() {
                 body.insert("reason".to_owned(), json!(self.reason));
             }
-            if !details.is_empty() {
+            if !details.is_empty() || self.is_generic() {
                 body.insert("details".to_owned(), Value::Object(details));
             }
             body.insert("code".to_owned(), json!(self.code));

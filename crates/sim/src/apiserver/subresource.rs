@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 use super::{
     ApiServer, Identity, admission, dig, eviction,
     request::{RequestInfo, Verb},
-    resource::ScalePaths,
+    resource::{Origin, ResourceDef, ScalePaths, Scope},
+    scheduling,
     server::{Answer, Target},
     status::{ApiError, Cause},
     write::{self, Intent},
@@ -65,6 +66,15 @@ async fn bind(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     let mut binding = write::decode(body, &target.info.content_type)?;
     let node = dig::text(&binding, &["target", "name"]).to_owned();
     let key = target.key()?;
+    let name = dig::meta(&binding, "name");
+    if !name.is_empty() && name != key.name {
+        return Err(ApiError::bad_request(
+            "name in URL does not match name in Binding object",
+        ));
+    }
+    if node.is_empty() {
+        return Err(ApiError::new(500, "", "target.name: Required value"));
+    }
     let pod = target
         .collection
         .get(&key)
@@ -72,19 +82,14 @@ async fn bind(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     admission::admit(target, Some(&pod.value), &mut binding).await?;
     let now = target.server.timestamp();
     write::modify(target, &key, Intent::Update, |pod| {
-        let bound = dig::text(pod, &["spec", "nodeName"]);
-        if !bound.is_empty() {
-            let why = format!("pod {} is already assigned to node {bound:?}", key.name);
-            return Err(ApiError::conflict(target.def, &key.name, &why));
-        }
-        if dig::is_terminating(pod) {
-            return Err(ApiError::conflict(
-                target.def,
-                &key.name,
-                "pod is being deleted, cannot be assigned to a host",
-            ));
+        if let Some(why) = scheduling::unbindable(pod, &key.name) {
+            let mut error = ApiError::conflict(target.def, &key.name, &why);
+            "pods/binding".clone_into(&mut error.details.kind);
+            error.message = format!("Operation cannot be fulfilled on pods/binding \"{}\": {why}", key.name);
+            return Err(error);
         }
         let mut next = pod.clone();
+        scheduling::take_over_topology(target.server, &mut next, &node);
         dig::object_at(&mut next, &["spec"]).insert("nodeName".to_owned(), json!(node));
         let status = dig::object_at(&mut next, &["status"]);
         let conditions = status.entry("conditions").or_insert_with(|| json!([]));
@@ -175,15 +180,46 @@ fn scale_of(target: &Target<'_>, paths: &ScalePaths, object: &Value) -> Value {
         selector = pairs.join(",");
     }
     let meta = |key: &str| dig::at(object, &["metadata", key]).cloned().unwrap_or_default();
-    json!({
+    let mut scale = json!({
         "kind": "Scale", "apiVersion": "autoscaling/v1",
         "metadata": {
             "name": meta("name"), "namespace": target.info.ns(), "uid": meta("uid"),
             "resourceVersion": meta("resourceVersion"), "creationTimestamp": meta("creationTimestamp"),
         },
-        "spec": {"replicas": number(&paths.spec)},
-        "status": {"replicas": number(&paths.status), "selector": selector},
-    })
+        "spec": {}, "status": {"replicas": number(&paths.status)},
+    });
+    if number(&paths.spec) != 0 {
+        dig::object_at(&mut scale, &["spec"]).insert("replicas".to_owned(), json!(number(&paths.spec)));
+    }
+    if !selector.is_empty() {
+        dig::object_at(&mut scale, &["status"]).insert("selector".to_owned(), json!(selector));
+    }
+    scale
+}
+
+/// Built-in kinds refuse the Scale, custom ones the object.
+fn negative(target: &Target<'_>, name: &str, replicas: i64) -> ApiError {
+    let cause = |field: &str, why: &str| {
+        vec![Cause::new(
+            "FieldValueInvalid",
+            field,
+            format!("Invalid value: {replicas}: {why}"),
+        )]
+    };
+    if target.def.origin == Origin::BuiltIn {
+        let scale = ResourceDef::built_in("autoscaling", "v1", "scales", "Scale", Scope::Namespaced);
+        ApiError::invalid(
+            &scale,
+            name,
+            cause("spec.replicas", "must be greater than or equal to 0"),
+        )
+    } else {
+        ApiError::invalid(
+            target.def,
+            name,
+            cause(".spec.replicas", "should be a non-negative integer"),
+        )
+    }
 }
 
 async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<Answer, ApiError> {
@@ -215,12 +251,7 @@ async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<
             .and_then(Value::as_i64)
             .unwrap_or(0);
         if replicas < 0 {
-            let cause = Cause::new(
-                "FieldValueInvalid",
-                "spec.replicas",
-                format!("Invalid value: {replicas}: should be a non-negative integer"),
-            );
-            return Err(ApiError::invalid(target.def, &key.name, vec![cause]));
+            return Err(negative(target, &key.name, replicas));
         }
         let mut next = current.clone();
         let mut path = steps(&paths.spec);
@@ -236,6 +267,29 @@ async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<
     Ok(Answer::json(200, &scale_of(target, paths, &read()?.value)))
 }
 
+/// A question must be about something.
+fn check_review(def: &ResourceDef, spec: &Value) -> Result<(), ApiError> {
+    let asked = |key: &str| spec.get(key).is_some_and(|value| !value.is_null());
+    match def.plural.as_str() {
+        "tokenreviews" if dig::text(spec, &["token"]).is_empty() => Err(ApiError::bad_request(
+            "token is required for TokenReview in authentication",
+        )),
+        "selfsubjectaccessreviews" | "subjectaccessreviews"
+            if asked("resourceAttributes") == asked("nonResourceAttributes") =>
+        {
+            let why = "exactly one of nonResourceAttributes or resourceAttributes must be specified";
+            let cause = Cause::new(
+                "FieldValueInvalid",
+                "spec.resourceAttributes",
+                format!("Invalid value: null: {why}"),
+            );
+            let nobody = ResourceDef::built_in(&def.group, "v1", "", "", Scope::Cluster);
+            Err(ApiError::invalid(&nobody, "", vec![cause]))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Answers a review.
 pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     if target.info.verb != Verb::Create {
@@ -243,6 +297,7 @@ pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiErr
     }
     let mut review = write::decode(body, &target.info.content_type)?;
     let spec = review.get("spec").cloned().unwrap_or_default();
+    check_review(target.def, &spec)?;
     let access = target.server.access();
     let caller = target.info.bearer.as_deref().and_then(|token| access.identify(token));
     let user = caller
@@ -251,9 +306,10 @@ pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiErr
     let status = match target.def.plural.as_str() {
         "tokenreviews" => access.token_review(&spec),
         "selfsubjectreviews" => {
-            let groups = caller
-                .as_ref()
-                .map_or_else(|| vec!["system:masters".to_owned()], |identity| identity.groups.clone());
+            let groups = caller.as_ref().map_or_else(
+                || ["system:masters", "system:authenticated"].map(str::to_owned).to_vec(),
+                |identity| identity.groups.clone(),
+            );
             json!({"userInfo": {"username": user, "groups": groups}})
         }
         "selfsubjectrulesreviews" => json!({

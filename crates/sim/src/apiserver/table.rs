@@ -28,25 +28,49 @@ pub(crate) fn columns(_def: &ResourceDef, version: Option<&VersionDef>) -> Vec<C
     columns
 }
 
-/// `columnDefinitions`.
-pub(crate) fn definitions(columns: &[Column]) -> Value {
+/// `columnDefinitions`; only custom kinds tell the types of their columns.
+pub(crate) fn definitions(columns: &[Column], custom: bool) -> Value {
     let list = columns.iter().enumerate().map(|(index, column)| {
         let format = if index == 0 { "name" } else { "" };
-        json!({"name": column.name, "type": "string", "format": format, "description": "", "priority": column.priority})
+        let kind = if custom { column.kind.as_str() } else { "string" };
+        json!({"name": column.name, "type": kind, "format": format, "description": "", "priority": column.priority})
     });
     Value::Array(list.collect())
 }
 
 /// The cells of one row.
-pub(crate) fn cells(columns: &[Column], now: jiff::Timestamp, value: &Value) -> Vec<Value> {
-    columns.iter().map(|column| cell(column, now, value)).collect()
+pub(crate) fn cells(columns: &[Column], now: jiff::Timestamp, value: &Value, custom: bool) -> Vec<Value> {
+    let cell = |column| {
+        if custom {
+            custom_cell(column, now, value)
+        } else {
+            cell(column, now, value)
+        }
+    };
+    columns.iter().map(cell).collect()
+}
+
+/// Custom kinds show the first of what a path finds, and nothing where it finds nothing.
+fn custom_cell(column: &Column, now: jiff::Timestamp, value: &Value) -> Value {
+    match path::find(value, &column.path).first() {
+        None | Some(Value::Null) => Value::Null,
+        Some(Value::String(_)) if column.kind == "date" => cell(column, now, value),
+        Some(found) if column.kind != "string" => (*found).clone(),
+        Some(Value::String(text)) => json!(text),
+        Some(other) => json!(other.to_string()),
+    }
 }
 
 fn cell(column: &Column, now: jiff::Timestamp, value: &Value) -> Value {
     if let Some(name) = column.path.strip_prefix('@') {
-        return json!(computed::cell(name, value));
+        let text = computed::cell(name, value);
+        return match text.parse::<u64>() {
+            Ok(count) if name == "data" => json!(count),
+            _ => json!(text),
+        };
     }
-    let found = path::find(value, &column.path);
+    let mut found = path::find(value, &column.path);
+    found.retain(|value| !value.is_null());
     match (column.kind.as_str(), found.as_slice()) {
         (_, []) => match column.kind.as_str() {
             "date" => json!("<unknown>"),
@@ -127,7 +151,7 @@ mod tests {
         });
         let columns = columns(&def, Some(&version));
         let now = "1970-01-01T00:01:00Z".parse().unwrap();
-        let row = cells(&columns, now, &pod);
+        let row = cells(&columns, now, &pod, false);
         assert_eq!(
             row.get(..5).unwrap(),
             [json!("a"), json!("1/2"), json!("Running"), json!("2"), json!("60s")]

@@ -22,13 +22,18 @@ pub(crate) fn validate(value: &Value, schema: &Value, path: &str, causes: &mut V
         return;
     }
     if !type_fits(value, schema) {
-        let kind = schema.get("type").and_then(Value::as_str).unwrap_or_default();
+        let kind = schema.get("type").and_then(Value::as_str).unwrap_or("integer,string");
         let got = type_name(value);
         causes.push(Cause::new(
             "FieldValueTypeInvalid",
             path,
             format!("Invalid value: \"{got}\": {path} in body must be of type {kind}: \"{got}\""),
         ));
+        if kind == "integer" && got == "number" {
+            causes.push(unplaced(&format!(
+                "Checked value must be of type integer (default format) in {path}"
+            )));
+        }
         return;
     }
     enumerated(value, schema, path, causes);
@@ -84,6 +89,11 @@ fn enumerated(value: &Value, schema: &Value, path: &str, causes: &mut Vec<Cause>
     }
 }
 
+/// What Kubernetes says without a field.
+fn unplaced(rule: &str) -> Cause {
+    Cause::new("FieldValueInvalid", "<nil>", format!("Invalid value: \"\": {rule}"))
+}
+
 fn wrong(path: &str, value: &str, rule: &str) -> Cause {
     Cause::new(
         "FieldValueInvalid",
@@ -112,7 +122,11 @@ fn string(text: &str, schema: &Value, path: &str, causes: &mut Vec<Cause>) {
         causes.push(wrong(path, &shown, &format!("should match '{pattern}'")));
     }
     if schema.get("format").and_then(Value::as_str) == Some("date-time") && text.parse::<jiff::Timestamp>().is_err() {
-        causes.push(wrong(path, &shown, "must be of type date-time"));
+        causes.push(Cause::new(
+            "FieldValueTypeInvalid",
+            path,
+            format!("Invalid value: {shown}: {path} in body must be of type date-time: {shown}"),
+        ));
     }
 }
 
@@ -135,6 +149,12 @@ fn number(value: &Value, schema: &Value, path: &str, causes: &mut Vec<Cause>) {
     let exclusive = |key: &str| schema.get(key).and_then(Value::as_bool).unwrap_or(false);
     let number = value.as_f64().unwrap_or_default();
     let shown = value.to_string();
+    let format = schema.get("format").and_then(Value::as_str);
+    if format == Some("int32") && value.as_i64().is_none_or(|number| i32::try_from(number).is_err()) {
+        causes.push(unplaced(&format!(
+            "Checked value must be of type integer with format int32 in {path}"
+        )));
+    }
     if let Some(max) = limit("maximum") {
         if exclusive("exclusiveMaximum") && number >= max {
             causes.push(wrong(path, &shown, &format!("should be less than {max}")));
@@ -189,13 +209,13 @@ fn array(list: &[Value], schema: &Value, path: &str, causes: &mut Vec<Cause>) {
         Some("set") => Some(ListType::Set),
         _ => None,
     };
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut told) = (BTreeSet::new(), BTreeSet::new());
     for (index, item) in list.iter().enumerate() {
         let path = format!("{path}[{index}]");
         if let Some(kind) = &kind {
             let step = element_step(item, kind);
             let shown = step.get(2..).unwrap_or_default().to_owned();
-            if !seen.insert(step) {
+            if !seen.insert(step.clone()) && told.insert(step) {
                 causes.push(Cause::new(
                     "FieldValueDuplicate",
                     path.clone(),
@@ -249,6 +269,17 @@ fn object(map: &serde_json::Map<String, Value>, schema: &Value, path: &str, caus
             .get("x-kubernetes-embedded-resource")
             .and_then(Value::as_bool)
             .unwrap_or(false);
+    if embedded && !path.is_empty() {
+        for key in ["apiVersion", "kind"] {
+            let named = map
+                .get(key)
+                .and_then(Value::as_str)
+                .is_some_and(|text| !text.is_empty());
+            if !named {
+                causes.push(Cause::new("FieldValueRequired", join(key), "Required value"));
+            }
+        }
+    }
     for (key, value) in map {
         if embedded && key == "metadata" {
             continue;
@@ -273,18 +304,34 @@ fn combined(value: &Value, schema: &Value, path: &str, causes: &mut Vec<Cause>) 
         validate(value, part, path, &mut found);
         found.is_empty()
     };
+    // Why the first of several possibilities was none.
+    let explain = |parts: &[Value], causes: &mut Vec<Cause>| {
+        if let Some(first) = parts.first() {
+            validate(value, first, path, causes);
+        }
+    };
     for part in parts("allOf") {
         validate(value, part, path, causes);
     }
     let (any, one) = (parts("anyOf"), parts("oneOf"));
     if !any.is_empty() && !any.iter().any(fits) {
-        causes.push(wrong(path, "\"\"", "must validate at least one schema (anyOf)"));
+        causes.push(unplaced(&format!(
+            "\"{path}\" must validate at least one schema (anyOf)"
+        )));
+        explain(any, causes);
     }
-    if !one.is_empty() && one.iter().filter(|part| fits(part)).count() != 1 {
-        causes.push(wrong(path, "\"\"", "must validate one and only one schema (oneOf)"));
+    let fitting = one.iter().filter(|part| fits(part)).count();
+    let only = format!("\"{path}\" must validate one and only one schema (oneOf)");
+    match fitting {
+        0 if !one.is_empty() => {
+            causes.push(unplaced(&format!("{only}. Found none valid")));
+            explain(one, causes);
+        }
+        0 | 1 => {}
+        many => causes.push(unplaced(&format!("{only}. Found {many} valid alternatives"))),
     }
     if schema.get("not").is_some_and(fits) {
-        causes.push(wrong(path, "\"\"", "must not validate the schema (not)"));
+        causes.push(unplaced(&format!("\"{path}\" must not validate the schema (not)")));
     }
 }
 
@@ -360,7 +407,7 @@ mod tests {
             (
                 json!({"a": 1, "b": 1}),
                 json!({"oneOf": [{"required": ["a"]}, {"required": ["b"]}]}),
-                one("FieldValueInvalid", "f"),
+                one("FieldValueInvalid", "<nil>"),
             ),
             (
                 json!({"k": 1}),

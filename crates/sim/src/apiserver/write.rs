@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::{
     admission, convert, crd, dig, duplicates,
     output::Writer,
-    patch, prepare,
+    patch, prepare, scheduling,
     server::{Answer, Target},
     status::{ApiError, Cause},
     store::{Key, Object},
@@ -54,7 +54,16 @@ pub(crate) fn decode(body: &Bytes, content_type: &str) -> Result<Value, ApiError
 }
 
 fn decode_object(target: &Target<'_>, body: &Bytes) -> Result<Value, ApiError> {
-    let mut object = decode(body, &target.info.content_type)?;
+    let media = target.info.content_type.as_str();
+    if !matches!(
+        media,
+        "" | "*/*" | "application/json" | "application/yaml" | "application/vnd.kubernetes.protobuf"
+    ) {
+        return Err(ApiError::unsupported_media_type(
+            "accepted media types include: application/json, application/yaml, application/vnd.kubernetes.protobuf",
+        ));
+    }
+    let mut object = decode(body, media)?;
     if !object.is_object() {
         return Err(ApiError::bad_request("the body must be an object"));
     }
@@ -62,6 +71,10 @@ fn decode_object(target: &Target<'_>, body: &Bytes) -> Result<Value, ApiError> {
     for (key, expected) in [("kind", kind), ("apiVersion", api_version.as_str())] {
         let got = dig::text(&object, &[key]);
         if !got.is_empty() && got != expected {
+            let key = match key {
+                "apiVersion" => "API version",
+                other => other,
+            };
             return Err(ApiError::bad_request(format!(
                 "the {key} in the data ({got}) does not match the expected {key} ({expected})"
             )));
@@ -151,14 +164,19 @@ pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent
     if gone_status {
         dig::object(&mut object).remove("status");
     }
-    if target.collection.get(&key).is_some() {
-        return Err(ApiError::already_exists(def, &key.name));
-    }
     prepare::stamp_new(target.server, def, &mut object);
     prepare::defaults(def, &mut object);
+    scheduling::complete(target.server, def, &mut object);
     let mut warnings = admission::admit(target, None, &mut object).await?;
     warnings.extend(crd::admit_schema(target, None, &mut object)?);
     super::names::check(def, &object)?;
+    if let Some(taken) = target.collection.get(&key) {
+        return Err(if dig::is_terminating(&taken.value) {
+            ApiError::still_deleted(def, &key.name)
+        } else {
+            ApiError::already_exists(def, &key.name)
+        });
+    }
     super::managed::record(target, None, &mut object, &intent);
     prepare::allocate(target.server, def, None, &mut object);
     let writer = Writer::new(target)?;
@@ -298,7 +316,14 @@ fn check_preconditions(target: &Target<'_>, current: &Object, sent: &Value) -> R
         return Err(immutable(target, name, "metadata.uid", uid));
     }
     if !uid.is_empty() && uid != own {
-        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {own}");
+        let place = ["namespace", "name"]
+            .map(|key| dig::meta(&current.value, key))
+            .join("/");
+        let why = format!(
+            "StorageError: invalid object, Code: 4, Key: /registry/{}/{}, ResourceVersion: 0, AdditionalErrorMsg: Precondition failed: UID in precondition: {uid}, UID in object meta: {own}",
+            target.def.plural,
+            place.trim_start_matches('/'),
+        );
         return Err(ApiError::conflict(target.def, name, &why));
     }
     let deletion = dig::meta(sent, "deletionTimestamp");
@@ -347,7 +372,8 @@ fn compose(target: &Target<'_>, current: &Value, mut sent: Value) -> Value {
     } else {
         sent
     };
-    if !is_status && target.version.status {
+    let binds = target.info.subresource.as_deref() == Some("binding");
+    if !is_status && !binds && target.version.status {
         match current.get("status") {
             Some(status) => dig::object(&mut next).insert("status".to_owned(), status.clone()),
             None => dig::object(&mut next).remove("status"),
@@ -432,11 +458,18 @@ fn check_terminating(target: &Target<'_>, current: &Value, next: &Value) -> Resu
     if added.is_empty() {
         return Ok(());
     }
+    let list: Vec<String> = added.iter().map(|finalizer| format!("{finalizer:?}")).collect();
     let message = format!(
-        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers {added:?}"
+        "Forbidden: no new finalizers can be added if the object is being deleted, found new finalizers []string{{{}}}",
+        list.join(", ")
     );
     let cause = Cause::new("FieldValueForbidden", "metadata.finalizers", message);
-    Err(ApiError::invalid(target.def, dig::meta(current, "name"), vec![cause]))
+    let mut error = ApiError::invalid(target.def, dig::meta(current, "name"), vec![cause.clone()]);
+    // Built-in kinds check this twice; the message says it once.
+    if target.def.origin == super::Origin::BuiltIn {
+        error.details.causes.push(cause);
+    }
+    Err(error)
 }
 
 fn spec_changed(def: &super::ResourceDef, current: &Value, next: &Value) -> bool {

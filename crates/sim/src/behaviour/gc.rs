@@ -51,6 +51,8 @@ struct Graph {
     bare: BTreeSet<String>,
     /// Owners that wait for their dependents to go first.
     foreground: BTreeSet<Place>,
+    /// Owners that wait for their dependents to be let go.
+    orphaning: BTreeSet<Place>,
 }
 
 impl Graph {
@@ -70,6 +72,7 @@ impl Graph {
         if change == Change::Deleted {
             self.suspects.extend(self.dependents.remove(&uid).unwrap_or_default());
             self.foreground.remove(&place);
+            self.orphaning.remove(&place);
             if place.plural == "namespaces" {
                 self.terminating.remove(&place.key.name);
             }
@@ -88,32 +91,46 @@ impl Graph {
             let kind = if going { &mut self.terminating } else { &mut self.bare };
             kind.insert(place.key.name.clone());
         }
-        if going && finalizers(object).any(|finalizer| finalizer == FOREGROUND) {
-            self.foreground.insert(place.clone());
+        for (finalizer, waiting) in [(FOREGROUND, &mut self.foreground), (ORPHAN, &mut self.orphaning)] {
+            if going && finalizers(object).any(|one| one == finalizer) {
+                waiting.insert(place.clone());
+            } else {
+                waiting.remove(&place);
+            }
         }
         self.living.insert(uid.clone());
         self.uids.insert(place, uid);
     }
 
-    /// Suspects of whose owners none lives.
-    fn take_orphans(&mut self, server: &ApiServer) -> Vec<Place> {
-        let suspects = std::mem::take(&mut self.suspects);
-        suspects
-            .into_iter()
-            .filter(|place| {
-                let Some(object) = read(server, place) else {
-                    return false;
-                };
-                let going = !object.value["metadata"]["deletionTimestamp"].is_null();
-                let mut owners = owners(&object.value).peekable();
-                owners.peek().is_some() && !going && owners.all(|uid| !self.living.contains(uid))
-            })
-            .collect()
+    /// Suspects of whose owners none lives, and those that have others beside the ones that are gone.
+    fn take_orphans(&mut self, server: &ApiServer) -> (Vec<Place>, Vec<Place>) {
+        let (mut orphans, mut others) = (Vec::new(), Vec::new());
+        for place in std::mem::take(&mut self.suspects) {
+            let Some(object) = read(server, &place) else { continue };
+            if !object.value["metadata"]["deletionTimestamp"].is_null() {
+                continue;
+            }
+            let living = owners(&object.value).filter(|uid| self.living.contains(*uid)).count();
+            match owners(&object.value).count() {
+                0 => {}
+                _ if living == 0 => orphans.push(place),
+                all if living < all => others.push(place),
+                _ => {}
+            }
+        }
+        (orphans, others)
+    }
+
+    fn dependents(&self, owner: &Value) -> Vec<&Place> {
+        let all = self.dependents.get(text(owner, "/metadata/uid"));
+        all.into_iter().flatten().collect()
     }
 }
 
 /// Finalizer of an owner that goes after its dependents.
 const FOREGROUND: &str = "foregroundDeletion";
+/// Finalizer of an owner that lets its dependents go before it goes itself.
+const ORPHAN: &str = "orphan";
 
 fn finalizers(object: &Value) -> impl Iterator<Item = &str> {
     object
@@ -150,7 +167,11 @@ pub async fn run(context: Context, server: ApiServer, cancel: CancellationToken)
             catch_up(&mut graph, &mut seen, &collection);
         }
         graph.suspects.append(&mut retry);
-        let mut doomed = graph.take_orphans(&server);
+        let (mut doomed, others) = graph.take_orphans(&server);
+        for place in &others {
+            disown(&context, &server, place, |uid| graph.living.contains(uid)).await;
+        }
+        orphan(&context, &graph, &server).await;
         let bare = std::mem::take(&mut graph.bare);
         graph.bare = give_accounts(&context, &server, bare).await;
         let (contents, empty) = namespaces(&graph, &server);
@@ -166,7 +187,8 @@ pub async fn run(context: Context, server: ApiServer, cancel: CancellationToken)
         let waits = !retry.is_empty()
             || !graph.bare.is_empty()
             || !graph.terminating.is_empty()
-            || !graph.foreground.is_empty();
+            || !graph.foreground.is_empty()
+            || !graph.orphaning.is_empty();
         tokio::select! {
             () = cancel.cancelled() => return,
             () = changed(&server, &seen) => {
@@ -289,18 +311,9 @@ async fn foreground(context: &Context, graph: &Graph, server: &ApiServer) -> Vec
     let mut doomed = Vec::new();
     for place in &graph.foreground {
         let Some(owner) = read(server, place) else { continue };
-        let left: Vec<&Place> = graph
-            .dependents
-            .get(text(&owner.value, "/metadata/uid"))
-            .into_iter()
-            .flatten()
-            .collect();
+        let left = graph.dependents(&owner.value);
         if left.is_empty() {
-            let rest: Vec<&str> = finalizers(&owner.value)
-                .filter(|finalizer| *finalizer != FOREGROUND)
-                .collect();
-            let patch = json!({ "metadata": { "finalizers": rest, "resourceVersion": owner.value["metadata"]["resourceVersion"] } });
-            send(context, server, place, "PATCH", &patch).await;
+            release(context, server, place, FOREGROUND).await;
         }
         doomed.extend(
             left.into_iter()
@@ -311,6 +324,45 @@ async fn foreground(context: &Context, graph: &Graph, server: &ApiServer) -> Vec
         );
     }
     doomed
+}
+
+/// Lets the dependents of owners go that are to leave them behind; an owner without any is let go itself.
+async fn orphan(context: &Context, graph: &Graph, server: &ApiServer) {
+    for place in &graph.orphaning {
+        let Some(owner) = read(server, place) else { continue };
+        let left = graph.dependents(&owner.value);
+        if left.is_empty() {
+            release(context, server, place, ORPHAN).await;
+        }
+        let own = text(&owner.value, "/metadata/uid");
+        for dependent in left {
+            disown(context, server, dependent, |uid| uid != own).await;
+        }
+    }
+}
+
+/// Takes a finalizer from what lies at a place.
+async fn release(context: &Context, server: &ApiServer, place: &Place, finalizer: &str) {
+    let Some(object) = read(server, place) else { return };
+    let rest: Vec<&str> = finalizers(&object.value).filter(|one| *one != finalizer).collect();
+    let revision = &object.value["metadata"]["resourceVersion"];
+    let patch = json!({ "metadata": { "finalizers": rest, "resourceVersion": revision } });
+    send(context, server, place, "PATCH", &patch).await;
+}
+
+/// Leaves what lies at a place only those owners whose uid is `kept`.
+async fn disown(context: &Context, server: &ApiServer, place: &Place, kept: impl Fn(&str) -> bool) {
+    let Some(object) = read(server, place) else { return };
+    let references = object.value["metadata"]["ownerReferences"].as_array();
+    let rest: Vec<&Value> = references
+        .into_iter()
+        .flatten()
+        .filter(|reference| kept(text(reference, "/uid")))
+        .collect();
+    let revision = &object.value["metadata"]["resourceVersion"];
+    let rest = if rest.is_empty() { Value::Null } else { json!(rest) };
+    let patch = json!({ "metadata": { "ownerReferences": rest, "resourceVersion": revision } });
+    send(context, server, place, "PATCH", &patch).await;
 }
 
 /// Deletes what lies at a place; gives the place back if that failed.

@@ -17,13 +17,29 @@ use serde_json::{Value, json};
 use steading_infra::kubevirt::{VirtualMachine, VirtualMachineInstance};
 
 use crate::{
-    apiserver::{ApiError, ApiServer, SubresourceHandler, SubresourceRequest},
+    apiserver::{ApiError, ApiServer, BareGroup, SubresourceHandler, SubresourceRequest},
     behaviour::{Context, virt_api},
 };
 
 const GROUP: &str = "subresources.kubevirt.io";
 const MACHINES: &str = "virtualmachines";
 const INSTANCES: &str = "virtualmachineinstances";
+
+/// What discovery tells of: not all that is answered.
+const DISCOVERED: &[&str] = &[
+    "expand-vm-spec",
+    "virtualmachineinstances/addvolume",
+    "virtualmachineinstances/evacuate/cancel",
+    "virtualmachineinstances/pause",
+    "virtualmachineinstances/removevolume",
+    "virtualmachineinstances/unpause",
+    "virtualmachines/evacuate/cancel",
+    "virtualmachines/expand-spec",
+    "virtualmachines/migrate",
+    "virtualmachines/restart",
+    "virtualmachines/start",
+    "virtualmachines/stop",
+];
 
 /// Registers them.
 pub(super) fn install(server: &ApiServer, context: &Context) {
@@ -47,6 +63,11 @@ pub(super) fn install(server: &ApiServer, context: &Context) {
         server.add_subresource(GROUP, INSTANCES, sub, handler.clone());
     }
     server.add_subresource(GROUP, "expand-vm-spec", "", handler);
+    server.add_bare_group(BareGroup {
+        name: GROUP,
+        versions: &["v1", "v1alpha3"],
+        subresources: DISCOVERED,
+    });
 }
 
 /// Answers all of them.

@@ -16,7 +16,9 @@ cases! { Area::ApiMachinery,
     "a-pod-that-waits-is-deleted-at-once" => no_grace,
     "a-deletion-in-the-foreground-waits-for-the-dependents" => foreground,
     "a-deletion-in-the-background-takes-the-dependents-later" => background,
+    "a-deletion-may-leave-orphans" => orphans,
     "a-dependent-without-its-owner-is-collected" => absent_owner,
+    "a-dependent-stays-while-it-has-another-owner" => two_owners,
     "owner-references-are-checked" => owner_references,
     "a-policy-of-deletion-that-is-not-known-is-refused" => policies,
     "a-namespace-ends-with-what-is-in-it" => namespace,
@@ -243,6 +245,44 @@ async fn background(lab: &Lab, t: &mut Transcript) -> Result<()> {
     );
     t.note("the owner", &lab.get(&lab.path("configmaps/owner")).await?.code);
     t.note("the dependent", &lab.until_gone(&lab.path("configmaps/child")).await?);
+    Ok(())
+}
+
+async fn orphans(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    family(lab, false).await?;
+    let (owner, child) = (lab.path("configmaps/owner"), lab.path("configmaps/child"));
+    t.note(
+        "delete",
+        &lab.delete(&format!("{owner}?propagationPolicy=Orphan"))
+            .await?
+            .only(&MARKS),
+    );
+    lab.until_gone(&owner).await?;
+    t.note(
+        "the dependent",
+        &lab.get(&child)
+            .await?
+            .only(&["metadata/ownerReferences", "metadata/deletionTimestamp"]),
+    );
+    Ok(())
+}
+
+async fn two_owners(lab: &Lab, t: &mut Transcript) -> Result<()> {
+    let all = lab.path("configmaps");
+    let one = lab.make(&all, &mk_config_map("one")).await?.uid();
+    let two = lab.make(&all, &mk_config_map("two")).await?.uid();
+    lab.make(&all, &mk_dependent("child", &[("one", &one), ("two", &two)]))
+        .await?;
+    lab.delete(&lab.path("configmaps/one")).await?.expect_ok("delete")?;
+    let child = lab.path("configmaps/child");
+    let seen = lab
+        .until("one owner", &child, |answer| {
+            answer.at("metadata/ownerReferences/1").is_null()
+        })
+        .await?;
+    t.note("one owner left", &seen.only(&["metadata/ownerReferences"]));
+    lab.delete(&lab.path("configmaps/two")).await?.expect_ok("delete")?;
+    t.note("none left", &lab.until_gone(&child).await?.code);
     Ok(())
 }
 

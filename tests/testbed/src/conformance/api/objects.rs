@@ -80,8 +80,8 @@ async fn generated(lab: &Lab, t: &mut Transcript) -> Result<()> {
 async fn nameless(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let bare = with_metadata(json!({}));
     t.note("create", &lab.post(&lab.path("configmaps"), &bare).await?);
-    let pod = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {}});
-    t.note("create a namespace", &lab.post("/api/v1/namespaces", &pod).await?);
+    let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {}});
+    t.note("create a namespace", &lab.post("/api/v1/namespaces", &namespace).await?);
     Ok(())
 }
 
@@ -413,8 +413,8 @@ async fn generation(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let patch = json!({"spec": {"maxUnavailable": 2}});
     t.note("spec", &plain(&lab.patch(&one, PatchKind::Merge, &patch).await?));
     t.note("spec again", &plain(&lab.patch(&one, PatchKind::Merge, &patch).await?));
-    let node = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "a"}, "spec": {"hard": {"pods": "1"}}, "status": {"used": {"pods": "9"}}});
-    let quota = lab.post(&lab.path("resourcequotas"), &node).await?;
+    let quota = json!({"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "a"}, "spec": {"hard": {"pods": "1"}}, "status": {"used": {"pods": "9"}}});
+    let quota = lab.post(&lab.path("resourcequotas"), &quota).await?;
     t.note(
         "kind without a generation",
         &quota.only(&["metadata/generation", "status/used"]),

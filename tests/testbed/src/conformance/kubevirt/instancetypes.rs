@@ -1,11 +1,11 @@
-//! Instance types and preferences: what they do to a VMI, how a VM keeps what it was made of, and what is refused.
+//! Instance types: what they do to a VMI, how a VM keeps what it was made of, and what is refused.
 
 use anyhow::Result;
 use http::Method;
 use serde_json::{Value, json};
 
 use super::{
-    samples::{changed, mk_instancetype, mk_vm, mk_vm_without_size, with_template},
+    samples::{changed, mk_instancetype, mk_vm_without_size, with_template},
     steps::{
         cluster_path, condition, create, delete, gone, made, merge, only, path, read, running, subresource, text,
         until, verdict,
@@ -18,11 +18,7 @@ cases! { Area::KubeVirt,
     "an-instance-type-of-the-namespace-is-taken-by-its-kind" => of_the_namespace,
     "a-vm-keeps-revisions-of-what-it-was-made-of" => revisions,
     "an-instance-type-that-does-not-exist-is-waited-for" => not_there_yet,
-    "a-preference-that-does-not-exist-is-waited-for" => no_such_preference,
     "an-instance-type-and-a-size-of-its-own-conflict" => conflicts,
-    "a-preference-chooses-the-topology-of-the-cpus" => topologies,
-    "a-preference-fills-in-what-the-vm-leaves-open" => preferred_devices,
-    "what-a-preference-requires-is-checked" => requirements,
     "another-instance-type-wants-a-restart" => another_type,
     "an-instance-type-that-changes-does-not-change-machines" => type_changes,
     "a-vm-can-be-shown-expanded" => expanded,
@@ -32,10 +28,11 @@ cases! { Area::KubeVirt,
 }
 
 const TYPES: &str = "virtualmachineclusterinstancetypes";
-const PREFERENCES: &str = "virtualmachineclusterpreferences";
+
+pub(super) const PREFERENCES: &str = "virtualmachineclusterpreferences";
 
 /// Makes a cluster-wide instance type and returns its name.
-async fn cluster_type(lab: &Lab, what: &str, spec: Value) -> Result<String> {
+pub(super) async fn cluster_type(lab: &Lab, what: &str, spec: Value) -> Result<String> {
     let name = format!("{what}-{}", lab.id);
     let object = mk_instancetype("VirtualMachineClusterInstancetype", &name, spec);
     lab.make(&cluster_path(TYPES, ""), &object).await?;
@@ -43,7 +40,7 @@ async fn cluster_type(lab: &Lab, what: &str, spec: Value) -> Result<String> {
     Ok(name)
 }
 
-async fn cluster_preference(lab: &Lab, what: &str, spec: Value) -> Result<String> {
+pub(super) async fn cluster_preference(lab: &Lab, what: &str, spec: Value) -> Result<String> {
     let name = format!("{what}-{}", lab.id);
     let object = mk_instancetype("VirtualMachineClusterPreference", &name, spec);
     lab.make(&cluster_path(PREFERENCES, ""), &object).await?;
@@ -51,11 +48,11 @@ async fn cluster_preference(lab: &Lab, what: &str, spec: Value) -> Result<String
     Ok(name)
 }
 
-fn small() -> Value {
+pub(super) fn small() -> Value {
     json!({ "cpu": { "guest": 2 }, "memory": { "guest": "128Mi" } })
 }
 
-fn mk_vm_of(name: &str, matchers: Value) -> Value {
+pub(super) fn mk_vm_of(name: &str, matchers: Value) -> Value {
     changed(mk_vm_without_size(name), json!({ "spec": matchers }))
 }
 
@@ -191,21 +188,6 @@ async fn not_there_yet(lab: &Lab, t: &mut Transcript) -> Result<()> {
     Ok(())
 }
 
-async fn no_such_preference(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let name = format!("late-{}", lab.id);
-    let vm = changed(mk_vm("m"), json!({ "spec": { "preference": { "name": name } } }));
-    t.note("create", &verdict(&create(lab, "virtualmachines", &vm).await?));
-    let vm = until(lab, "virtualmachines", "m", "the VM says what it lacks", |vm| {
-        condition(vm, "Failure")["status"] == "True"
-    })
-    .await?;
-    t.note(
-        "condition",
-        &only(&condition(&vm, "Failure"), &["reason", "message", "status"]),
-    );
-    Ok(())
-}
-
 async fn conflicts(lab: &Lab, t: &mut Transcript) -> Result<()> {
     let name = cluster_type(lab, "small", small()).await?;
     for (what, domain) in [
@@ -222,100 +204,6 @@ async fn conflicts(lab: &Lab, t: &mut Transcript) -> Result<()> {
         let vm = mk_vm_of("m", json!({ "instancetype": { "name": name } }));
         let vm = with_template(vm, json!({ "domain": domain }));
         t.note(what, &verdict(&create(lab, "virtualmachines", &vm).await?));
-    }
-    Ok(())
-}
-
-async fn topologies(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let instancetype = cluster_type(
-        lab,
-        "four",
-        json!({ "cpu": { "guest": 4 }, "memory": { "guest": "128Mi" } }),
-    )
-    .await?;
-    for topology in [
-        "sockets",
-        "cores",
-        "threads",
-        "spread",
-        "any",
-        "preferSockets",
-        "preferCores",
-        "preferThreads",
-        "preferSpread",
-    ] {
-        let name = topology.to_lowercase();
-        let spec = json!({ "cpu": { "preferredCPUTopology": topology } });
-        let preference = cluster_preference(lab, &name, spec).await?;
-        let matchers = json!({ "instancetype": { "name": instancetype }, "preference": { "name": preference } });
-        made(lab, "virtualmachines", &mk_vm_of(&name, matchers)).await?;
-        let vmi = running(lab, &name).await?;
-        t.note(
-            topology,
-            &only(&vmi["spec"]["domain"]["cpu"], &["cores", "sockets", "threads"]),
-        );
-    }
-    let name = format!("odd-{}", lab.id);
-    let odd = json!({ "cpu": { "preferredCPUTopology": "diagonal" } });
-    let object = mk_instancetype("VirtualMachineClusterPreference", &name, odd);
-    let answer = lab.post(&cluster_path(PREFERENCES, ""), &object).await?;
-    lab.clean_up(cluster_path(PREFERENCES, &name)).await;
-    t.note("an unknown one", &verdict(&answer));
-    Ok(())
-}
-
-async fn preferred_devices(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let preference = cluster_preference(
-        lab,
-        "devices",
-        json!({ "devices": {
-            "preferredDiskBus": "scsi", "preferredInterfaceModel": "e1000e", "preferredAutoattachMemBalloon": false,
-        }, "preferredTerminationGracePeriodSeconds": 7 }),
-    )
-    .await?;
-    let vm = changed(
-        mk_vm("m"),
-        json!({ "spec": { "preference": { "name": preference }, "template": { "spec": {
-            "terminationGracePeriodSeconds": null,
-            "domain": { "devices": { "disks": [{ "name": "boot" }] } },
-        }}}}),
-    );
-    made(lab, "virtualmachines", &vm).await?;
-    let vmi = running(lab, "m").await?;
-    let devices = &vmi["spec"]["domain"]["devices"];
-    t.note(
-        "VMI",
-        &json!({
-            "disk": devices["disks"][0]["disk"],
-            "interface": devices["interfaces"][0]["model"],
-            "balloon": devices["autoattachMemBalloon"],
-            "grace": vmi["spec"]["terminationGracePeriodSeconds"],
-        }),
-    );
-    let vm = read(lab, "virtualmachines", "m").await?;
-    t.note(
-        "the VM's own disk",
-        &vm["spec"]["template"]["spec"]["domain"]["devices"]["disks"][0],
-    );
-    Ok(())
-}
-
-async fn requirements(lab: &Lab, t: &mut Transcript) -> Result<()> {
-    let instancetype = cluster_type(lab, "small", small()).await?;
-    for (what, spec) in [
-        ("cpu", json!({ "requirements": { "cpu": { "guest": 4 } } })),
-        ("memory", json!({ "requirements": { "memory": { "guest": "1Gi" } } })),
-        (
-            "fulfilled",
-            json!({ "requirements": { "cpu": { "guest": 2 }, "memory": { "guest": "128Mi" } } }),
-        ),
-    ] {
-        let preference = cluster_preference(lab, what, spec).await?;
-        let matchers = json!({
-            "runStrategy": "Halted", "instancetype": { "name": instancetype }, "preference": { "name": preference },
-        });
-        let answer = create(lab, "virtualmachines", &mk_vm_of(what, matchers)).await?;
-        t.note(what, &verdict(&answer));
     }
     Ok(())
 }
