@@ -27,6 +27,8 @@ struct Part {
     name: &'static str,
     /// Program and package.
     programs: &'static [(&'static str, &'static str)],
+    /// The package whose variables tell the version, and the module whose version they tell.
+    stamp: Option<(&'static str, &'static str)>,
     cold_seconds: u32,
 }
 
@@ -34,6 +36,7 @@ const PARTS: [Part; 4] = [
     Part {
         name: "etcd",
         programs: &[("etcd", "go.etcd.io/etcd/server/v3")],
+        stamp: None,
         cold_seconds: 25,
     },
     Part {
@@ -46,6 +49,7 @@ const PARTS: [Part; 4] = [
             ),
             ("kube-scheduler", "k8s.io/kubernetes/cmd/kube-scheduler"),
         ],
+        stamp: Some(("k8s.io/component-base/version", "k8s.io/kubernetes")),
         cold_seconds: 305,
     },
     Part {
@@ -55,11 +59,13 @@ const PARTS: [Part; 4] = [
             ("virt-controller", "kubevirt.io/kubevirt/cmd/virt-controller"),
             ("manifests", "./manifests"),
         ],
+        stamp: None,
         cold_seconds: 140,
     },
     Part {
         name: "kwok",
         programs: &[("kwok", "sigs.k8s.io/kwok/cmd/kwok")],
+        stamp: None,
         cold_seconds: 60,
     },
 ];
@@ -103,7 +109,8 @@ pub fn ensure(cache: &Path, progress: &Progress) -> anyhow::Result<Binaries> {
     let mut go = None;
     for part in &PARTS {
         let module = source.join(part.name);
-        let digest = digest(&module)?;
+        let flags = link_flags(part, &module)?;
+        let digest = digest(&module, &flags)?;
         all.update(&digest);
         let dir = cache.join("bin").join(format!("{}-{}", part.name, &digest[..16]));
         if !dir.is_dir() {
@@ -111,7 +118,7 @@ pub fn ensure(cache: &Path, progress: &Progress) -> anyhow::Result<Binaries> {
                 go = Some(find_go(cache, progress)?);
             }
             if let Some(go) = &go {
-                build(go, part, &module, &dir, progress)?;
+                build(go, part, &flags, &module, &dir, progress)?;
             }
         }
         dirs.push(dir);
@@ -122,7 +129,7 @@ pub fn ensure(cache: &Path, progress: &Progress) -> anyhow::Result<Binaries> {
     })
 }
 
-fn build(go: &Path, part: &Part, module: &Path, dir: &Path, progress: &Progress) -> anyhow::Result<()> {
+fn build(go: &Path, part: &Part, flags: &str, module: &Path, dir: &Path, progress: &Progress) -> anyhow::Result<()> {
     let since = Instant::now();
     let unfinished = dir.with_extension("unfinished");
     fs::create_dir_all(&unfinished)?;
@@ -132,7 +139,7 @@ fn build(go: &Path, part: &Part, module: &Path, dir: &Path, progress: &Progress)
             part.name, part.cold_seconds
         ));
         let output = Command::new(go)
-            .args(["build", "-trimpath", "-ldflags=-s -w", "-o"])
+            .args(["build", "-trimpath", "-ldflags", flags, "-o"])
             .arg(unfinished.join(program))
             .arg(package)
             .current_dir(module)
@@ -157,6 +164,34 @@ fn build(go: &Path, part: &Part, module: &Path, dir: &Path, progress: &Progress)
         since.elapsed().as_secs_f32()
     ));
     Ok(())
+}
+
+/// Flags for the linker: no symbols, and the version, which is not in a module that is built as a dependency.
+fn link_flags(part: &Part, module: &Path) -> anyhow::Result<String> {
+    let mut flags = "-s -w".to_owned();
+    if let Some((package, dependency)) = part.stamp {
+        let file = module.join("go.mod");
+        let text = fs::read_to_string(&file).with_context(|| format!("cannot read {}", file.display()))?;
+        let version =
+            required(&text, dependency).with_context(|| format!("{} requires no {dependency}", file.display()))?;
+        let mut numbers = version.trim_start_matches('v').split('.');
+        for (variable, value) in [
+            ("gitVersion", version),
+            ("gitMajor", numbers.next().unwrap_or_default()),
+            ("gitMinor", numbers.next().unwrap_or_default()),
+        ] {
+            flags += &format!(" -X {package}.{variable}={value}");
+        }
+    }
+    Ok(flags)
+}
+
+/// The version in which a `go.mod` requires a module.
+fn required<'a>(text: &'a str, module: &str) -> Option<&'a str> {
+    text.lines().find_map(|line| {
+        let mut words = line.trim().trim_start_matches("require ").split_whitespace();
+        (words.next() == Some(module)).then(|| words.next())?
+    })
 }
 
 fn tail(text: &str) -> String {
@@ -221,12 +256,13 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
     Some((next()?, next()?))
 }
 
-/// Digest of a module's files, by name and content.
-fn digest(module: &Path) -> anyhow::Result<String> {
+/// Digest of a module's files, by name and content, and of the flags with which it is linked.
+fn digest(module: &Path, flags: &str) -> anyhow::Result<String> {
     let mut files = Vec::new();
     collect(module, &mut files)?;
     files.sort();
     let mut hash = Sha256::new();
+    hash.update(flags);
     for file in files {
         hash.update(file.strip_prefix(module).unwrap_or(&file).to_string_lossy().as_bytes());
         hash.update(fs::read(&file).with_context(|| format!("cannot read {}", file.display()))?);
@@ -269,13 +305,25 @@ mod tests {
     }
 
     #[test]
+    fn the_required_version_is_found() {
+        let text =
+            "module a\n\ngo 1.26\n\nrequire (\n\tk8s.io/api v0.36.3\n\tk8s.io/kubernetes v1.36.3 // indirect\n)\n";
+        assert_eq!(required(text, "k8s.io/kubernetes"), Some("v1.36.3"));
+        assert_eq!(
+            required("require k8s.io/kubernetes v1.2.3\n", "k8s.io/kubernetes"),
+            Some("v1.2.3")
+        );
+        assert_eq!(required(text, "k8s.io/other"), None);
+    }
+
+    #[test]
     fn the_digest_follows_the_modules_files() {
         let dir = tempfile::tempdir().unwrap();
         fs::write(dir.path().join("go.mod"), "module a").unwrap();
-        let first = digest(dir.path()).unwrap();
+        let first = digest(dir.path(), "-s -w").unwrap();
         fs::write(dir.path().join("notes.txt"), "not built from").unwrap();
-        assert_eq!(digest(dir.path()).unwrap(), first);
+        assert_eq!(digest(dir.path(), "-s -w").unwrap(), first);
         fs::write(dir.path().join("main.go"), "package main").unwrap();
-        assert_ne!(digest(dir.path()).unwrap(), first);
+        assert_ne!(digest(dir.path(), "-s -w").unwrap(), first);
     }
 }

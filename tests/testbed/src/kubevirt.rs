@@ -20,7 +20,7 @@ pub const NAMESPACE: &str = "kubevirt";
 /// The version that is built.
 const VERSION: &str = "v1.8.0";
 /// The gates that Steading needs.
-const GATES: [&str; 2] = ["DeclarativeHotplugVolumes", "Snapshot"];
+const GATES: [&str; 3] = ["DeclarativeHotplugVolumes", "ExpandDisks", "Snapshot"];
 /// Requests a second that KubeVirt's components may make: their defaults are for a few changes a minute.
 const QPS: u32 = 1_000;
 

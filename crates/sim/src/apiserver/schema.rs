@@ -184,7 +184,13 @@ mod tests {
         unknown.sort();
         assert_eq!(
             unknown,
-            ["junk", "metadata.x", "spec.list[0].c", "spec.map.k.b", "spec.open.known.z"]
+            [
+                "junk",
+                "metadata.x",
+                "spec.list[0].c",
+                "spec.map.k.b",
+                "spec.open.known.z"
+            ]
         );
         assert_eq!(
             object["spec"],

@@ -83,7 +83,7 @@ async fn announce(context: &Context) -> kube::Result<()> {
     )?;
     let kubevirt = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": { "name": "kubevirt", "namespace": "kubevirt" },
-        "spec": { "configuration": { "developerConfiguration": { "featureGates": ["DeclarativeHotplugVolumes", "Snapshot"] } } },
+        "spec": { "configuration": { "developerConfiguration": { "featureGates": ["DeclarativeHotplugVolumes", "ExpandDisks", "Snapshot"] } } },
     });
     let kubevirt: KubeVirt = serde_json::from_value(kubevirt).map_err(kube::Error::SerdeError)?;
     let api: Api<KubeVirt> = Api::namespaced(context.client.clone(), "kubevirt");

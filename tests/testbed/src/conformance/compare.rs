@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use super::{
-    Area, Case, DIFFERENCES, Outcome,
+    Area, Case, Difference, Outcome,
     transcript::{Note, Recording},
 };
 
@@ -82,18 +82,13 @@ pub fn record(folder: &Path, outcomes: &[Outcome]) -> Result<usize> {
     Ok(written)
 }
 
-/// How `got` differs from `want`, without the differences that are accepted.
-pub fn compare(want: &Recording, got: &Recording) -> Vec<Mismatch> {
+/// How `got` differs from `want`, without the differences that are accepted. One that is accepted and does not show is an error too.
+pub fn compare(want: &Recording, got: &Recording, accepted: &[Difference]) -> Vec<Mismatch> {
     let mut mismatches = differing(want, got);
-    let accepted = |what: &str| {
-        DIFFERENCES
-            .iter()
-            .any(|known| known.case == got.case && known.note == what)
-    };
-    mismatches.retain(|mismatch| !accepted(&mismatch.what));
-    for known in DIFFERENCES.iter().filter(|known| known.case == got.case) {
-        let side = |recording: &Recording| recording.notes.iter().find(|note| note.what == known.note).cloned();
-        if side(want) == side(got) {
+    for known in accepted.iter().filter(|known| known.case == got.case) {
+        let all = mismatches.len();
+        mismatches.retain(|mismatch| mismatch.what != known.note);
+        if mismatches.len() == all {
             mismatches.push(Mismatch {
                 what: known.note.to_owned(),
                 lines: vec!["is listed as a known difference but does not differ any more".to_owned()],
@@ -158,14 +153,15 @@ fn diff(path: &str, want: &Value, got: &Value, lines: &mut Vec<String>) {
 }
 
 /// All failures with what differs, ready to print; empty when there is none. A case without a recording fails if `folder` has any.
+/// `accepted` is [`DIFFERENCES`](super::DIFFERENCES) for the simulator and nothing for the real control plane.
 ///
 /// # Errors
 /// When a recording cannot be read.
-pub fn table(folder: &Path, outcomes: &[Outcome]) -> Result<String> {
+pub fn table(folder: &Path, outcomes: &[Outcome], accepted: &[Difference]) -> Result<String> {
     let mut text = String::new();
     let mut failed = 0;
     for outcome in outcomes {
-        let mismatches = judge(folder, outcome)?;
+        let mismatches = judge(folder, outcome, accepted)?;
         if mismatches.is_empty() {
             continue;
         }
@@ -187,7 +183,7 @@ pub fn table(folder: &Path, outcomes: &[Outcome]) -> Result<String> {
     Ok(text)
 }
 
-fn judge(folder: &Path, outcome: &Outcome) -> Result<Vec<Mismatch>> {
+fn judge(folder: &Path, outcome: &Outcome, accepted: &[Difference]) -> Result<Vec<Mismatch>> {
     let one = |what: &str, line: String| {
         vec![Mismatch {
             what: what.to_owned(),
@@ -196,7 +192,7 @@ fn judge(folder: &Path, outcome: &Outcome) -> Result<Vec<Mismatch>> {
     };
     Ok(match (&outcome.result, load(folder, &outcome.case)?) {
         (Err(error), _) => one("did not end", error.clone()),
-        (Ok(got), Some(want)) => compare(&want, got),
+        (Ok(got), Some(want)) => compare(&want, got, accepted),
         (Ok(_), None) if folder.join(outcome.case.area.folder()).exists() => {
             one("has no recording", "record it on the real control plane".to_owned())
         }
@@ -225,7 +221,7 @@ mod tests {
     fn each_leaf_that_differs_is_named_with_both_sides() {
         let want = mk_recording(&[("get", json!({"code": 200, "body": {"a": [1, 2], "b": 1}}))]);
         let got = mk_recording(&[("get", json!({"code": 404, "body": {"a": [1, 3], "c": 1}}))]);
-        let mismatches = compare(&want, &got);
+        let mismatches = compare(&want, &got, &[]);
         assert_eq!(mismatches.len(), 1);
         assert_eq!(
             mismatches[0].lines,
@@ -238,14 +234,26 @@ mod tests {
                 "+ body.c: 1"
             ]
         );
-        assert!(compare(&want, &want).is_empty());
+        assert!(compare(&want, &want, &[]).is_empty());
     }
 
     #[test]
     fn missing_and_surplus_notes_are_differences() {
         let long = mk_recording(&[("a", json!(1)), ("b", json!(2))]);
         let short = mk_recording(&[("a", json!(1))]);
-        assert_eq!(compare(&long, &short)[0].lines, ["the note is missing"]);
-        assert_eq!(compare(&short, &long)[0].lines, ["the recording has no such note"]);
+        assert_eq!(compare(&long, &short, &[])[0].lines, ["the note is missing"]);
+        assert_eq!(compare(&short, &long, &[])[0].lines, ["the recording has no such note"]);
+    }
+
+    #[test]
+    fn an_accepted_difference_must_show() {
+        let (want, got) = (mk_recording(&[("a", json!(1))]), mk_recording(&[("a", json!(2))]));
+        let known = [Difference {
+            case: "a-case",
+            note: "a",
+            reason: "",
+        }];
+        assert!(compare(&want, &got, &known).is_empty());
+        assert_eq!(compare(&want, &want, &known).len(), 1);
     }
 }
