@@ -103,13 +103,13 @@ where
     Fut: Future<Output = Result<(), BoxError>> + Send + 'static,
 {
     let auth = args.auth()?;
+    let listener = bind(args.listen).await?;
     if auth.reach() == Reach::Loopback {
         tracing::warn!(
             "INSECURE DEV MODE: everybody who reaches {} may do everything",
-            args.listen
+            listener.local_addr()?
         );
     }
-    let listener = bind(args.listen).await?;
     let admin_listener = bind(args.admin_listen).await?;
     tracing::info!(name, listen = %listener.local_addr()?, admin = %admin_listener.local_addr()?, "starting");
 
