@@ -28,6 +28,8 @@ const DEADLINE: Duration = Duration::from_secs(300);
 /// How long the supervisor may take to end its processes.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// The folder for temporary files below that of a test bed.
+const TEMPORARY: &str = "tmp";
 
 /// With what the supervisor ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +68,9 @@ impl Testbed {
             }
             fs::remove_dir_all(dir).with_context(|| format!("cannot remove {}", dir.display()))?;
         }
-        fs::create_dir_all(dir.join("logs")).with_context(|| format!("cannot make {}", dir.display()))?;
+        for part in ["logs", TEMPORARY] {
+            fs::create_dir_all(dir.join(part)).with_context(|| format!("cannot make {}", dir.display()))?;
+        }
         let log = File::create(dir.join("logs/supervisor.log"))?;
         let mut command = Command::new(program);
         command
@@ -76,6 +80,8 @@ impl Testbed {
             .args(["--nodes", &shape.nodes.to_string()])
             .args(["--zones", &shape.zones.to_string()])
             .args(["--tenants", &shape.tenants.to_string()])
+            // virt-api leaves certificates in the folder for temporary files; this one goes with the test bed.
+            .env("TMPDIR", dir.join(TEMPORARY))
             .stdout(log.try_clone()?)
             .stderr(log);
         match lifetime {

@@ -99,6 +99,15 @@ fn start(what: &str) -> (Testbed, Traces) {
     let traces = Traces::of(&bed.state().expect("a state"));
     assert!(traces.pids.len() >= 9, "all processes are known: {:?}", traces.pids);
     assert!(traces.ports.len() >= 5, "their ports are known: {:?}", traces.ports);
+    let folder = format!("TMPDIR={}/", bed.dir().display());
+    for pid in &traces.pids {
+        let environment = fs::read(format!("/proc/{pid}/environ")).expect("a process of ours");
+        let mut variables = environment.split(|byte| *byte == 0);
+        assert!(
+            variables.any(|variable| variable.starts_with(folder.as_bytes())),
+            "temporary files of {pid} would outlive the test bed"
+        );
+    }
     (bed, traces)
 }
 
