@@ -1,4 +1,4 @@
-//! gzip in both directions, with a cap on what unpacking may make.
+//! gzip and zstd for replies, gzip for requests with a cap on what unpacking may make.
 
 use std::io::{Read as _, Write as _};
 
@@ -13,6 +13,8 @@ use crate::body::Body;
 
 /// Bodies below this are sent as they are: they fit one packet either way.
 const LEAST: usize = 1024;
+/// The fastest that is still smaller than gzip's.
+const ZSTD_LEVEL: i32 = 1;
 
 /// Why a body cannot be unpacked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,38 +34,105 @@ pub(crate) fn gunzip(body: &Bytes, limit: usize) -> Result<Bytes, GunzipError> {
     }
 }
 
-/// Whether the client takes gzip.
-pub(crate) fn accepts_gzip(headers: &HeaderMap) -> bool {
+/// How a body may be packed, in the order of preference between equal weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Coding {
+    /// A third faster than gzip for the same size.
+    Zstd,
+    Gzip,
+}
+
+impl Coding {
+    const ALL: [Self; 2] = [Self::Zstd, Self::Gzip];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Zstd => "zstd",
+            Self::Gzip => "gzip",
+        }
+    }
+
+    fn pack(self, bytes: &[u8]) -> std::io::Result<Vec<u8>> {
+        match self {
+            Self::Zstd => zstd::bulk::compress(bytes, ZSTD_LEVEL),
+            Self::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
+                encoder.write_all(bytes)?;
+                encoder.finish()
+            }
+        }
+    }
+}
+
+/// What the client likes most of what there is; `None` where it wants the body as it is (RFC 9110, section 12.5.3).
+pub(crate) fn accepted(headers: &HeaderMap) -> Option<Coding> {
     let lists = headers
         .get_all(ACCEPT_ENCODING)
         .iter()
         .filter_map(|value| value.to_str().ok());
-    lists.flat_map(|list| list.split(',')).any(|item| {
-        let (coding, weight) = item.split_once(';').unwrap_or((item, ""));
-        let refused = weight
-            .replace(' ', "")
-            .strip_prefix("q=")
-            .and_then(|q| q.parse::<f32>().ok())
-            .is_some_and(|q| q <= 0.0);
-        matches!(coding.trim(), "gzip" | "*") && !refused
-    })
+    let offers: Vec<(&str, f32)> = lists.flat_map(|list| list.split(',')).map(offer).collect();
+    let weight = |name: &str| {
+        let named = offers.iter().find(|(coding, _)| coding.eq_ignore_ascii_case(name));
+        let any = || offers.iter().find(|(coding, _)| *coding == "*");
+        named.or_else(any).map_or(0.0, |(_, weight)| *weight)
+    };
+    let mut best = None;
+    for coding in Coding::ALL {
+        let weight = weight(coding.name());
+        if weight > best.map_or(0.0, |(_, most)| most) {
+            best = Some((coding, weight));
+        }
+    }
+    best.map(|(coding, _)| coding)
+}
+
+/// `gzip;q=0.5`
+fn offer(item: &str) -> (&str, f32) {
+    let (coding, parameters) = item.split_once(';').unwrap_or((item, ""));
+    let weight = parameters
+        .split(';')
+        .find_map(|parameter| parameter.trim().strip_prefix("q=")?.trim().parse().ok());
+    (coding.trim(), weight.unwrap_or(1.0))
 }
 
 /// Packs a whole body that is worth it.
-pub(crate) fn gzip(response: &mut Response<Body>) {
+pub(crate) fn pack(coding: Coding, response: &mut Response<Body>) {
     let Body::Full(bytes) = response.body() else { return };
     if bytes.len() < LEAST || response.headers().contains_key(CONTENT_ENCODING) {
         return;
     }
-    let mut encoder = GzEncoder::new(Vec::with_capacity(bytes.len() / 4), Compression::fast());
-    let Ok(packed) = encoder.write_all(bytes).and_then(|()| encoder.finish()) else {
+    let Ok(packed) = coding.pack(bytes) else {
         return;
     };
     *response.body_mut() = Body::Full(Bytes::from(packed));
     response
         .headers_mut()
-        .insert(CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+        .insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
     response
         .headers_mut()
         .append(VARY, HeaderValue::from_static("accept-encoding"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn asked(text: &str) -> Option<Coding> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT_ENCODING, text.parse().unwrap());
+        accepted(&headers)
+    }
+
+    #[test]
+    fn the_clients_weights_decide() {
+        assert_eq!(asked("gzip, deflate, br, zstd"), Some(Coding::Zstd));
+        assert_eq!(asked("zstd;q=0.5, gzip;q=0.8"), Some(Coding::Gzip));
+        assert_eq!(asked("*"), Some(Coding::Zstd));
+        assert_eq!(asked("*;q=0.1, zstd;q=0"), Some(Coding::Gzip));
+        assert_eq!(asked("GZIP"), Some(Coding::Gzip));
+        for nothing in ["", "br", "identity", "gzip;q=0", "zstd;q=0.0, gzip; q=0"] {
+            assert_eq!(asked(nothing), None, "{nothing}");
+        }
+        assert_eq!(accepted(&HeaderMap::new()), None);
+    }
 }

@@ -16,6 +16,7 @@
 //! - A request that cannot be right never reaches a service, and is never answered with a 5xx.
 //! - Every REST error has one shape, whoever made it.
 //! - Every body, message, header section, wait and connection count has a limit in [`Limits`].
+//! - Only calls of methods that are marked idempotent are made again, and only a share of all calls ([`retry`]).
 //! - The gateway authenticates nobody: it forwards credentials, and services decide.
 
 mod body;
@@ -30,6 +31,7 @@ mod headers;
 mod metrics;
 mod problem;
 mod rest;
+mod retry;
 mod server;
 mod stack;
 mod stream;
@@ -121,6 +123,7 @@ impl Gateway {
             upstreams: self.upstreams,
             builtins: self.builtins,
             metrics,
+            retries: retry::Budget::default(),
             openapi,
             drain: CancellationToken::new(),
         });

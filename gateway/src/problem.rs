@@ -47,6 +47,11 @@ impl Problem {
         self
     }
 
+    /// Whether whoever made it says when to come back.
+    pub(crate) fn asks_to_wait(&self) -> bool {
+        self.retry_after.is_some()
+    }
+
     pub(crate) fn method_not_allowed(allow: &[Method], domain: &str) -> Self {
         let names: Vec<&str> = allow.iter().map(Method::as_str).collect();
         let mut problem = Self::new(

@@ -1,7 +1,7 @@
 //! A REST request: match, decode, call, answer.
 
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_ENCODING, CONTENT_TYPE, ETAG, EXPECT, IF_MATCH};
@@ -16,7 +16,7 @@ use crate::code::Code;
 use crate::problem::Problem;
 use crate::stack::State;
 use crate::stream::Format;
-use crate::{compress, frame, headers, stream};
+use crate::{compress, frame, headers, retry, stream};
 
 /// How much of a refused body is read so that its sender gets to read the answer. Nothing of it is kept; a sender of more is cut off.
 const DISCARD_BYTES: u64 = 64 << 20;
@@ -70,6 +70,7 @@ async fn serve_upload(
     let binding = matched.binding;
     // Set once a call, so it cannot be taken.
     let _ = call.template.set(&binding.rule.template);
+    let started = Instant::now();
     let time = deadline(call, &parts.headers, binding)?;
     let if_match = precondition(call, &parts.headers, &method, binding)?;
 
@@ -103,26 +104,41 @@ async fn serve_upload(
         let text = "this method takes a stream of requests: use gRPC";
         return Err(call.problem(Code::Unimplemented, "NOT_IMPLEMENTED", text));
     }
-    let outgoing = outgoing(
-        call,
-        &parts.headers,
-        &rpc.service,
-        &rpc.path,
-        time,
-        frame::seal(message),
-    )?;
+    let message = frame::seal(message);
+    let attempt = || {
+        // What receiving and earlier attempts took is the client's time, too.
+        let left = time.saturating_sub(started.elapsed());
+        if left.is_zero() {
+            return Err(too_late(call));
+        }
+        let request = outgoing(call, &parts.headers, &rpc.service, &rpc.path, left, message.clone())?;
+        Ok((request, left))
+    };
     if rpc.server_streaming {
+        let (outgoing, left) = attempt()?;
         let format = Format::of(parts.headers.get(ACCEPT));
-        return stream::serve(call, binding, system, format, outgoing, time, &rpc.service).await;
+        return stream::serve(call, binding, system, format, outgoing, left, &rpc.service).await;
     }
-    let reply = tokio::time::timeout(time, unary(call, outgoing, &rpc.service)).await;
-    let reply = reply.map_err(|_| {
-        call.problem(
-            Code::DeadlineExceeded,
-            "DEADLINE_EXCEEDED",
-            "the service did not answer in time",
-        )
-    })??;
+    call.state.retries.earn();
+    let mut repeated = 0;
+    let reply = loop {
+        let (outgoing, left) = attempt()?;
+        let reply = tokio::time::timeout(left, unary(call, outgoing, &rpc.service)).await;
+        let problem = match reply {
+            Ok(Ok(reply)) => break reply,
+            Ok(Err(problem)) => problem,
+            Err(_) => {
+                let text = "the service did not answer in time";
+                return Err(call.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", text));
+            }
+        };
+        let worthwhile = retry::is_worthwhile(rpc.idempotent, problem.code, problem.asks_to_wait(), repeated);
+        if !worthwhile || !call.state.retries.spend() {
+            return Err(problem);
+        }
+        tokio::time::sleep(retry::pause(repeated, rand::random())).await;
+        repeated += 1;
+    };
     answer(call, binding, system, &parts.headers, &method, reply)
 }
 
@@ -146,9 +162,13 @@ fn deadline(call: &Call<'_>, headers: &HeaderMap, binding: &Binding) -> Result<D
     };
     let time = asked.unwrap_or(default).min(most);
     if time.is_zero() {
-        return Err(call.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed"));
+        return Err(too_late(call));
     }
     Ok(time)
+}
+
+fn too_late(call: &Call<'_>) -> Problem {
+    call.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed")
 }
 
 /// The etag of `If-Match`. A condition that the method cannot check is refused rather than ignored.

@@ -13,11 +13,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::body::Body;
 use crate::builtin::Builtins;
+use crate::compress::Coding;
 use crate::config::Config;
 use crate::grpc::{self, Dialect};
 use crate::headers::REQUEST_ID;
 use crate::metrics::{RequestMetrics, RouteLabel};
 use crate::rest::Call;
+use crate::retry::Budget;
 use crate::upstream::Upstreams;
 use crate::{compress, cors, headers, rest};
 
@@ -28,6 +30,8 @@ pub(crate) struct Shared {
     pub(crate) upstreams: Upstreams,
     pub(crate) builtins: Builtins,
     pub(crate) metrics: Option<RequestMetrics>,
+    /// What repeated calls may cost the services.
+    pub(crate) retries: Budget,
     pub(crate) openapi: Bytes,
     /// Cancelled when streams should end.
     pub(crate) drain: CancellationToken,
@@ -41,7 +45,7 @@ struct Seen {
     path: String,
     request_id: HeaderValue,
     origin: Option<HeaderValue>,
-    gzip: bool,
+    coding: Option<Coding>,
     dialect: Dialect,
     started: std::time::Instant,
 }
@@ -53,7 +57,7 @@ impl Seen {
             path: request.uri().path().to_owned(),
             request_id: headers::request_id(request.headers()),
             origin: request.headers().get(http::header::ORIGIN).cloned(),
-            gzip: compress::accepts_gzip(request.headers()),
+            coding: compress::accepted(request.headers()),
             dialect: Dialect::of(request.headers()),
             started: std::time::Instant::now(),
         }
@@ -75,8 +79,8 @@ pub(crate) async fn serve(state: State, request: Request<Incoming>) -> Result<Re
         drop_body(&mut response);
     }
     // gRPC compresses its own messages; streams must not wait for a compressor's window.
-    if seen.gzip && seen.dialect == Dialect::Rest {
-        compress::gzip(&mut response);
+    if let (Some(coding), Dialect::Rest) = (seen.coding, seen.dialect) {
+        compress::pack(coding, &mut response);
     }
     // On errors too, else the browser hides them from its page.
     cors::allow(&state.config, seen.origin.as_ref(), &mut response);

@@ -2,6 +2,7 @@
 //!
 //! Each upstream has a few connections, taken in turn. A connection is made by the first call that needs it and
 //! replaced by the next call after it broke; a call that was not sent on a broken connection is sent once more.
+//! While an upstream cannot be reached, calls fail at once but for one attempt after each [`retry::rest`].
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use tokio::sync::Mutex;
 
 use crate::body::Body;
 use crate::config::{Limits, Route};
+use crate::retry;
 
 /// Window of a connection and of each call on it: a 1 MiB reply arrives without waiting for the gateway to say "more".
 const WINDOW: u32 = 1 << 20;
@@ -49,11 +51,21 @@ pub enum UpstreamError {
     },
 }
 
-/// One connection, or the trace of the last attempt at it.
+/// One connection, or the trace of the last attempts at it.
 #[derive(Default)]
 struct Slot {
     sender: Option<SendRequest<Body>>,
     failed: Option<Instant>,
+    /// Attempts since the last one that went well.
+    failures: u32,
+}
+
+impl Slot {
+    /// Whether the next attempt is still some time away.
+    fn rests(&self, now: Instant) -> bool {
+        self.failed
+            .is_some_and(|at| now.saturating_duration_since(at) < retry::rest(self.failures))
+    }
 }
 
 /// One upstream.
@@ -115,8 +127,8 @@ impl Upstream {
         if let Some(sender) = slot.sender.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        // Those who waited for an attempt share its failure, else each would wait for its own.
-        if slot.failed.is_some_and(|at| at >= asked) {
+        // Those who waited for an attempt share its failure, else each would wait for its own; and a dead upstream is left alone for a while.
+        if slot.failed.is_some_and(|at| at >= asked) || slot.rests(asked) {
             return Err(UpstreamError::Connect {
                 authority: self.authority.clone(),
                 source: std::io::ErrorKind::NotConnected.into(),
@@ -124,6 +136,11 @@ impl Upstream {
         }
         let opened = self.open().await;
         slot.failed = opened.is_err().then(Instant::now);
+        slot.failures = if opened.is_err() {
+            slot.failures.saturating_add(1)
+        } else {
+            0
+        };
         slot.sender = opened.as_ref().ok().cloned();
         opened
     }

@@ -280,10 +280,28 @@ async fn replies_are_packed_for_those_who_take_it() {
         .unwrap();
     assert_eq!(text, plain.body);
     assert!(packed.body.len() < plain.body.len() / 4);
+    let newer = rig
+        .http("GET /v1/shelves/a/books", &[("accept-encoding", "gzip, zstd")], b"")
+        .await;
+    assert_eq!(newer.header("content-encoding"), "zstd");
+    assert_eq!(zstd::decode_all(newer.body.as_slice()).unwrap(), plain.body);
     let refused = rig
         .http("GET /v1/shelves/a/books", &[("accept-encoding", "gzip;q=0")], b"")
         .await;
     assert!(refused.header("content-encoding").is_empty());
+}
+
+#[tokio::test]
+async fn a_reading_call_is_repeated_while_a_service_restarts() {
+    let rig = rig().await;
+    let answer = rig.http("GET /v1/shelves/a/books/restarting", &[], b"").await;
+    assert_eq!((answer.status.as_u16(), rig.calls()), (200, 3));
+    let answer = rig.http("GET /v1/shelves/a/books/away", &[], b"").await;
+    assert_eq!((answer.status.as_u16(), rig.calls()), (503, 6), "it is given up");
+    let answer = rig.http("GET /v1/shelves/a/books/busy", &[], b"").await;
+    assert_eq!((answer.status.as_u16(), rig.calls()), (429, 7), "other failures stand");
+    let answer = rig.http("DELETE /v1/shelves/a/books/b", &[], b"").await;
+    assert_eq!((answer.status.as_u16(), rig.calls()), (200, 8));
 }
 
 #[tokio::test]

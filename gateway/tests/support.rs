@@ -186,6 +186,8 @@ impl Backend {
                 &[("type.googleapis.com/google.rpc.RetryInfo", b"\x0a\x02\x08\x07")],
             ),
             "stranger" => failure("16", "who", &[]),
+            "away" => failure("14", "not now", &[]),
+            "restarting" if self.calls.load(Ordering::SeqCst) <= 2 => failure("14", "not now", &[]),
             "slow" => std::future::pending().await,
             "garbage" => reply(vec![framed(&[0xff])], trailers("0")),
             "short" => reply(vec![Bytes::from_static(&[0, 0, 0, 0, 9, 1])], trailers("0")),
