@@ -158,3 +158,19 @@ fn a_key_given_twice_is_refused_with_its_path() {
         assert!(error.to_string().contains("twice"), "{json}: {error}");
     }
 }
+
+#[test]
+fn a_map_key_spelled_in_two_ways_on_the_wire_is_one_key() {
+    let mut bytes = Vec::new();
+    for (key, colour) in [(u64::MAX, 1), (1, 0)] {
+        let entry = wire::open(&mut bytes, number_of("byTruth"));
+        wire::put_tag(&mut bytes, 1, 0);
+        wire::put_varint(&mut bytes, key);
+        wire::put_tag(&mut bytes, 2, 0);
+        wire::put_varint(&mut bytes, colour);
+        wire::close(&mut bytes, entry);
+    }
+    let (result, out) = encode(&bytes);
+    assert_eq!(result, Ok(()));
+    assert_eq!(String::from_utf8_lossy(&out).matches("\"true\"").count(), 1);
+}
