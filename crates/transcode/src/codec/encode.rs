@@ -356,16 +356,22 @@ fn map_entry(key: Kind, value: Kind, bytes: &[u8]) -> Result<(Raw<'_>, Option<Ra
     Ok((found_key, found_value))
 }
 
+/// Order of two keys as the values that are written: senders may spell one value in several ways.
 #[allow(
+    clippy::cast_possible_truncation,
     clippy::cast_possible_wrap,
-    reason = "signed keys are ordered as the numbers they stand for"
+    reason = "keys are ordered as the numbers they stand for, and narrow kinds keep the low bits"
 )]
 fn compare(kind: Kind, a: &Raw<'_>, b: &Raw<'_>) -> std::cmp::Ordering {
     match (a, b) {
         (Raw::Bytes(a), Raw::Bytes(b)) => a.cmp(b),
         (Raw::Varint(a), Raw::Varint(b)) | (Raw::Fixed64(a), Raw::Fixed64(b)) => match kind {
-            Kind::Int32 | Kind::Int64 | Kind::Sfixed64 => (*a as i64).cmp(&(*b as i64)),
-            Kind::Sint32 | Kind::Sint64 => wire::unzigzag(*a).cmp(&wire::unzigzag(*b)),
+            Kind::Bool => (*a != 0).cmp(&(*b != 0)),
+            Kind::Int32 => (*a as i32).cmp(&(*b as i32)),
+            Kind::Uint32 => (*a as u32).cmp(&(*b as u32)),
+            Kind::Sint32 => wire::unzigzag(u64::from(*a as u32)).cmp(&wire::unzigzag(u64::from(*b as u32))),
+            Kind::Int64 | Kind::Sfixed64 => (*a as i64).cmp(&(*b as i64)),
+            Kind::Sint64 => wire::unzigzag(*a).cmp(&wire::unzigzag(*b)),
             _ => a.cmp(b),
         },
         (Raw::Fixed32(a), Raw::Fixed32(b)) if kind == Kind::Sfixed32 => (*a as i32).cmp(&(*b as i32)),

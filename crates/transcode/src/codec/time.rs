@@ -4,7 +4,7 @@
 const MIN_SECONDS: i64 = -62_135_596_800;
 /// 9999-12-31T23:59:59Z, the greatest.
 const MAX_SECONDS: i64 = 253_402_300_799;
-/// Ten thousand years, the greatest duration.
+/// Ten thousand years, the greatest whole seconds of a duration; a fraction may follow.
 const MAX_DURATION: i64 = 315_576_000_000;
 
 /// The text of a timestamp, `None` if it is out of range.
@@ -86,7 +86,7 @@ pub(crate) fn parse_duration(text: &str) -> Option<(i64, i32)> {
     }
     let seconds: i64 = whole.parse().ok()?;
     let nanos = part.map_or(Some(0), parse_fraction)?;
-    if seconds > MAX_DURATION || (seconds == MAX_DURATION && nanos > 0) {
+    if seconds > MAX_DURATION {
         return None;
     }
     Some(if negative { (-seconds, -nanos) } else { (seconds, nanos) })
@@ -205,6 +205,11 @@ mod tests {
         assert_eq!(parse_duration("-0.5s"), Some((0, -500_000_000)));
         assert_eq!(format_duration(0, -500_000_000).as_deref(), Some("-0.500s"));
         assert_eq!(parse_duration("315576000000s"), Some((MAX_DURATION, 0)));
+        for (text, sign) in [("315576000000.999999999s", 1), ("-315576000000.999999999s", -1)] {
+            let nanos = 999_999_999 * i32::try_from(sign).unwrap_or_default();
+            assert_eq!(parse_duration(text), Some((MAX_DURATION * sign, nanos)));
+            assert_eq!(format_duration(MAX_DURATION * sign, nanos).as_deref(), Some(text));
+        }
         for text in [
             "",
             "s",
