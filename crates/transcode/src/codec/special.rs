@@ -110,10 +110,16 @@ pub(super) fn lower_camel(path: &str) -> Option<String> {
             }
             _ if upper => return None,
             'A'..='Z' => return None,
-            _ => camel.push(c),
+            c if is_of_path(c) => camel.push(c),
+            _ => return None,
         }
     }
-    (!upper).then_some(camel)
+    (!upper && !camel.is_empty()).then_some(camel)
+}
+
+/// Whether a path of a field mask may have this character: of names, map keys and wildcards.
+fn is_of_path(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '*' | '`' | '-' | '/')
 }
 
 /// Whether underscores are taken as they are.
@@ -138,7 +144,7 @@ pub(crate) fn mask_paths(text: &str, style: MaskText) -> Option<Vec<String>> {
                     path.push('_');
                     path.push(c.to_ascii_lowercase());
                 }
-                c if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '*' | '`' | '-' | '/') => path.push(c),
+                c if is_of_path(c) => path.push(c),
                 _ => return None,
             }
         }
@@ -194,5 +200,21 @@ fn put_seconds_and_nanos((seconds, nanos): (i64, i32), out: &mut Vec<u8>) {
     if nanos != 0 {
         wire::put_tag(out, 2, 0);
         wire::put_varint(out, i64::from(nanos) as u64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mask_is_written_only_if_it_reads_back() {
+        for path in ["foo_bar.baz", "_a", "*", "labels.`k`"] {
+            let text = lower_camel(path).unwrap();
+            assert_eq!(mask_paths(&text, MaskText::Json), Some(vec![path.to_owned()]), "{path}");
+        }
+        for path in ["", "fooBar", "a_", "a__b", "a_1", "a,b", "a b", "\u{13}.b", "é"] {
+            assert_eq!(lower_camel(path), None, "{path:?}");
+        }
     }
 }
