@@ -371,10 +371,14 @@ impl Demo<'_> {
             self.api.wait(self.report, name, describe, settled).await?;
         }
         tenant.wait_web_ready(self.report).await?;
+        // While the infra cluster has been away, the service says that it does not know; that is no verdict.
+        let describe = |volume: &Value| format!("{} is {}", id_of(VOLUME), cell_at(volume, "attachmentState"));
+        let known = |volume: &Value| !cell_at(volume, "attachmentState").ends_with("UNKNOWN");
+        let volume = self.api.wait(self.report, VOLUME, describe, known).await?;
         let seen = checks::Seen {
             machines: self.machines().await?,
             infra_nodes: self.api.list("infraNodes/-").await?,
-            volume: self.api.get(VOLUME).await?,
+            volume,
             load_balancers: self.settled_load_balancers().await?,
             nodes: tenant.nodes().await?,
             orders_node: tenant.orders_node().await?,
