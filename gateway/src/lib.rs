@@ -16,7 +16,7 @@
 //! - A request that cannot be right never reaches a service, and is never answered with a 5xx.
 //! - Every REST error has one shape, whoever made it.
 //! - Every body, message, header section, wait and connection count has a limit in [`Limits`].
-//! - Only calls of methods that are marked idempotent are made again, and only a share of all calls ([`retry`]).
+//! - Only calls of methods that are marked idempotent are made again, and only a share of all calls (`retry`).
 //! - The gateway authenticates nobody: it forwards credentials, and services decide.
 
 mod body;

@@ -25,6 +25,8 @@ const DISCARD_BYTES: u64 = 64 << 20;
 pub(crate) struct Call<'a> {
     pub(crate) state: &'a State,
     pub(crate) request_id: &'a HeaderValue,
+    /// When the request came; deadlines count from here.
+    pub(crate) started: Instant,
     /// The template that the path fits, once it is known.
     pub(crate) template: OnceLock<&'a str>,
 }
@@ -70,7 +72,6 @@ async fn serve_upload(
     let binding = matched.binding;
     // Set once a call, so it cannot be taken.
     let _ = call.template.set(&binding.rule.template);
-    let started = Instant::now();
     let time = deadline(call, &parts.headers, binding)?;
     let if_match = precondition(call, &parts.headers, &method, binding)?;
 
@@ -107,7 +108,7 @@ async fn serve_upload(
     let message = frame::seal(message);
     let attempt = || {
         // What receiving and earlier attempts took is the client's time, too.
-        let left = time.saturating_sub(started.elapsed());
+        let left = time.saturating_sub(call.started.elapsed());
         if left.is_zero() {
             return Err(too_late(call));
         }

@@ -109,6 +109,7 @@ async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> Res
     let call = Call {
         state,
         request_id: &seen.request_id,
+        started: seen.started,
         template: OnceLock::new(),
     };
     let answered = rest::serve(&call, request).await;

@@ -55,16 +55,15 @@ pub enum UpstreamError {
 #[derive(Default)]
 struct Slot {
     sender: Option<SendRequest<Body>>,
-    failed: Option<Instant>,
-    /// Attempts since the last one that went well.
-    failures: u32,
+    /// When the last attempt failed, and how many have in a row.
+    failed: Option<(Instant, u32)>,
 }
 
 impl Slot {
     /// Whether the next attempt is still some time away.
     fn rests(&self, now: Instant) -> bool {
         self.failed
-            .is_some_and(|at| now.saturating_duration_since(at) < retry::rest(self.failures))
+            .is_some_and(|(at, failures)| now.saturating_duration_since(at) < retry::rest(failures))
     }
 }
 
@@ -127,20 +126,17 @@ impl Upstream {
         if let Some(sender) = slot.sender.as_ref().filter(|sender| !sender.is_closed()) {
             return Ok(sender.clone());
         }
-        // Those who waited for an attempt share its failure, else each would wait for its own; and a dead upstream is left alone for a while.
-        if slot.failed.is_some_and(|at| at >= asked) || slot.rests(asked) {
+        // A dead upstream is left alone for a while. Those who waited for the attempt asked before it failed, so they share its failure
+        // instead of waiting each for an attempt of its own.
+        if slot.rests(asked) {
             return Err(UpstreamError::Connect {
                 authority: self.authority.clone(),
                 source: std::io::ErrorKind::NotConnected.into(),
             });
         }
         let opened = self.open().await;
-        slot.failed = opened.is_err().then(Instant::now);
-        slot.failures = if opened.is_err() {
-            slot.failures.saturating_add(1)
-        } else {
-            0
-        };
+        let failures = slot.failed.map_or(0, |(_, failures)| failures);
+        slot.failed = opened.is_err().then(|| (Instant::now(), failures.saturating_add(1)));
         slot.sender = opened.as_ref().ok().cloned();
         opened
     }
