@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Context as _, bail, ensure};
+use anyhow::{Context as _, ensure};
 use bytes::Bytes;
 use http::{Method, Request, header};
 use http_body_util::{BodyExt as _, Full};
@@ -22,6 +22,8 @@ use crate::contract;
 pub(crate) const CONNECTIONS: u32 = 16;
 /// Not counted, so that connections are open and code is warm.
 const WARM_UP: Duration = Duration::from_millis(500);
+/// What stands in each event once, whatever a gateway writes around it.
+const ITEM: &[u8] = b"shops/north/items/item-1";
 /// How long opening the watches may take.
 const OPENING: Duration = Duration::from_secs(30);
 
@@ -39,6 +41,7 @@ pub(crate) enum Case {
 }
 
 impl Case {
+    const ALL: [Self; 4] = [Self::Get, Self::List, Self::Post, Self::Watch];
     /// Those with one reply.
     pub(crate) const UNARY: [Self; 3] = [Self::Get, Self::List, Self::Post];
 
@@ -70,7 +73,7 @@ impl Case {
 
 impl fmt::Display for Case {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             Self::Get => "get",
             Self::List => "list",
             Self::Post => "post",
@@ -83,13 +86,8 @@ impl FromStr for Case {
     type Err = anyhow::Error;
 
     fn from_str(text: &str) -> anyhow::Result<Self> {
-        Ok(match text {
-            "get" => Self::Get,
-            "list" => Self::List,
-            "post" => Self::Post,
-            "watch" => Self::Watch,
-            other => bail!("unknown case {other}"),
-        })
+        let found = Self::ALL.into_iter().find(|case| case.to_string() == text);
+        found.with_context(|| format!("unknown case {text}"))
     }
 }
 
@@ -100,14 +98,14 @@ pub(crate) struct Sample {
     pub(crate) count: u64,
     /// In this time.
     pub(crate) took: Duration,
-    /// In the middle.
+    /// In the middle; of watches, the time to open one.
     pub(crate) latency: Duration,
     /// Of the body of a reply, in bytes.
     pub(crate) size: usize,
     /// What the gateway took of its core, warm-up included.
     #[serde(default)]
     pub(crate) processor: Duration,
-    /// Replies during the warm-up.
+    /// The same during the warm-up.
     pub(crate) warm: u64,
     /// What the gateway holds, in bytes.
     #[serde(default)]
@@ -197,26 +195,27 @@ async fn watch(server: SocketAddr, time: Duration, width: u32) -> anyhow::Result
         latency: opening.elapsed() / width.max(1),
         ..Sample::default()
     };
-    let start = Instant::now();
+    // What has piled up while the others were opened is read during the warm-up.
+    let start = Instant::now() + WARM_UP;
+    let end = tokio::time::Instant::from_std(start + time);
     let mut reading = JoinSet::new();
     for (sender, mut body) in opened {
         reading.spawn(async move {
-            let (mut events, mut size) = (0_u64, 0);
-            // What had piled up while the others were opened is read, but is no measure.
-            let end = tokio::time::Instant::now() + time;
+            let (mut warm, mut events, mut size) = (0_u64, 0_u64, 0);
             while let Ok(Some(frame)) = tokio::time::timeout_at(end, body.frame()).await {
                 if let Ok(data) = frame?.into_data() {
-                    // Every gateway writes the name of an item once an event.
-                    events += data.windows(ITEM.len()).filter(|bytes| *bytes == ITEM).count() as u64;
+                    let read = data.windows(ITEM.len()).filter(|bytes| *bytes == ITEM).count() as u64;
+                    *if Instant::now() < start { &mut warm } else { &mut events } += read;
                     size = size.max(data.len());
                 }
             }
             drop(sender);
-            anyhow::Ok((events, size))
+            anyhow::Ok((warm, events, size))
         });
     }
     while let Some(done) = reading.join_next().await {
-        let (events, size) = done??;
+        let (warm, events, size) = done??;
+        sample.warm += warm;
         sample.count += events;
         sample.size = sample.size.max(size);
     }
@@ -224,5 +223,3 @@ async fn watch(server: SocketAddr, time: Duration, width: u32) -> anyhow::Result
     ensure!(sample.count > 0, "no event came");
     Ok(sample)
 }
-
-const ITEM: &[u8] = b"shops/north/items/item-1";

@@ -89,8 +89,7 @@ impl fmt::Display for Figures {
             let own = self.row(case, Name::Steading).map_or(row.rate, |own| own.rate);
             writeln!(
                 f,
-                "{:<6} {name:<17} {:>10.0} {:>8.2} {:>10.1} {:>9.2} {:>9} {:>9.1}",
-                case.to_string(),
+                "{case:<6} {name:<17} {:>10.0} {:>8.2} {:>10.1} {:>9.2} {:>9} {:>9.1}",
                 row.rate,
                 own / row.rate,
                 row.microseconds,
@@ -101,7 +100,7 @@ impl fmt::Display for Figures {
         }
         writeln!(
             f,
-            "RATIO: Steading's rate to this one's. CPU: the gateway's processor time a reply or event."
+            "RATIO: Steading's rate to this one's. CPU: the gateway's processor time a reply or event. The backend paces watches: what they cost is CPU."
         )?;
         for (name, bytes) in &self.idle {
             writeln!(f, "idle: {name:<17} {:.1} MiB", *bytes as f64 / MIB)?;

@@ -7,10 +7,10 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::{Context as _, bail, ensure};
 use prost::Message as _;
 use prost_types::compiler::CodeGeneratorResponse;
-use steading_transcode::wire;
+use steading_transcode::wire::{self, Raw, Reader};
 
 use crate::contract;
 
@@ -68,23 +68,12 @@ fn request(package: &str) -> anyhow::Result<Vec<u8>> {
     }
     wire::put_bytes(&mut request, PARAMETER, parameter.as_bytes());
     let set = contract::descriptor_set()?;
-    let mut rest = set.as_slice();
-    while !rest.is_empty() {
-        let (field, file) = next_bytes(&mut rest)?;
-        ensure!(field == SET_FILE, "an unknown field {field} in a descriptor set");
+    let mut files = Reader::new(&set);
+    while let Some(field) = files.next_field()? {
+        let (SET_FILE, Raw::Bytes(file)) = field else {
+            bail!("a descriptor set has the unknown field {}", field.0);
+        };
         wire::put_bytes(&mut request, PROTO_FILE, file);
     }
     Ok(request)
-}
-
-/// The next field, which has to be one of bytes.
-fn next_bytes<'a>(rest: &mut &'a [u8]) -> anyhow::Result<(u32, &'a [u8])> {
-    let tag = prost::encoding::decode_varint(rest)?;
-    ensure!(tag & 7 == 2, "a field that is not bytes in a descriptor set");
-    let length = usize::try_from(prost::encoding::decode_varint(rest)?)?;
-    let (bytes, tail) = rest
-        .split_at_checked(length)
-        .context("a descriptor set that is cut off")?;
-    *rest = tail;
-    Ok((u32::try_from(tag >> 3)?, bytes))
 }

@@ -61,16 +61,14 @@ enum Role {
 
 /// `--bench` is what `cargo bench` adds; without it a short run only shows that the benchmark works.
 fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Role> {
-    let (mut options, mut full) = (
-        Options {
-            seconds: 0,
-            rounds: 3,
-            watchers: 1000,
-            only: Vec::new(),
-            json: false,
-        },
-        false,
-    );
+    let (mut seconds, mut full) = (None, false);
+    let mut options = Options {
+        seconds: 0,
+        rounds: 3,
+        watchers: 1000,
+        only: Vec::new(),
+        json: false,
+    };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} takes a value"));
         match argument.as_str() {
@@ -83,7 +81,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Role> {
                     width: value()?.parse()?,
                 });
             }
-            "--seconds" => options.seconds = value()?.parse()?,
+            "--seconds" => seconds = Some(value()?.parse()?),
             "--rounds" => options.rounds = value()?.parse()?,
             "--watchers" => options.watchers = value()?.parse()?,
             "--only" => options.only.push(value()?.parse()?),
@@ -92,9 +90,7 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> anyhow::Result<Role> {
             other => bail!("unknown argument {other}"),
         }
     }
-    if options.seconds == 0 {
-        options.seconds = if full { 5 } else { 1 };
-    }
+    options.seconds = seconds.unwrap_or(if full { 5 } else { 1 });
     Ok(Role::Measure(options))
 }
 
@@ -171,7 +167,7 @@ fn sample(gateway: &Running, case: Case, seconds: u32, width: u32) -> anyhow::Re
         .chain(arguments.iter().map(String::as_str))
         .collect();
     let before = gateway.process.processor_time()?;
-    let said = process::itself(process::Core::Others, &arguments)?.line()?;
+    let said = process::itself(process::Core::Others, &arguments)?.next_line()?;
     let mut sample: Sample = serde_json::from_str(&said).with_context(|| said.clone())?;
     sample.processor = gateway.process.processor_time()?.saturating_sub(before);
     sample.memory = gateway.process.memory()?;

@@ -62,10 +62,6 @@ impl Process {
     ///
     /// # Errors
     /// When it ends first.
-    pub(crate) fn line(mut self) -> anyhow::Result<String> {
-        self.next_line()
-    }
-
     pub(crate) fn next_line(&mut self) -> anyhow::Result<String> {
         let mut line = String::new();
         let output = self.output.as_mut().context("standard output is a pipe")?;
