@@ -305,9 +305,8 @@ impl Demo<'_> {
                 .custom(VOLUME, "AttachVolume", json!({ "machine": machine }))
                 .await?;
         }
-        let describe = |v: &Value| format!("{} {}{}", cell_at(v, "state"), attachment(v), unmet(v));
         self.api
-            .wait(self.report, VOLUME, describe, |v| attachment(v) == "ATTACHED")
+            .wait(self.report, VOLUME, volume_line, |v| attachment(v) == "ATTACHED")
             .await?;
         tenant.deploy_orders(id_of(&machine)).await?;
         self.done(&format!(
@@ -372,9 +371,8 @@ impl Demo<'_> {
         }
         tenant.wait_web_ready(self.report).await?;
         // While the infra cluster has been away, the service says that it does not know; that is no verdict.
-        let describe = |volume: &Value| format!("{} is {}", id_of(VOLUME), cell_at(volume, "attachmentState"));
-        let known = |volume: &Value| !cell_at(volume, "attachmentState").ends_with("UNKNOWN");
-        let volume = self.api.wait(self.report, VOLUME, describe, known).await?;
+        let known = |volume: &Value| attachment(volume) != "UNKNOWN";
+        let volume = self.api.wait(self.report, VOLUME, volume_line, known).await?;
         let seen = checks::Seen {
             machines: self.machines().await?,
             infra_nodes: self.api.list("infraNodes/-").await?,
@@ -430,6 +428,11 @@ fn number(value: &Value, path: &str) -> i64 {
 
 pub(super) fn list<'v>(value: &'v Value, path: &str) -> &'v [Value] {
     at(value, path).as_array().map(Vec::as_slice).unwrap_or_default()
+}
+
+/// How far a volume is.
+fn volume_line(volume: &Value) -> String {
+    format!("{} {}{}", cell_at(volume, "state"), attachment(volume), unmet(volume))
 }
 
 pub(super) fn attachment(volume: &Value) -> String {

@@ -7,6 +7,7 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use kube::Client;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use steading_sim::behaviour::virt::FEATURE_GATES;
 
 use crate::{
     certificates::{Authority, User},
@@ -19,8 +20,6 @@ use crate::{
 pub const NAMESPACE: &str = "kubevirt";
 /// The version that is built.
 const VERSION: &str = "v1.8.0";
-/// The gates that Steading needs.
-const GATES: [&str; 3] = ["DeclarativeHotplugVolumes", "ExpandDisks", "Snapshot"];
 /// Requests a second that KubeVirt's components may make: their defaults are for a few changes a minute.
 const QPS: u32 = 1_000;
 
@@ -240,7 +239,7 @@ fn kubevirt() -> Value {
     json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": { "name": "kubevirt", "namespace": NAMESPACE },
         "spec": { "configuration": {
-            "developerConfiguration": { "featureGates": GATES },
+            "developerConfiguration": { "featureGates": FEATURE_GATES },
             "apiConfiguration": limits, "controllerConfiguration": limits,
             "webhookConfiguration": limits, "handlerConfiguration": limits,
             "migrations": { "parallelMigrationsPerCluster": 50, "parallelOutboundMigrationsPerNode": 20 },

@@ -72,6 +72,9 @@ struct Virt {
     users_of: Index,
 }
 
+/// The feature gates of KubeVirt that Steading needs; the real test bed opens the same.
+pub const FEATURE_GATES: [&str; 3] = ["DeclarativeHotplugVolumes", "ExpandDisks", "Snapshot"];
+
 /// Makes KubeVirt's own object, by which others find its version and features. On a real cluster it is there already.
 async fn announce(context: &Context) -> kube::Result<()> {
     let namespace = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "kubevirt" } });
@@ -83,7 +86,7 @@ async fn announce(context: &Context) -> kube::Result<()> {
     )?;
     let kubevirt = json!({
         "apiVersion": "kubevirt.io/v1", "kind": "KubeVirt", "metadata": { "name": "kubevirt", "namespace": "kubevirt" },
-        "spec": { "configuration": { "developerConfiguration": { "featureGates": ["DeclarativeHotplugVolumes", "ExpandDisks", "Snapshot"] } } },
+        "spec": { "configuration": { "developerConfiguration": { "featureGates": FEATURE_GATES } } },
     });
     let kubevirt: KubeVirt = serde_json::from_value(kubevirt).map_err(kube::Error::SerdeError)?;
     let api: Api<KubeVirt> = Api::namespaced(context.client.clone(), "kubevirt");
