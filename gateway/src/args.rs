@@ -1,15 +1,14 @@
 //! The command line of `steading-gateway`.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::Context as _;
-use bytes::Bytes;
 use clap::Parser;
 use http::{HeaderName, HeaderValue};
-use steading_gateway::{Config, Limits, Route};
+use steading_gateway::{Config, Limits, RateLimit, Route, Whose};
 use steading_runtime::telemetry::{LogFormat, TelemetryConfig};
+
+use crate::files::Files;
 
 /// REST and gRPC gateway in front of gRPC services, driven by their descriptors.
 #[derive(Debug, Parser)]
@@ -23,15 +22,27 @@ pub(crate) struct Args {
     #[arg(long, env = "STEADING_ADMIN_LISTEN", default_value = "127.0.0.1:0")]
     pub(crate) admin_listen: SocketAddr,
 
-    /// Where a service's calls go: SERVICE=http://host:port, SERVICE being a service or a package; without
+    /// Where a service's calls go: SERVICE=http://host:port, or https, SERVICE being a service or a package; without
     /// `SERVICE=` the upstream of everything else. May be given more than once.
     #[arg(long = "upstream", env = "STEADING_UPSTREAMS", value_delimiter = ',', required = true, value_parser = route)]
     upstreams: Vec<Route>,
 
-    /// Encoded FileDescriptorSet with imports, such as `buf build -o` or `protoc -o --include_imports` writes it;
-    /// Steading's own contracts if none is given. May be given more than once.
-    #[arg(long = "descriptor-set")]
-    descriptor_sets: Vec<PathBuf>,
+    #[command(flatten)]
+    files: Files,
+
+    /// Calls that each caller may make: [SCOPE=]COUNT/UNIT[:BURST] with the units s, m and h; SCOPE is a method (pkg.Service/Method), a
+    /// service or a package, and the longest that fits a method holds. May be given more than once.
+    #[arg(long = "rate-limit", value_name = "LIMIT", value_parser = |text: &str| RateLimit::parse(Whose::Caller, text))]
+    rate_limits: Vec<RateLimit>,
+
+    /// Calls that all callers together may make; the same form. May be given more than once.
+    #[arg(long = "total-rate-limit", value_name = "LIMIT", value_parser = |text: &str| RateLimit::parse(Whose::Everybody, text))]
+    total_rate_limits: Vec<RateLimit>,
+
+    /// Header in which a proxy in front names the caller, who is then counted by it. Only where clients cannot set it themselves; without
+    /// it callers are told apart by their credential, or else their address.
+    #[arg(long, value_name = "HEADER")]
+    caller_header: Option<HeaderName>,
 
     /// Origin that browsers may call from, or `*`. May be given more than once.
     #[arg(long = "cors-origin")]
@@ -48,6 +59,18 @@ pub(crate) struct Args {
     /// Most bytes of one reply message.
     #[arg(long, default_value_t = Limits::default().reply_bytes)]
     max_reply_bytes: usize,
+
+    /// Most bytes of all request bodies and replies held at one time.
+    #[arg(long, default_value_t = Limits::default().buffered_bytes)]
+    max_buffered_bytes: usize,
+
+    /// Seconds for a client to send its headers, and again for its body.
+    #[arg(long, default_value_t = 30)]
+    receive_seconds: u32,
+
+    /// Seconds in which a client must take something of what is sent to it.
+    #[arg(long, default_value_t = 60)]
+    send_seconds: u32,
 
     /// Deadline in seconds of unary calls that ask for none.
     #[arg(long, default_value_t = 60)]
@@ -69,11 +92,15 @@ pub(crate) struct Args {
     #[arg(long)]
     omit_unset: bool,
 
+    /// Log every request when it has ended; the same as `access=debug` in the log filter.
+    #[arg(long, env = "STEADING_ACCESS_LOG")]
+    access_log: bool,
+
     /// How log lines look.
     #[arg(long, env = "STEADING_LOG_FORMAT", value_enum, default_value_t)]
     log_format: LogFormat,
 
-    /// Filter of log lines; steading_gateway=debug logs every request.
+    /// Filter of log lines.
     #[arg(long, env = "STEADING_LOG_FILTER", default_value = "info")]
     log_filter: String,
 
@@ -100,9 +127,10 @@ fn route(text: &str) -> Result<Route, String> {
 
 impl Args {
     pub(crate) fn telemetry(&self) -> TelemetryConfig {
+        let access = if self.access_log { ",access=debug" } else { "" };
         TelemetryConfig {
             format: self.log_format,
-            filter: self.log_filter.clone(),
+            filter: format!("{}{access}", self.log_filter),
             otlp_endpoint: self.otlp_endpoint.clone(),
         }
     }
@@ -111,37 +139,37 @@ impl Args {
         Duration::from_secs(self.drain_seconds.into())
     }
 
-    pub(crate) fn config(self) -> anyhow::Result<Config> {
-        let read = |path: &PathBuf| {
-            std::fs::read(path)
-                .map(Bytes::from)
-                .with_context(|| format!("cannot read {}", path.display()))
-        };
-        let mut sets = self
-            .descriptor_sets
-            .iter()
-            .map(read)
-            .collect::<anyhow::Result<Vec<Bytes>>>()?;
-        if sets.is_empty() {
-            sets.push(Bytes::from_static(steading_api::FILE_DESCRIPTOR_SET));
-        }
+    /// The gateway's configuration, and the files that it comes from.
+    ///
+    /// # Errors
+    /// A file cannot be read.
+    pub(crate) fn config(self) -> anyhow::Result<(Config, Files)> {
+        let read = self.files.read()?;
+        let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let drain = self.drain();
-        let mut config = Config::new(sets, self.upstreams);
+        let mut config = Config::new(read.descriptor_sets, self.upstreams);
+        config.tls = read.tls;
+        config.rate_limits = [self.rate_limits, self.total_rate_limits].concat();
+        config.caller_header = self.caller_header;
         config.cors_origins = self.cors_origins;
         config.forward_headers = self.forward_headers;
+        config.traces = self.otlp_endpoint.is_some_and(|endpoint| !endpoint.is_empty());
         if self.omit_unset {
             config.encode.unset = steading_transcode::codec::Unset::Omit;
         }
         config.limits = Limits {
             request_bytes: self.max_request_bytes,
             reply_bytes: self.max_reply_bytes,
-            default_deadline: Duration::from_secs(self.default_deadline_seconds.into()),
-            max_deadline: Duration::from_secs(self.max_deadline_seconds.into()),
-            max_stream: Duration::from_secs(self.max_stream_seconds.into()),
+            buffered_bytes: self.max_buffered_bytes,
+            receive: seconds(self.receive_seconds),
+            send: seconds(self.send_seconds),
+            default_deadline: seconds(self.default_deadline_seconds),
+            max_deadline: seconds(self.max_deadline_seconds),
+            max_stream: seconds(self.max_stream_seconds),
             connections: self.max_connections,
             drain,
             ..Limits::default()
         };
-        Ok(config)
+        Ok((config, self.files))
     }
 }

@@ -9,6 +9,8 @@ use http_body::{Body as HttpBody, Frame, SizeHint};
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
+use crate::room::{NoRoom, Reservation};
+
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 /// A body that is sent.
@@ -19,6 +21,11 @@ pub(crate) enum Body {
     Empty,
     /// Known at once.
     Full(Bytes),
+    /// The same, counted among what the gateway holds until it is sent.
+    Held(
+        Bytes,
+        #[allow(dead_code, reason = "what it does is to be dropped with the body")] Reservation,
+    ),
     /// Passed on as it comes.
     Incoming(Incoming),
     /// Made as it goes.
@@ -57,6 +64,9 @@ impl HttpBody for Body {
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
+            Self::Held(bytes, _) if bytes.is_empty() => Poll::Ready(None),
+            // The room is given back with the body itself: what was handed out is still being sent.
+            Self::Held(bytes, _) => Poll::Ready(Some(Ok(Frame::data(std::mem::take(bytes))))),
             Self::Incoming(body) => Pin::new(body).poll_frame(cx).map_err(Into::into),
             Self::Stream(body) => body.as_mut().poll_frame(cx),
         }
@@ -65,7 +75,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(bytes) => bytes.is_empty(),
+            Self::Full(bytes) | Self::Held(bytes, _) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
         }
@@ -74,7 +84,7 @@ impl HttpBody for Body {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Full(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Full(bytes) | Self::Held(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
             Self::Incoming(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }
@@ -83,18 +93,30 @@ impl HttpBody for Body {
 
 /// The body of a request: remembers whether its sender was asked for it.
 pub(crate) struct Upload {
-    body: Incoming,
+    /// `None` once somebody else reads it.
+    body: Option<Incoming>,
     asked: bool,
 }
 
 impl Upload {
     pub(crate) fn new(body: Incoming) -> Self {
-        Self { body, asked: false }
+        Self {
+            body: Some(body),
+            asked: false,
+        }
+    }
+
+    /// Hands it over to whoever reads it; nothing is left here.
+    pub(crate) fn take(&mut self) -> Self {
+        Self {
+            body: self.body.take(),
+            asked: self.asked,
+        }
     }
 
     /// Whether the sender may be sending what nobody reads. One that waits for `100 Continue` sends nothing before it is asked.
     pub(crate) fn is_left(&self, waits_for_continue: bool) -> bool {
-        !self.body.is_end_stream() && (self.asked || !waits_for_continue)
+        !self.is_end_stream() && (self.asked || !waits_for_continue)
     }
 
     /// Throws away what still comes, at most `limit` bytes.
@@ -116,31 +138,47 @@ impl HttpBody for Upload {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let this = self.get_mut();
         this.asked = true;
-        Pin::new(&mut this.body).poll_frame(cx)
+        match &mut this.body {
+            Some(body) => Pin::new(body).poll_frame(cx),
+            None => Poll::Ready(None),
+        }
     }
 
     fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
+        self.body.as_ref().is_none_or(HttpBody::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
+        self.body.as_ref().map_or(SizeHint::with_exact(0), HttpBody::size_hint)
     }
 }
 
 /// Why a body could not be taken whole.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CollectError {
     /// More than the limit.
     #[error("body is larger than the limit")]
     TooLarge,
+    /// The bodies of all calls take all the memory that they may.
+    #[error("no room for the body")]
+    NoRoom,
     /// The sender went away or broke the protocol.
     #[error("body ended early")]
     Broken,
 }
 
+impl From<NoRoom> for CollectError {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
+}
+
 /// Takes a whole body of at most `limit` bytes, and its trailers.
-pub(crate) async fn collect<B>(mut body: B, limit: usize) -> Result<(Bytes, Option<http::HeaderMap>), CollectError>
+pub(crate) async fn collect<B>(
+    mut body: B,
+    limit: usize,
+    reserved: &mut Reservation,
+) -> Result<(Bytes, Option<http::HeaderMap>), CollectError>
 where
     B: HttpBody<Data = Bytes> + Unpin,
 {
@@ -155,6 +193,7 @@ where
                 if first.len() + rest.len() + data.len() > limit {
                     return Err(CollectError::TooLarge);
                 }
+                reserved.take(data.len())?;
                 if first.is_empty() && rest.is_empty() {
                     first = data;
                 } else {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Uri, Version};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Frame;
 use hyper::body::Incoming;
 use prost_reflect::DescriptorPool;
@@ -16,6 +16,7 @@ use tower::util::BoxCloneSyncService;
 use crate::body::{Body, BoxError, collect};
 use crate::code::Code;
 use crate::frame;
+use crate::generation::Generation;
 use crate::grpc::{Dialect, trailers_only};
 use crate::headers;
 use crate::stack::{Shared, State};
@@ -31,22 +32,15 @@ const HEALTH_REQUEST: usize = 4096;
 const SERVING: u8 = 1;
 const NOT_SERVING: u8 = 2;
 
-type Reflection = BoxCloneSyncService<Request<TonicBody>, Response<TonicBody>, std::convert::Infallible>;
+type ReflectionService = BoxCloneSyncService<Request<TonicBody>, Response<TonicBody>, std::convert::Infallible>;
 
-/// The services.
-pub(crate) struct Builtins {
-    v1: Reflection,
-    v1alpha: Reflection,
+/// Reflection of one generation of descriptors, in both versions.
+pub(crate) struct Reflection {
+    v1: ReflectionService,
+    v1alpha: ReflectionService,
 }
 
-/// One of them.
-pub(crate) enum Builtin<'b> {
-    Reflection(&'b Reflection),
-    HealthCheck,
-    HealthWatch,
-}
-
-impl Builtins {
+impl Reflection {
     pub(crate) fn new(pool: &DescriptorPool) -> Result<Self, tonic_reflection::server::Error> {
         let set = pool.encode_to_vec();
         let builder = || {
@@ -58,39 +52,53 @@ impl Builtins {
         let v1alpha = BoxCloneSyncService::new(builder().build_v1alpha()?);
         Ok(Self { v1, v1alpha })
     }
+}
 
-    /// The service of a path.
-    pub(crate) fn of(&self, path: &str) -> Option<Builtin<'_>> {
+/// A method that the gateway answers itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Builtin {
+    ReflectionV1,
+    ReflectionV1Alpha,
+    HealthCheck,
+    HealthWatch,
+}
+
+impl Builtin {
+    /// The method of a path.
+    pub(crate) fn of(path: &str) -> Option<Self> {
         match path {
-            "/grpc.health.v1.Health/Check" => Some(Builtin::HealthCheck),
-            "/grpc.health.v1.Health/Watch" => Some(Builtin::HealthWatch),
-            _ if path.starts_with("/grpc.reflection.v1.ServerReflection/") => Some(Builtin::Reflection(&self.v1)),
-            _ if path.starts_with("/grpc.reflection.v1alpha.ServerReflection/") => {
-                Some(Builtin::Reflection(&self.v1alpha))
-            }
+            "/grpc.health.v1.Health/Check" => Some(Self::HealthCheck),
+            "/grpc.health.v1.Health/Watch" => Some(Self::HealthWatch),
+            _ if path.starts_with("/grpc.reflection.v1.ServerReflection/") => Some(Self::ReflectionV1),
+            _ if path.starts_with("/grpc.reflection.v1alpha.ServerReflection/") => Some(Self::ReflectionV1Alpha),
             _ => None,
         }
     }
-}
 
-impl Builtin<'_> {
-    pub(crate) async fn serve(self, state: &State, dialect: Dialect, request: Request<Incoming>) -> Response<Body> {
-        if dialect != Dialect::Native {
-            return trailers_only(dialect, Code::Unimplemented, "served to native gRPC clients only");
-        }
-        match self {
-            Self::Reflection(service) => match service.clone().oneshot(request.map(TonicBody::new)).await {
-                Ok(response) => response.map(Body::boxed),
-                Err(never) => match never {},
-            },
-            Self::HealthCheck | Self::HealthWatch => health(state, matches!(self, Self::HealthWatch), request).await,
+    /// Answers a native call.
+    pub(crate) async fn serve(
+        self,
+        state: &State,
+        generation: &Generation,
+        request: Request<Incoming>,
+    ) -> Response<Body> {
+        let reflection = match self {
+            Self::ReflectionV1 => &generation.reflection.v1,
+            Self::ReflectionV1Alpha => &generation.reflection.v1alpha,
+            Self::HealthCheck | Self::HealthWatch => return health(state, self == Self::HealthWatch, request).await,
+        };
+        match reflection.clone().oneshot(request.map(TonicBody::new)).await {
+            Ok(response) => response.map(Body::boxed),
+            Err(never) => match never {},
         }
     }
 }
 
 async fn health(state: &State, watch: bool, request: Request<Incoming>) -> Response<Body> {
     let (parts, body) = request.into_parts();
-    let collected = tokio::time::timeout(state.config.limits.receive, collect(body, HEALTH_REQUEST)).await;
+    let mut reserved = state.room.reserve();
+    let collected = collect(body, HEALTH_REQUEST, &mut reserved);
+    let collected = tokio::time::timeout(state.config.limits.receive, collected).await;
     let Ok(Ok((body, _))) = collected else {
         return trailers_only(Dialect::Native, Code::InvalidArgument, "not a health request");
     };
@@ -105,9 +113,21 @@ async fn health(state: &State, watch: bool, request: Request<Incoming>) -> Respo
         let Some(upstream) = state.upstreams.of(&service) else {
             return trailers_only(Dialect::Native, Code::NotFound, "unknown service");
         };
-        let sent = upstream
-            .send(call(upstream, parts.uri.path(), parts.headers, body))
-            .await;
+        let sent = upstream.send(call(upstream, parts.uri.path(), parts.headers, body));
+        let sent = if watch {
+            sent.await
+        } else {
+            match tokio::time::timeout(HEALTH_TIMEOUT, sent).await {
+                Ok(sent) => sent,
+                Err(_) => {
+                    return trailers_only(
+                        Dialect::Native,
+                        Code::DeadlineExceeded,
+                        "the service did not answer in time",
+                    );
+                }
+            }
+        };
         return sent.map_or_else(
             |_| trailers_only(Dialect::Native, Code::Unavailable, "service cannot be reached"),
             |response| response.map(Body::Incoming),
@@ -152,7 +172,7 @@ async fn overall(state: &Shared) -> u8 {
         return NOT_SERVING;
     }
     let checks = state.upstreams.all.iter().map(|upstream| async {
-        tokio::time::timeout(HEALTH_TIMEOUT, is_serving(upstream))
+        tokio::time::timeout(HEALTH_TIMEOUT, is_serving(state, upstream))
             .await
             .unwrap_or(false)
     });
@@ -164,7 +184,7 @@ async fn overall(state: &Shared) -> u8 {
 }
 
 /// A service without health checks counts as serving: it answered.
-async fn is_serving(upstream: &Upstream) -> bool {
+async fn is_serving(state: &Shared, upstream: &Upstream) -> bool {
     let message = frame::seal(frame::open(0));
     let request = call(upstream, "/grpc.health.v1.Health/Check", HeaderMap::new(), message);
     let Ok(response) = upstream.send(request).await else {
@@ -173,7 +193,7 @@ async fn is_serving(upstream: &Upstream) -> bool {
     if let Some(status) = response.headers().get("grpc-status") {
         return status == "12";
     }
-    match collect(response.into_body(), HEALTH_REQUEST).await {
+    match collect(response.into_body(), HEALTH_REQUEST, &mut state.room.reserve()).await {
         Ok((body, _)) => frame::single(body).is_ok_and(|message| message.as_ref() == [8, SERVING]),
         Err(_) => false,
     }
@@ -184,14 +204,10 @@ fn call(upstream: &Upstream, path: &str, mut headers: HeaderMap, message: Bytes)
     headers.remove(http::header::CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("te", HeaderValue::from_static("trailers"));
-    let uri = Uri::builder()
-        .scheme("http")
-        .authority(upstream.authority.clone())
-        .path_and_query(path);
     let mut request = Request::new(Body::Full(message));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
-    *request.uri_mut() = uri.build().unwrap_or_default();
+    *request.uri_mut() = upstream.uri(path).unwrap_or_default();
     *request.headers_mut() = headers;
     request
 }

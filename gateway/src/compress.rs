@@ -99,7 +99,9 @@ fn offer(item: &str) -> (&str, f32) {
 
 /// Packs a whole body that is worth it.
 pub(crate) fn pack(coding: Coding, response: &mut Response<Body>) {
-    let Body::Full(bytes) = response.body() else { return };
+    let (Body::Full(bytes) | Body::Held(bytes, _)) = response.body() else {
+        return;
+    };
     if bytes.len() < LEAST || response.headers().contains_key(CONTENT_ENCODING) {
         return;
     }

@@ -7,12 +7,15 @@ use http::{HeaderName, HeaderValue, Uri};
 use steading_runtime::metrics::Metrics;
 use steading_transcode::codec::EncodeOptions;
 
+use crate::rate::RateLimit;
+use crate::tls::Tls;
+
 /// Where the calls of some services go.
 #[derive(Debug, Clone)]
 pub struct Route {
     /// Full name of a service, a package that holds services, or empty for everything else.
     pub service: String,
-    /// `http://host:port`; HTTP/2 with prior knowledge.
+    /// `http://host:port`, HTTP/2 with prior knowledge, or `https://host:port`, HTTP/2 over TLS.
     pub uri: Uri,
 }
 
@@ -25,8 +28,12 @@ pub struct Limits {
     pub reply_bytes: usize,
     /// Bytes of a request's header section.
     pub header_bytes: u32,
+    /// Bytes of all request bodies and replies that are held whole at one time; calls that would need more are told to come back.
+    pub buffered_bytes: usize,
     /// Time for a client to send its headers, and again for its body.
     pub receive: Duration,
+    /// Time in which a client must take something of what is sent to it.
+    pub send: Duration,
     /// Deadline of a unary call that asks for none.
     pub default_deadline: Duration,
     /// Longest deadline that a unary call may ask for.
@@ -47,13 +54,27 @@ pub struct Limits {
     pub drain: Duration,
 }
 
+impl Limits {
+    /// The time that a call gets which asks for `asked`. `streaming` calls may be as long as streams are.
+    pub(crate) fn time(&self, asked: Option<Duration>, streaming: bool) -> Duration {
+        let (default, most) = if streaming {
+            (self.max_stream, self.max_stream)
+        } else {
+            (self.default_deadline, self.max_deadline)
+        };
+        asked.unwrap_or(default).min(most)
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {
             request_bytes: 4 << 20,
             reply_bytes: 64 << 20,
             header_bytes: 64 << 10,
+            buffered_bytes: 1 << 30,
             receive: Duration::from_secs(30),
+            send: Duration::from_secs(60),
             default_deadline: Duration::from_secs(60),
             max_deadline: Duration::from_secs(300),
             max_stream: Duration::from_secs(3600),
@@ -76,6 +97,13 @@ pub struct Config {
     pub upstreams: Vec<Route>,
     /// Bounds.
     pub limits: Limits,
+    /// TLS of `https` upstreams.
+    pub tls: Tls,
+    /// How many calls are fine; no limit if empty.
+    pub rate_limits: Vec<RateLimit>,
+    /// Header in which a trusted proxy names the caller that limits count; without it, or where it is missing, the credential is the
+    /// caller, or the address.
+    pub caller_header: Option<HeaderName>,
     /// Origins that browsers may call from; `*` is all. None are, unless they are named.
     pub cors_origins: Vec<HeaderValue>,
     /// Headers that are forwarded besides authorization, trace context, baggage and request id.
@@ -86,6 +114,8 @@ pub struct Config {
     pub error_domain: String,
     /// Title of the OpenAPI document.
     pub title: String,
+    /// Make a span of each request, as traces want it.
+    pub traces: bool,
     /// Where requests are counted.
     pub metrics: Option<Metrics>,
 }
@@ -97,11 +127,15 @@ impl Config {
             descriptor_sets,
             upstreams,
             limits: Limits::default(),
+            tls: Tls::default(),
+            rate_limits: Vec::new(),
+            caller_header: None,
             cors_origins: Vec::new(),
             forward_headers: Vec::new(),
             encode: EncodeOptions::default(),
             error_domain: "steading.dev".to_owned(),
             title: "Steading".to_owned(),
+            traces: false,
             metrics: None,
         }
     }

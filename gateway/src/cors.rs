@@ -12,7 +12,8 @@ use crate::config::Config;
 
 /// Response headers that pages may read.
 const EXPOSED: HeaderValue = HeaderValue::from_static(
-    "etag, location, retry-after, x-request-id, grpc-status, grpc-message, grpc-status-details-bin",
+    "etag, location, retry-after, x-request-id, grpc-status, grpc-message, grpc-status-details-bin, \
+     ratelimit-limit, ratelimit-remaining, ratelimit-reset, ratelimit-policy",
 );
 
 fn allowed(config: &Config, origin: &HeaderValue) -> bool {

@@ -2,6 +2,8 @@
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 
+use crate::room::{NoRoom, Reservation};
+
 /// Length of the prefix: a flag and four bytes of length.
 pub(crate) const PREFIX: usize = 5;
 
@@ -14,6 +16,14 @@ pub(crate) enum FrameError {
     Compressed,
     #[error("message is cut off")]
     CutOff,
+    #[error("the gateway holds as many messages as it may")]
+    NoRoom,
+}
+
+impl From<NoRoom> for FrameError {
+    fn from(_: NoRoom) -> Self {
+        Self::NoRoom
+    }
 }
 
 /// Fills in the prefix of a message that was written after [`PREFIX`] bytes of room.
@@ -37,18 +47,23 @@ pub(crate) fn open(capacity: usize) -> Vec<u8> {
 pub(crate) struct Frames {
     buffer: BytesMut,
     limit: usize,
+    reserved: Reservation,
 }
 
 impl Frames {
-    pub(crate) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize, reserved: Reservation) -> Self {
         Self {
             buffer: BytesMut::new(),
             limit,
+            reserved,
         }
     }
 
-    pub(crate) fn push(&mut self, data: &Bytes) {
+    pub(crate) fn push(&mut self, data: &Bytes) -> Result<(), FrameError> {
+        self.reserved.clear();
+        self.reserved.take(self.buffer.len() + data.len())?;
         self.buffer.extend_from_slice(data);
+        Ok(())
     }
 
     /// Nothing of a message is left over.

@@ -1,17 +1,25 @@
 //! Native gRPC and gRPC-Web: passed on by the service's name, unread.
 
+mod passing;
+mod web;
+
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
 use base64::Engine as _;
-use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Request, Response, Version};
-use http_body::Frame;
-use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
+use steading_runtime::deadline;
+use steading_runtime::tasks::Chain;
+use steading_transcode::{Method, wire};
 
-use crate::body::{Body, BoxError, collect};
+use crate::body::Body;
 use crate::code::Code;
 use crate::headers::{self, REQUEST_ID};
+use crate::rate::Caller;
 use crate::stack::State;
+use passing::Passing;
 
 /// What a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,25 +54,87 @@ impl Dialect {
     }
 }
 
+/// A call that is passed on.
+pub(crate) struct Call<'a> {
+    pub(crate) state: &'a State,
+    /// `None` if the descriptors do not have it; its service may all the same.
+    pub(crate) method: Option<&'a Method>,
+    pub(crate) dialect: Dialect,
+    pub(crate) request_id: &'a HeaderValue,
+    pub(crate) address: IpAddr,
+    /// When the request came; deadlines count from here.
+    pub(crate) started: Instant,
+}
+
 /// An answer without messages.
 pub(crate) fn trailers_only(dialect: Dialect, code: Code, message: &str) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
+    status(headers, code, message);
+    response
+}
+
+/// A status as metadata. The message is ASCII without `%`, as all of the gateway's own are.
+fn status(headers: &mut HeaderMap, code: Code, message: &str) {
     headers.insert("grpc-status", HeaderValue::from(code.number()));
     if let Ok(message) = HeaderValue::try_from(message) {
         headers.insert("grpc-message", message);
     }
-    response
 }
 
 /// Passes a call on.
-pub(crate) async fn serve(
-    state: &State,
-    dialect: Dialect,
-    id: &HeaderValue,
-    request: Request<Incoming>,
-) -> Response<Body> {
+pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
+    let method = request.uri().path().trim_start_matches('/');
+    let caller = Caller::of(
+        request.headers(),
+        call.state.config.caller_header.as_ref(),
+        call.address,
+    );
+    let verdict = call.state.rates.check(method, &caller);
+    let mut response = match verdict.as_ref().and_then(|verdict| verdict.wait) {
+        Some(wait) => over_limit(call.dialect, wait),
+        None => passed(call, request).await,
+    };
+    if let Some(verdict) = verdict {
+        verdict.tell(response.headers_mut());
+    }
+    response
+}
+
+/// A rate limit refuses the call for now.
+fn over_limit(dialect: Dialect, wait: Duration) -> Response<Body> {
+    let message = "too many calls: a rate limit is reached";
+    let mut response = trailers_only(dialect, Code::ResourceExhausted, message);
+    let details = base64::engine::general_purpose::STANDARD_NO_PAD.encode(retry_status(message, wait));
+    if let Ok(details) = HeaderValue::try_from(details) {
+        response.headers_mut().insert("grpc-status-details-bin", details);
+    }
+    response
+}
+
+/// A `google.rpc.Status` with a `google.rpc.RetryInfo`.
+fn retry_status(message: &str, wait: Duration) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::put_tag(&mut out, 1, 0);
+    wire::put_varint(&mut out, Code::ResourceExhausted.number() as u64);
+    wire::put_bytes(&mut out, 2, message.as_bytes());
+    let any = wire::open(&mut out, 3);
+    wire::put_bytes(&mut out, 1, b"type.googleapis.com/google.rpc.RetryInfo");
+    let info = wire::open(&mut out, 2);
+    let delay = wire::open(&mut out, 1);
+    for (number, value) in [(1, wait.as_secs()), (2, u64::from(wait.subsec_nanos()))] {
+        wire::put_tag(&mut out, number, 0);
+        wire::put_varint(&mut out, value);
+    }
+    wire::close(&mut out, delay);
+    wire::close(&mut out, info);
+    wire::close(&mut out, any);
+    out
+}
+
+async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
+    let (state, dialect) = (call.state, call.dialect);
     let path = request.uri().path();
     let service = path
         .strip_prefix('/')
@@ -74,48 +144,60 @@ pub(crate) async fn serve(
         return trailers_only(dialect, Code::Unimplemented, "unknown service");
     };
     let (mut parts, incoming) = request.into_parts();
-    let path = parts.uri.path_and_query().cloned();
-    let uri = path.map(|path| {
-        http::Uri::builder()
-            .scheme("http")
-            .authority(upstream.authority.clone())
-            .path_and_query(path)
-            .build()
-    });
-    let Some(Ok(uri)) = uri else {
+    let Some(uri) = parts.uri.path_and_query().cloned().and_then(|path| upstream.uri(path)) else {
         return trailers_only(dialect, Code::Unimplemented, "unknown method");
     };
     (parts.uri, parts.version) = (uri, Version::HTTP_2);
     parts.extensions = http::Extensions::new();
-    headers::strip_hop_by_hop(&mut parts.headers);
-    parts.headers.insert(REQUEST_ID, id.clone());
-    let body = match dialect {
-        Dialect::Native | Dialect::Rest => Body::Incoming(incoming),
-        Dialect::Web | Dialect::WebText => {
-            parts
-                .headers
-                .insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-            parts.headers.insert("te", HeaderValue::from_static("trailers"));
-            parts.headers.remove(http::header::CONTENT_LENGTH);
-            match dialect {
-                Dialect::Web => Body::Incoming(incoming),
-                _ => match untext(state, incoming).await {
-                    Ok(body) => Body::Full(body),
-                    Err(message) => return trailers_only(dialect, Code::InvalidArgument, message),
-                },
-            }
-        }
+    let Some(left) = left(call, &parts.headers) else {
+        return trailers_only(dialect, Code::InvalidArgument, "grpc-timeout is not a timeout");
     };
-    match upstream.send(Request::from_parts(parts, body)).await {
-        Ok(response) => answer(dialect, response),
-        Err(error) => {
-            tracing::warn!(service, error = %steading_runtime::tasks::Chain(&error), "call to a service failed");
+    if left.is_zero() {
+        return late(dialect);
+    }
+    let until = tokio::time::Instant::now() + left;
+    headers::strip_hop_by_hop(&mut parts.headers);
+    parts.headers.insert(REQUEST_ID, call.request_id.clone());
+    parts.headers.insert(deadline::GRPC_TIMEOUT, deadline::format(left));
+    parts.headers.insert("te", HeaderValue::from_static("trailers"));
+    if state.config.traces {
+        steading_runtime::trace::inject(&mut parts.headers, None);
+    }
+    let body = match web::request(state, dialect, &mut parts.headers, incoming).await {
+        Ok(body) => body,
+        Err(message) => return trailers_only(dialect, Code::InvalidArgument, message),
+    };
+    match tokio::time::timeout_at(until, upstream.send(Request::from_parts(parts, body))).await {
+        Ok(Ok(response)) => answer(call, response, until),
+        Ok(Err(error)) => {
+            tracing::warn!(service, error = %Chain(&error), "call to a service failed");
             trailers_only(dialect, Code::Unavailable, "service cannot be reached")
         }
+        Err(_) => late(dialect),
     }
 }
 
-fn answer(dialect: Dialect, response: Response<Incoming>) -> Response<Body> {
+fn late(dialect: Dialect) -> Response<Body> {
+    trailers_only(dialect, Code::DeadlineExceeded, "the deadline has passed")
+}
+
+/// What is left of the call's time; `None` if the client says it in a form that nobody understands. A method that is not known may be a
+/// stream.
+fn left(call: &Call<'_>, headers: &HeaderMap) -> Option<Duration> {
+    let asked = if headers.contains_key(deadline::GRPC_TIMEOUT) {
+        Some(deadline::parse(headers)?)
+    } else {
+        None
+    };
+    let streaming = call
+        .method
+        .is_none_or(|method| method.client_streaming || method.server_streaming);
+    let time = call.state.config.limits.time(asked, streaming);
+    Some(time.saturating_sub(call.started.elapsed()))
+}
+
+fn answer(call: &Call<'_>, response: Response<Incoming>, until: tokio::time::Instant) -> Response<Body> {
+    let dialect = call.dialect;
     let (mut parts, body) = response.into_parts();
     headers::strip_hop_by_hop(&mut parts.headers);
     parts.version = Version::HTTP_11;
@@ -123,72 +205,18 @@ fn answer(dialect: Dialect, response: Response<Incoming>) -> Response<Body> {
         .headers
         .get(CONTENT_TYPE)
         .is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if matches!(dialect, Dialect::Native | Dialect::Rest) || !is_grpc {
+    if !is_grpc {
         return Response::from_parts(parts, Body::Incoming(body));
+    }
+    let streams = call.method.is_some_and(|method| method.server_streaming);
+    let drain = streams.then(|| call.state.drain.clone().cancelled_owned());
+    let body = Passing::new(body, until, drain);
+    if matches!(dialect, Dialect::Native | Dialect::Rest) {
+        return Response::from_parts(parts, Body::boxed(body));
     }
     parts
         .headers
         .insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
-    Response::from_parts(parts, Body::stream(web_frames(dialect, body)))
-}
-
-/// The frames of a gRPC-Web reply.
-fn web_frames(
-    dialect: Dialect,
-    mut body: Incoming,
-) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
-    async_stream::stream! {
-        while let Some(frame) = body.frame().await {
-            match frame {
-                Err(error) => {
-                    yield Err(error.into());
-                    return;
-                }
-                Ok(frame) => {
-                    let data = match frame.into_data() {
-                        Ok(data) => data,
-                        Err(frame) => trailer_frame(&frame.into_trailers().unwrap_or_default()),
-                    };
-                    let data = if dialect == Dialect::WebText {
-                        Bytes::from(base64::engine::general_purpose::STANDARD.encode(&data))
-                    } else {
-                        data
-                    };
-                    yield Ok(Frame::data(data));
-                }
-            }
-        }
-    }
-}
-
-fn trailer_frame(trailers: &HeaderMap) -> Bytes {
-    let mut text = Vec::new();
-    for (name, value) in trailers {
-        text.extend_from_slice(name.as_str().as_bytes());
-        text.extend_from_slice(b": ");
-        text.extend_from_slice(value.as_bytes());
-        text.extend_from_slice(b"\r\n");
-    }
-    let mut frame = BytesMut::with_capacity(text.len() + 5);
-    frame.put_u8(0x80);
-    frame.put_u32(u32::try_from(text.len()).unwrap_or(0));
-    frame.extend_from_slice(&text);
-    frame.freeze()
-}
-
-/// A base64 body, whole; clients may pad each piece, so it is decoded in groups of four.
-async fn untext(state: &State, incoming: Incoming) -> Result<Bytes, &'static str> {
-    let limits = &state.config.limits;
-    let collected = tokio::time::timeout(limits.receive, collect(incoming, limits.request_bytes)).await;
-    let (text, _) = collected
-        .map_err(|_| "the body did not arrive in time")?
-        .map_err(|_| "the body is too large or broken")?;
-    let mut out = Vec::with_capacity(text.len());
-    for group in text.chunks(4) {
-        let piece = base64::engine::general_purpose::STANDARD
-            .decode(group)
-            .map_err(|_| "the body is not base64")?;
-        out.extend_from_slice(&piece);
-    }
-    Ok(Bytes::from(out))
+    parts.headers.remove(http::header::CONTENT_LENGTH);
+    Response::from_parts(parts, Body::stream(web::reply(dialect, body)))
 }

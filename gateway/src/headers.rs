@@ -102,6 +102,11 @@ pub(crate) fn essence(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+/// A content type as a service names it; bytes if it names none that can be one.
+pub(crate) fn content_type(text: &str) -> HeaderValue {
+    HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
+}
+
 /// The etag that `If-Match` wants: `Ok(None)` where any will do.
 pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
     let Some(value) = headers.get(http::header::IF_MATCH) else {

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! connection ─ stack::serve ─┬─ reflection, overall health      builtin
-//!                            ├─ native gRPC, gRPC-Web           grpc      ─┐
+//!  server                    ├─ native gRPC, gRPC-Web           grpc      ─┐
 //!                            ├─ /openapi.json                              ├─ upstream ─► services
 //!                            └─ REST: route, decode, call       rest      ─┤
 //!                                └─ replies one by one          stream    ─┘
@@ -16,9 +16,11 @@
 //! - A request that cannot be right never reaches a service, and is never answered with a 5xx.
 //! - Every REST error has one shape, whoever made it.
 //! - Every body, message, header section, wait and connection count has a limit in [`Limits`].
+//! - Descriptors and certificates may change while it runs ([`Control`]); no request notices.
 //! - Only calls of methods that are marked idempotent are made again, and only a share of all calls (`retry`).
 //! - The gateway authenticates nobody: it forwards credentials, and services decide.
 
+mod access;
 mod body;
 mod builtin;
 mod code;
@@ -26,26 +28,34 @@ mod compress;
 mod config;
 mod cors;
 mod frame;
+mod generation;
 mod grpc;
 mod headers;
 mod metrics;
 mod problem;
+mod rate;
 mod rest;
 mod retry;
+mod room;
 mod server;
 mod stack;
 mod stream;
+mod tls;
 mod upstream;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use steading_transcode::{Catalog, CatalogError, openapi};
+use steading_transcode::CatalogError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use generation::Generation;
+
 pub use code::Code;
 pub use config::{Config, Limits, Route};
+pub use rate::{Rate, RateLimit, Whose};
+pub use tls::{Tls, TlsError};
 pub use upstream::UpstreamError;
 
 /// Why a gateway cannot be made.
@@ -64,16 +74,13 @@ pub enum Error {
 
 /// A gateway that is ready to run.
 pub struct Gateway {
-    catalog: Catalog,
-    config: Config,
-    upstreams: upstream::Upstreams,
-    builtins: builtin::Builtins,
+    state: stack::State,
 }
 
 impl std::fmt::Debug for Gateway {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gateway")
-            .field("config", &self.config)
+            .field("config", &self.state.config)
             .finish_non_exhaustive()
     }
 }
@@ -84,49 +91,58 @@ impl Gateway {
     /// # Errors
     /// The descriptors or upstreams cannot be served.
     pub fn new(config: Config) -> Result<Self, Error> {
-        let upstreams = upstream::Upstreams::new(&config.upstreams, &config.limits)?;
-        let sets: Vec<&[u8]> = config.descriptor_sets.iter().map(Bytes::as_ref).collect();
-        // Error details must be readable whether or not the services' descriptors mention them.
-        let library = [tonic_types::pb::FILE_DESCRIPTOR_SET];
-        let catalog = Catalog::new(&sets, &library, |service| upstreams.of(service).is_some())?;
-        let builtins = builtin::Builtins::new(catalog.pool())?;
         Ok(Self {
-            catalog,
-            config,
-            upstreams,
-            builtins,
+            state: Arc::new(stack::Shared::new(config)?),
         })
     }
 
-    /// What is served, for those who want to look.
-    pub fn catalog(&self) -> &Catalog {
-        &self.catalog
+    /// A handle that changes the gateway while it runs.
+    pub fn control(&self) -> Control {
+        Control {
+            state: self.state.clone(),
+        }
     }
 
     /// The OpenAPI document that `/openapi.json` serves.
-    pub fn openapi(&self) -> String {
-        let options = openapi::Options {
-            title: self.config.title.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            ..openapi::Options::default()
-        };
-        openapi::document_of(&self.catalog, &options).to_string()
+    pub fn openapi(&self) -> Bytes {
+        self.state.generation.load().openapi.text.clone()
     }
 
     /// Serves until `cancel` is cancelled, and returns when what was in flight has ended or its time is up.
     pub async fn run(self, listener: TcpListener, cancel: CancellationToken) {
-        let openapi = Bytes::from(self.openapi());
-        let metrics = self.config.metrics.as_ref().map(metrics::RequestMetrics::register);
-        let state = Arc::new(stack::Shared {
-            config: self.config,
-            catalog: self.catalog,
-            upstreams: self.upstreams,
-            builtins: self.builtins,
-            metrics,
-            retries: retry::Budget::default(),
-            openapi,
-            drain: CancellationToken::new(),
-        });
-        server::run(listener, state, cancel).await;
+        server::run(listener, self.state, cancel).await;
+    }
+}
+
+/// Changes a gateway while it runs. Cheap to clone.
+#[derive(Clone)]
+pub struct Control {
+    state: stack::State,
+}
+
+impl std::fmt::Debug for Control {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Control").finish_non_exhaustive()
+    }
+}
+
+impl Control {
+    /// Serves other descriptors from the next request on. Requests under way end with those that they began with.
+    ///
+    /// # Errors
+    /// The descriptors cannot be served; the present ones stay.
+    pub fn replace_descriptors(&self, sets: &[Bytes]) -> Result<(), Error> {
+        let next = Generation::compile(&self.state.config, sets, &self.state.upstreams)?;
+        self.state.generation.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Connects to `https` upstreams with other certificates from the next call on. Calls under way end on the connections that they have.
+    ///
+    /// # Errors
+    /// The certificates cannot be used; the present ones stay.
+    pub fn replace_tls(&self, tls: &Tls) -> Result<(), Error> {
+        self.state.upstreams.replace_tls(tls).map_err(UpstreamError::from)?;
+        Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! `steading-gateway`: the gateway as a process of its own.
 
 mod args;
+mod files;
 
 use std::time::Duration;
 
@@ -17,11 +18,10 @@ async fn main() -> anyhow::Result<()> {
     let telemetry = telemetry::init("steading-gateway", &args.telemetry())?;
     let (listen, admin_listen, drain) = (args.listen, args.admin_listen, args.drain());
     let metrics = Metrics::new();
-    let gateway = {
-        let mut config = args.config()?;
-        config.metrics = Some(metrics.clone());
-        Gateway::new(config)?
-    };
+    let (mut config, files) = args.config()?;
+    config.metrics = Some(metrics.clone());
+    let gateway = Gateway::new(config)?;
+    let watch = files::watch(files, gateway.control(), &metrics)?;
     let (listener, admin_listener) = (process::bind(listen).await?, process::bind(admin_listen).await?);
     tracing::info!(listen = %listener.local_addr()?, admin = %admin_listener.local_addr()?, "starting");
 
@@ -35,6 +35,7 @@ async fn main() -> anyhow::Result<()> {
     };
     let group = TaskGroup::new("gateway", cancel.clone());
     group.spawn("admin", admin.run(admin_listener, cancel.clone()));
+    group.spawn("files", watch.run(cancel.clone()));
     group.spawn("gateway", gateway.run(listener, cancel.clone()));
     let signals = TaskGroup::new("signals", CancellationToken::new());
     signals.spawn_finite("signals", shutdown::on_signal(cancel));

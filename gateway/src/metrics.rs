@@ -21,9 +21,38 @@ pub(crate) struct RequestMetrics {
     durations: Family<Labels, Histogram, fn() -> Histogram>,
 }
 
-/// Which route answered; kept with the response until it is counted.
-#[derive(Clone)]
-pub(crate) struct RouteLabel(pub(crate) String);
+/// Who answered, in words of which there are not more than the descriptors have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// A template.
+    Rest(String),
+    /// `/package.Service/Method`.
+    Rpc(String),
+    /// A gRPC method that the descriptors do not have.
+    UnknownRpc,
+    /// Reflection and health.
+    Builtin,
+    /// `/openapi.json`.
+    Document,
+    /// A browser's question.
+    Preflight,
+    /// Nobody.
+    Unmatched,
+}
+
+impl Route {
+    pub(crate) fn label(&self) -> &str {
+        match self {
+            Self::Rest(template) => template,
+            Self::Rpc(path) => path,
+            Self::UnknownRpc => "grpc",
+            Self::Builtin => "builtin",
+            Self::Document => "/openapi.json",
+            Self::Preflight => "preflight",
+            Self::Unmatched => "unmatched",
+        }
+    }
+}
 
 impl RequestMetrics {
     pub(crate) fn register(metrics: &Metrics) -> Self {
@@ -37,10 +66,10 @@ impl RequestMetrics {
         Self { durations }
     }
 
-    pub(crate) fn observe(&self, method: &Method, route: Option<&RouteLabel>, status: StatusCode, took: Duration) {
+    pub(crate) fn observe(&self, method: &Method, route: &Route, status: StatusCode, took: Duration) {
         let labels = Labels {
             method: known(method),
-            route: route.map_or_else(|| "unmatched".to_owned(), |label| label.0.clone()),
+            route: route.label().to_owned(),
             status: status.as_u16(),
         };
         self.durations.get_or_create(&labels).observe(took.as_secs_f64());

@@ -1,5 +1,7 @@
 //! Every error that a client of the REST side sees, its own or a service's, as one JSON shape (AIP-193).
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -41,9 +43,26 @@ impl Problem {
         }
     }
 
+    /// A rate limit on `scope` refuses the call for now.
+    pub(crate) fn over_limit(scope: &str, wait: Duration, domain: &str) -> Self {
+        let scope = if scope.is_empty() { "all methods" } else { scope };
+        let text = format!("too many calls: the rate limit of {scope} is reached");
+        Self::new(Code::ResourceExhausted, "RATE_LIMITED", text, domain).with_retry(wait)
+    }
+
     /// The same with another HTTP status than the code's.
     pub(crate) fn with_http(mut self, status: StatusCode) -> Self {
         self.http = status;
+        self
+    }
+
+    /// The same, with the time after which the call may be made again.
+    pub(crate) fn with_retry(mut self, wait: Duration) -> Self {
+        self.details.push(json!({
+            "@type": "type.googleapis.com/google.rpc.RetryInfo",
+            "retryDelay": format!("{}.{:09}s", wait.as_secs(), wait.subsec_nanos()),
+        }));
+        self.retry_after = Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0));
         self
     }
 

@@ -1,7 +1,9 @@
 //! The listening side: connections, their bounds, and their end.
 
+use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -9,6 +11,8 @@ use hyper_util::server::conn::auto::Builder;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time;
+use tokio_io_timeout::TimeoutStream;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
@@ -35,10 +39,10 @@ pub(crate) async fn run(listener: TcpListener, state: State, cancel: Cancellatio
             () = cancel.cancelled() => break,
         };
         match accepted {
-            Ok((stream, _)) => {
+            Ok((stream, peer)) => {
                 let (builder, state, cancel) = (builder.clone(), state.clone(), cancel.clone());
                 connections.spawn(async move {
-                    connection(stream, &builder, state, cancel).await;
+                    connection(stream, peer.ip(), &builder, state, cancel).await;
                     drop(permit);
                 });
             }
@@ -81,17 +85,45 @@ fn builder(limits: &Limits) -> Builder<TokioExecutor> {
     builder
 }
 
-async fn connection(stream: TcpStream, builder: &Builder<TokioExecutor>, state: State, cancel: CancellationToken) {
+async fn connection(
+    stream: TcpStream,
+    address: IpAddr,
+    builder: &Builder<TokioExecutor>,
+    state: State,
+    cancel: CancellationToken,
+) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set nodelay");
     }
-    let service = service_fn(move |request| stack::serve(state.clone(), request));
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = cancel.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+    let limits = &state.config.limits;
+    let first = time::sleep(limits.receive);
+    let mut stream = TimeoutStream::new(stream);
+    stream.set_write_timeout(Some(limits.send));
+    let asked = Arc::new(AtomicBool::new(false));
+    let service = {
+        let (state, asked) = (state.clone(), asked.clone());
+        service_fn(move |request| {
+            asked.store(true, Ordering::Relaxed);
+            stack::serve(state.clone(), address, request)
+        })
+    };
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
+    let mut first = pin!(first);
+    let mut settled = false;
+    let ended = loop {
+        tokio::select! {
+            ended = connection.as_mut() => break ended,
+            // One that never asks for anything must not hold a place: not every protocol has a time of its own for its first bytes.
+            () = first.as_mut(), if !settled => {
+                settled = asked.load(Ordering::Relaxed);
+                if !settled {
+                    return;
+                }
+            }
+            () = cancel.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                break connection.await;
+            }
         }
     };
     if let Err(error) = ended {

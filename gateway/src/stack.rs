@@ -1,76 +1,119 @@
 //! What every request passes through, in order: [`serve`] is the list.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
-use bytes::Bytes;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, Version};
+use arc_swap::ArcSwap;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use steading_transcode::Catalog;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
+use crate::access::{self, Entry};
 use crate::body::Body;
-use crate::builtin::Builtins;
+use crate::builtin::Builtin;
+use crate::code::Code;
 use crate::compress::Coding;
 use crate::config::Config;
+use crate::generation::{Document, Generation};
 use crate::grpc::{self, Dialect};
 use crate::headers::REQUEST_ID;
-use crate::metrics::{RequestMetrics, RouteLabel};
+use crate::metrics::{RequestMetrics, Route};
+use crate::rate::RateLimits;
 use crate::rest::Call;
 use crate::retry::Budget;
+use crate::room::Room;
 use crate::upstream::Upstreams;
-use crate::{compress, cors, headers, rest};
+use crate::{Error, compress, cors, headers, rest};
 
 /// What all requests share.
 pub(crate) struct Shared {
     pub(crate) config: Config,
-    pub(crate) catalog: Catalog,
+    /// The descriptors of the moment; a request takes them once and keeps them.
+    pub(crate) generation: ArcSwap<Generation>,
     pub(crate) upstreams: Upstreams,
-    pub(crate) builtins: Builtins,
-    pub(crate) metrics: Option<RequestMetrics>,
+    pub(crate) rates: RateLimits,
     /// What repeated calls may cost the services.
     pub(crate) retries: Budget,
-    pub(crate) openapi: Bytes,
+    /// What bodies may take up.
+    pub(crate) room: Room,
+    metrics: Option<RequestMetrics>,
     /// Cancelled when streams should end.
     pub(crate) drain: CancellationToken,
 }
 
 pub(crate) type State = Arc<Shared>;
 
+impl Shared {
+    /// # Errors
+    /// The descriptors or upstreams cannot be served.
+    pub(crate) fn new(config: Config) -> Result<Self, Error> {
+        let upstreams = Upstreams::new(&config.upstreams, &config.tls, &config.limits)?;
+        let generation = Generation::compile(&config, &config.descriptor_sets, &upstreams)?;
+        Ok(Self {
+            generation: ArcSwap::from_pointee(generation),
+            upstreams,
+            rates: RateLimits::new(&config.rate_limits),
+            retries: Budget::default(),
+            room: Room::new(config.limits.buffered_bytes),
+            metrics: config.metrics.as_ref().map(RequestMetrics::register),
+            drain: CancellationToken::new(),
+            config,
+        })
+    }
+}
+
 /// What later steps need of a request that earlier ones took.
 struct Seen {
     method: Method,
     path: String,
     request_id: HeaderValue,
+    address: IpAddr,
     origin: Option<HeaderValue>,
     coding: Option<Coding>,
     dialect: Dialect,
-    started: std::time::Instant,
+    started: Instant,
 }
 
 impl Seen {
-    fn of(request: &Request<Incoming>) -> Self {
+    fn of(request: &Request<Incoming>, address: IpAddr) -> Self {
         Self {
             method: request.method().clone(),
             path: request.uri().path().to_owned(),
             request_id: headers::request_id(request.headers()),
+            address,
             origin: request.headers().get(http::header::ORIGIN).cloned(),
             coding: compress::accepted(request.headers()),
             dialect: Dialect::of(request.headers()),
-            started: std::time::Instant::now(),
+            started: Instant::now(),
         }
     }
 }
 
 /// Answers one request. The order matters, and says why:
-pub(crate) async fn serve(state: State, request: Request<Incoming>) -> Result<Response<Body>, Infallible> {
+pub(crate) async fn serve(
+    state: State,
+    address: IpAddr,
+    request: Request<Incoming>,
+) -> Result<Response<Body>, Infallible> {
     // The id first: everything below may log it.
-    let seen = Seen::of(&request);
-    // Browsers ask before they call; the question has no credentials and reaches no service.
-    let mut response = match cors::preflight(&state.config, &request) {
-        Some(answer) => answer,
+    let seen = Seen::of(&request, address);
+    let agent = request.headers().get(http::header::USER_AGENT).cloned();
+    let (mut response, route) = match cors::preflight(&state.config, &request) {
+        // Browsers ask before they call; the question has no credentials and reaches no service.
+        Some(answer) => (answer, Route::Preflight),
+        // A span around all that calls services, so that they are its children.
+        None if state.config.traces => {
+            let span = span(&seen);
+            steading_runtime::trace::adopt(&span, request.headers());
+            let (response, route) = dispatch(&state, &seen, request).instrument(span.clone()).await;
+            finish(&span, &response, &route);
+            (response, route)
+        }
         // Then what is asked for decides who answers: the gateway itself, a gRPC service as it is, or REST.
         None => dispatch(&state, &seen, request).await,
     };
@@ -85,38 +128,118 @@ pub(crate) async fn serve(state: State, request: Request<Incoming>) -> Result<Re
     // On errors too, else the browser hides them from its page.
     cors::allow(&state.config, seen.origin.as_ref(), &mut response);
     response.headers_mut().insert(REQUEST_ID, seen.request_id.clone());
-    // Last, so that it knows how all of the above ended.
-    account(&state, &seen, &response);
+    // Last, so that they know how all of the above ended.
+    if let Some(metrics) = &state.metrics {
+        metrics.observe(&seen.method, &route, response.status(), seen.started.elapsed());
+    }
+    if access::is_wanted() {
+        let entry = Entry {
+            method: seen.method,
+            path: seen.path,
+            request_id: seen.request_id,
+            address,
+            agent,
+            started: seen.started,
+        };
+        response = access::log(entry, route.label().to_owned(), response);
+    }
     Ok(response)
 }
 
-async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> Response<Body> {
+fn span(seen: &Seen) -> tracing::Span {
+    tracing::info_span!(
+        "request",
+        otel.name = tracing::field::Empty,
+        otel.kind = "server",
+        http.request.method = %seen.method,
+        http.route = tracing::field::Empty,
+        http.response.status_code = tracing::field::Empty,
+        otel.status_code = tracing::field::Empty,
+        request_id = seen.request_id.to_str().unwrap_or_default(),
+    )
+}
+
+fn finish(span: &tracing::Span, response: &Response<Body>, route: &Route) {
+    let status = response.status();
+    span.record("otel.name", route.label());
+    span.record("http.route", route.label());
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("otel.status_code", "ERROR");
+    }
+}
+
+async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> (Response<Body>, Route) {
+    let generation = state.generation.load_full();
     if seen.dialect != Dialect::Rest {
-        if let Some(builtin) = state.builtins.of(&seen.path) {
-            return builtin.serve(state, seen.dialect, request).await;
-        }
-        let mut response = grpc::serve(state, seen.dialect, &seen.request_id, request).await;
-        response.extensions_mut().insert(RouteLabel("grpc".to_owned()));
-        return response;
+        return native(state, &generation, seen, request).await;
     }
     if seen.path == "/openapi.json" && matches!(seen.method, Method::GET | Method::HEAD) {
-        let mut response = Response::new(Body::Full(state.openapi.clone()));
-        response
-            .headers_mut()
-            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        return response;
+        return (document(&generation.openapi, &request), Route::Document);
     }
     let call = Call {
         state,
+        generation: &generation,
         request_id: &seen.request_id,
+        address: seen.address,
         started: seen.started,
         template: OnceLock::new(),
+        verdict: OnceLock::new(),
     };
     let answered = rest::serve(&call, request).await;
     let mut response = answered.unwrap_or_else(|problem| problem.response());
-    if let Some(template) = call.template.get() {
-        response.extensions_mut().insert(RouteLabel((*template).to_owned()));
+    if let Some(verdict) = call.verdict.get() {
+        verdict.tell(response.headers_mut());
     }
+    let route = call
+        .template
+        .get()
+        .map_or(Route::Unmatched, |template| Route::Rest((*template).to_owned()));
+    (response, route)
+}
+
+async fn native(
+    state: &State,
+    generation: &Arc<Generation>,
+    seen: &Seen,
+    request: Request<Incoming>,
+) -> (Response<Body>, Route) {
+    if let Some(builtin) = Builtin::of(&seen.path) {
+        if seen.dialect != Dialect::Native {
+            let text = "served to native gRPC clients only";
+            return (
+                grpc::trailers_only(seen.dialect, Code::Unimplemented, text),
+                Route::Builtin,
+            );
+        }
+        return (builtin.serve(state, generation, request).await, Route::Builtin);
+    }
+    let method = generation.catalog.method_by_path(&seen.path);
+    let call = grpc::Call {
+        state,
+        method,
+        dialect: seen.dialect,
+        request_id: &seen.request_id,
+        address: seen.address,
+        started: seen.started,
+    };
+    let route = method.map_or(Route::UnknownRpc, |method| Route::Rpc(method.path.to_string()));
+    (grpc::serve(&call, request).await, route)
+}
+
+fn document(document: &Document, request: &Request<Incoming>) -> Response<Body> {
+    let mut response = Response::new(Body::Empty);
+    if let Some(etag) = headers::etag(&document.etag) {
+        let fresh = headers::none_match(request.headers(), &etag);
+        response.headers_mut().insert(ETAG, etag);
+        if fresh {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return response;
+        }
+    }
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    *response.body_mut() = Body::Full(document.text.clone());
     response
 }
 
@@ -126,21 +249,4 @@ fn drop_body(response: &mut Response<Body>) {
     }
     *response.body_mut() = Body::Empty;
     *response.version_mut() = Version::HTTP_11;
-}
-
-/// Counts and logs what became of a request.
-fn account(state: &State, seen: &Seen, response: &Response<Body>) {
-    let took = seen.started.elapsed();
-    if let Some(metrics) = &state.metrics {
-        let route = response.extensions().get::<RouteLabel>();
-        metrics.observe(&seen.method, route, response.status(), took);
-    }
-    tracing::debug!(
-        method = %seen.method,
-        path = seen.path,
-        request_id = seen.request_id.to_str().unwrap_or_default(),
-        status = response.status().as_u16(),
-        micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX),
-        "request"
-    );
 }

@@ -1,4 +1,6 @@
-//! Streams of replies as newline-delimited JSON, server-sent events, or one JSON array.
+//! Streams of replies, relayed one by one.
+
+mod format;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,165 +12,121 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 use steading_transcode::bind::{self, SystemParameters};
-use steading_transcode::{Binding, MethodId};
+use steading_transcode::wire::{self, Raw};
+use steading_transcode::{Binding, Catalog, MethodId};
 use tokio::time::Instant;
 
 use crate::body::{Body, BoxError};
 use crate::code::Code;
-use crate::frame::Frames;
+use crate::frame::{FrameError, Frames};
+use crate::generation::Generation;
 use crate::headers;
 use crate::problem::Problem;
-use crate::rest::{self, Call};
+use crate::rest::{self, Call, Feed};
 use crate::stack::State;
+
+pub(crate) use format::Format;
 
 /// After an error the connection is cut; this is for the last line to leave before that.
 const LAST_WORDS: Duration = Duration::from_millis(20);
 
-/// How a stream looks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Format {
-    /// One JSON value a line.
-    Lines,
-    /// `text/event-stream`.
-    Events,
-    /// One JSON array.
-    Array,
-    /// The pieces of a `google.api.HttpBody`, as they are.
-    Raw,
-}
-
-impl Format {
-    /// The first of the formats that `Accept` names; lines if it names none.
-    pub(crate) fn of(accept: Option<&HeaderValue>) -> Self {
-        let accept = accept
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        let known = accept
-            .split(',')
-            .find_map(|item| match item.split(';').next().unwrap_or_default().trim() {
-                "text/event-stream" => Some(Self::Events),
-                "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json-lines" => {
-                    Some(Self::Lines)
-                }
-                "application/json" => Some(Self::Array),
-                _ => None,
-            });
-        known.unwrap_or(Self::Lines)
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Lines => "application/x-ndjson",
-            Self::Events => "text/event-stream",
-            Self::Array => "application/json",
-            Self::Raw => "application/octet-stream",
-        }
-    }
-
-    /// One value; `index` counts from zero.
-    fn item(self, index: u64, id: Option<&str>, json: &[u8], out: &mut Vec<u8>) {
-        match self {
-            Self::Events => {
-                if let Some(id) = id.filter(|id| !id.contains(['\n', '\r', '\0'])) {
-                    out.extend_from_slice(b"id: ");
-                    out.extend_from_slice(id.as_bytes());
-                    out.push(b'\n');
-                }
-                out.extend_from_slice(b"data: ");
-                out.extend_from_slice(json);
-                out.extend_from_slice(b"\n\n");
-            }
-            Self::Array => {
-                out.extend_from_slice(if index == 0 { b"[" } else { b",\n" });
-                out.extend_from_slice(json);
-            }
-            Self::Lines => {
-                out.extend_from_slice(json);
-                out.push(b'\n');
-            }
-            Self::Raw => out.extend_from_slice(json),
-        }
-    }
-
-    fn error(self, index: u64, problem: &Problem, out: &mut Vec<u8>) {
-        match self {
-            Self::Events => {
-                out.extend_from_slice(b"event: error\n");
-                self.item(index, None, problem.json().as_bytes(), out);
-            }
-            Self::Raw => {}
-            Self::Lines | Self::Array => self.item(index, None, problem.json().as_bytes(), out),
-        }
-    }
-
-    fn end(self, index: u64) -> &'static [u8] {
-        match self {
-            Self::Array if index == 0 => b"[]",
-            Self::Array => b"]",
-            _ => b"",
-        }
-    }
-}
-
-/// Calls a method that streams, and answers as soon as the service does.
+/// Calls a method that streams, and answers as soon as the service does. `feed`, where there is one, is what the client still sends.
 pub(crate) async fn serve(
     call: &Call<'_>,
     binding: &Binding,
     system: SystemParameters,
     format: Format,
-    request: Request<Body>,
+    (request, mut feed): (Request<Body>, Option<Feed>),
     time: Duration,
     service: &str,
 ) -> Result<Response<Body>, Problem> {
     let until = Instant::now() + time;
-    let reply = tokio::time::timeout_at(until, rest::head(call, request, service)).await;
-    let reply = reply.map_err(|_| late(&call.state.config.error_domain))??;
-    let raw = bind::raw_response(&call.state.catalog, binding, &[]).is_some();
-    let format = if raw { Format::Raw } else { format };
+    let catalog = &call.generation.catalog;
+    let reply = {
+        let head = tokio::time::timeout_at(until, rest::head(call, request, service));
+        let mut head = std::pin::pin!(head);
+        loop {
+            tokio::select! {
+                reply = &mut head => break reply,
+                fed = fed(&mut feed) => fed?,
+            }
+        }
+    };
+    let reply = reply.map_err(|_| call.too_late())??;
+    let raw = bind::raw_response(catalog, binding, &[]).is_some();
     let mut response = Response::new(Body::Empty);
     headers::returned(reply.headers(), response.headers_mut());
-    response
-        .headers_mut()
-        .insert(CONTENT_TYPE, HeaderValue::from_static(format.content_type()));
+    let mut writer = Writer {
+        state: call.state.clone(),
+        generation: call.generation.clone(),
+        binding: index_of(call, binding),
+        system,
+        format: if raw { Format::Raw } else { format },
+        count: 0,
+        resume: resume_field(catalog, binding.method),
+    };
+    let mut relay = Relay {
+        frames: Frames::new(call.state.config.limits.reply_bytes, call.state.room.reserve()),
+        body: reply.into_body(),
+        feed,
+        until,
+    };
+    let mut content_type = HeaderValue::from_static(writer.format.content_type());
+    let mut first = None;
+    if raw {
+        // The first piece says what all are.
+        let step = relay.next_step(&mut writer).await;
+        match step {
+            Step {
+                end: Some(End::Failed(problem)),
+                ref out,
+                ..
+            } if out.is_empty() => return Err(problem),
+            step => {
+                if let Some(kind) = &step.content_type {
+                    content_type = headers::content_type(kind);
+                }
+                first = Some(step);
+            }
+        }
+    }
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    let index = call
-        .state
-        .catalog
-        .bindings()
-        .iter()
-        .position(|other| std::ptr::eq(other, binding));
-    let writer = Writer {
-        state: call.state.clone(),
-        binding: index.unwrap_or(0),
-        system,
-        format,
-        count: 0,
-        resume: resume_field(call.state, binding.method),
-    };
-    *response.body_mut() = Body::stream(relay(writer, reply.into_body(), until));
+    *response.body_mut() = Body::stream(frames(writer, relay, first));
     Ok(response)
 }
 
+/// Waits for the end of a feed; for ever if it has ended, or there is none.
+async fn fed(feed: &mut Option<Feed>) -> Result<(), Problem> {
+    let Some(running) = feed else {
+        return std::future::pending().await;
+    };
+    let fed = running.await;
+    *feed = None;
+    fed
+}
+
+/// A binding as a number, for what outlives the call.
+pub(crate) fn index_of(call: &Call<'_>, binding: &Binding) -> usize {
+    let bindings = call.generation.catalog.bindings();
+    bindings
+        .iter()
+        .position(|other| std::ptr::eq(other, binding))
+        .unwrap_or(0)
+}
+
 /// The reply's field that a client hands back to go on from there; it becomes the event's id.
-fn resume_field(state: &State, method: MethodId) -> Option<u32> {
-    let message = state.catalog.schema().message(state.catalog.method(method).output);
+fn resume_field(catalog: &Catalog, method: MethodId) -> Option<u32> {
+    let message = catalog.schema().message(catalog.method(method).output);
     bind::resume_field(message).map(|field| field.number)
 }
 
-fn late(domain: &str) -> Problem {
-    Problem::new(
-        Code::DeadlineExceeded,
-        "DEADLINE_EXCEEDED",
-        "the deadline has passed",
-        domain,
-    )
-}
-
+/// Turns messages into what is sent.
 struct Writer {
-    state: Arc<crate::stack::Shared>,
+    state: State,
+    generation: Arc<Generation>,
     binding: usize,
     system: SystemParameters,
     format: Format,
@@ -177,36 +135,40 @@ struct Writer {
 }
 
 impl Writer {
-    fn domain(&self) -> &str {
-        &self.state.config.error_domain
+    fn problem(&self, code: Code, reason: &str, message: impl Into<String>) -> Problem {
+        Problem::new(code, reason, message, &self.state.config.error_domain)
     }
 
-    fn message(&mut self, wire: &[u8], out: &mut Vec<u8>) -> Result<(), Problem> {
-        let (catalog, encode) = (&self.state.catalog, &self.state.config.encode);
+    fn broken(&self, error: FrameError) -> Problem {
+        match error {
+            FrameError::NoRoom => self.problem(Code::Unavailable, "OVERLOADED", error.to_string()),
+            _ => self.problem(Code::Internal, "INTERNAL", error.to_string()),
+        }
+    }
+
+    /// Appends what a message becomes to `step`.
+    fn message(&mut self, wire: &[u8], step: &mut Step) -> Result<(), Problem> {
+        let (catalog, encode) = (&self.generation.catalog, &self.state.config.encode);
         let Some(binding) = catalog.bindings().get(self.binding) else {
             return Ok(());
         };
         if self.format == Format::Raw {
-            let data = bind::raw_response(catalog, binding, wire).map_or(&[][..], |raw| raw.data);
-            self.format.item(self.count, None, data, out);
+            if let Some(raw) = bind::raw_response(catalog, binding, wire) {
+                step.content_type.get_or_insert_with(|| raw.content_type.to_owned());
+                self.format.item(self.count, None, raw.data, &mut step.out);
+            }
             return Ok(());
         }
         let mut json = Vec::with_capacity(wire.len() * 2);
         bind::response(catalog, binding, wire, self.system, encode, &mut json).map_err(|error| {
-            Problem::new(
-                Code::Internal,
-                "INTERNAL",
-                format!("the service sent a message that cannot be read: {error}"),
-                self.domain(),
-            )
+            let text = format!("the service sent a message that cannot be read: {error}");
+            self.problem(Code::Internal, "INTERNAL", text)
         })?;
-        let id = self
-            .resume
-            .and_then(|number| match steading_transcode::wire::find(wire, &[number]) {
-                Ok(Some(steading_transcode::wire::Raw::Bytes(bytes))) => std::str::from_utf8(bytes).ok(),
-                _ => None,
-            });
-        self.format.item(self.count, id, &json, out);
+        let id = self.resume.and_then(|number| match wire::find(wire, &[number]) {
+            Ok(Some(Raw::Bytes(bytes))) => std::str::from_utf8(bytes).ok(),
+            _ => None,
+        });
+        self.format.item(self.count, id, &json, &mut step.out);
         self.count += 1;
         Ok(())
     }
@@ -226,50 +188,98 @@ impl From<Option<Problem>> for End {
     }
 }
 
-/// What arrives next on a stream.
-enum Next {
-    Frame(Frame<Bytes>),
-    Silence,
-    Failed(Problem),
+/// What one thing that happened on a stream means to the client.
+#[derive(Default)]
+struct Step {
+    out: Vec<u8>,
+    end: Option<End>,
+    /// Of the first raw piece in it.
+    content_type: Option<String>,
 }
 
-async fn next(body: &mut Incoming, state: &crate::stack::Shared, until: Instant) -> Next {
-    let domain = &state.config.error_domain;
-    tokio::select! {
-        biased;
-        frame = body.frame() => match frame {
-            Some(Ok(frame)) => Next::Frame(frame),
-            Some(Err(_)) | None => Next::Failed(Problem::new(Code::Unavailable, "PEER_UNAVAILABLE", "the service broke off its stream", domain)),
-        },
-        () = state.drain.cancelled() => Next::Failed(Problem::new(Code::Unavailable, "SHUTTING_DOWN", "the gateway is shutting down", domain)),
-        () = tokio::time::sleep_until(until) => Next::Failed(late(domain)),
-        () = tokio::time::sleep(state.config.limits.heartbeat) => Next::Silence,
+/// What a stream consists of while it lasts.
+struct Relay {
+    frames: Frames,
+    body: Incoming,
+    feed: Option<Feed>,
+    until: Instant,
+}
+
+impl Relay {
+    /// Waits for the next thing that means something to the client, or for silence.
+    async fn next_step(&mut self, writer: &mut Writer) -> Step {
+        let mut step = Step::default();
+        let state = writer.state.clone();
+        let failed = |problem| Some(End::Failed(problem));
+        tokio::select! {
+            biased;
+            frame = self.body.frame() => match frame {
+                Some(Ok(frame)) => step.end = self.take(writer, frame, &mut step),
+                Some(Err(_)) | None => {
+                    step.end = failed(writer.problem(Code::Unavailable, "PEER_UNAVAILABLE", "the service broke off its stream"));
+                }
+            },
+            fed = fed(&mut self.feed) => step.end = fed.err().map(End::Failed),
+            () = state.drain.cancelled() => {
+                step.end = failed(writer.problem(Code::Unavailable, "SHUTTING_DOWN", "the gateway is shutting down"));
+            }
+            () = tokio::time::sleep_until(self.until) => {
+                step.end = failed(writer.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed"));
+            }
+            () = tokio::time::sleep(state.config.limits.heartbeat) => {
+                if writer.format == Format::Events {
+                    step.out.extend_from_slice(b": keep-alive\n\n");
+                }
+            }
+        }
+        step
+    }
+
+    /// Writes the messages that a frame completes; tells how the stream ended if it did.
+    fn take(&mut self, writer: &mut Writer, frame: Frame<Bytes>, step: &mut Step) -> Option<End> {
+        let data = match frame.into_data() {
+            Ok(data) => data,
+            Err(frame) => {
+                let trailers = frame.into_trailers().unwrap_or_default();
+                let domain = &writer.state.config.error_domain;
+                let problem = Problem::from_trailers(writer.generation.catalog.schema(), &trailers, domain);
+                let cut_off = || writer.problem(Code::Internal, "INTERNAL", "the service broke off a message");
+                return Some(problem.or_else(|| (!self.frames.is_empty()).then(cut_off)).into());
+            }
+        };
+        if let Err(error) = self.frames.push(&data) {
+            return Some(End::Failed(writer.broken(error)));
+        }
+        loop {
+            match self.frames.next() {
+                Ok(None) => return None,
+                Ok(Some(message)) => {
+                    if let Err(problem) = writer.message(&message, step) {
+                        return Some(End::Failed(problem));
+                    }
+                }
+                Err(error) => return Some(End::Failed(writer.broken(error))),
+            }
+        }
     }
 }
 
 /// The body of a streamed answer. After an error it ends without its proper end, so that no client takes it for whole.
-fn relay(
+fn frames(
     mut writer: Writer,
-    mut body: Incoming,
-    until: Instant,
+    mut relay: Relay,
+    mut first: Option<Step>,
 ) -> impl futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send {
     async_stream::stream! {
-        let mut frames = Frames::new(writer.state.config.limits.reply_bytes);
         let end = loop {
-            let mut out = Vec::new();
-            let ended = match next(&mut body, &writer.state, until).await {
-                Next::Silence if writer.format == Format::Events => {
-                    out.extend_from_slice(b": keep-alive\n\n");
-                    None
-                }
-                Next::Silence => None,
-                Next::Failed(problem) => Some(End::Failed(problem)),
-                Next::Frame(frame) => take(&mut writer, &mut frames, frame, &mut out),
+            let step = match first.take() {
+                Some(step) => step,
+                None => relay.next_step(&mut writer).await,
             };
-            if !out.is_empty() {
-                yield Ok(Frame::data(Bytes::from(out)));
+            if !step.out.is_empty() {
+                yield Ok(Frame::data(Bytes::from(step.out)));
             }
-            if let Some(end) = ended {
+            if let Some(end) = step.end {
                 break end;
             }
         };
@@ -286,45 +296,6 @@ fn relay(
                 yield Ok(Frame::data(Bytes::from(out)));
                 tokio::time::sleep(LAST_WORDS).await;
                 yield Err(BoxError::from(problem.message));
-            }
-        }
-    }
-}
-
-/// Writes the messages that a frame completes; tells how the stream ended if it did.
-fn take(writer: &mut Writer, frames: &mut Frames, frame: Frame<Bytes>, out: &mut Vec<u8>) -> Option<End> {
-    let data = match frame.into_data() {
-        Ok(data) => data,
-        Err(frame) => {
-            let trailers = frame.into_trailers().unwrap_or_default();
-            let problem = Problem::from_trailers(writer.state.catalog.schema(), &trailers, writer.domain());
-            let cut_off = || {
-                Problem::new(
-                    Code::Internal,
-                    "INTERNAL",
-                    "the service broke off a message",
-                    writer.domain(),
-                )
-            };
-            return Some(problem.or_else(|| (!frames.is_empty()).then(cut_off)).into());
-        }
-    };
-    frames.push(&data);
-    loop {
-        match frames.next() {
-            Ok(None) => return None,
-            Ok(Some(message)) => {
-                if let Err(problem) = writer.message(&message, out) {
-                    return Some(End::Failed(problem));
-                }
-            }
-            Err(error) => {
-                return Some(End::Failed(Problem::new(
-                    Code::Internal,
-                    "INTERNAL",
-                    error.to_string(),
-                    writer.domain(),
-                )));
             }
         }
     }

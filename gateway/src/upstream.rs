@@ -1,36 +1,37 @@
-//! HTTP/2 connections to the services.
+//! The services' side: which upstream serves what, and its HTTP/2 connections.
 //!
 //! Each upstream has a few connections, taken in turn. A connection is made by the first call that needs it and
-//! replaced by the next call after it broke; a call that was not sent on a broken connection is sent once more.
-//! While an upstream cannot be reached, calls fail at once but for one attempt after each [`retry::rest`].
+//! replaced by the next call after it broke or its certificates were replaced; a call that was not sent on a broken
+//! connection is sent once more. While an upstream cannot be reached, calls fail at once but for one attempt after
+//! each [`retry::rest`].
 
+mod connect;
+
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use http::uri::{Authority, Scheme};
+use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
 use hyper::body::Incoming;
-use hyper::client::conn::http2::{self, SendRequest};
-use hyper::rt::Executor as _;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use tokio::net::TcpStream;
+use hyper::client::conn::http2::SendRequest;
 use tokio::sync::Mutex;
 
 use crate::body::Body;
 use crate::config::{Limits, Route};
 use crate::retry;
-
-/// Window of a connection and of each call on it: a 1 MiB reply arrives without waiting for the gateway to say "more".
-const WINDOW: u32 = 1 << 20;
-/// A dead peer is noticed after twice this time.
-const KEEP_ALIVE: Duration = Duration::from_secs(20);
+use crate::tls::{Tls, TlsError};
+use connect::Trust;
 
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UpstreamError {
-    /// Not an absolute `http` URI.
-    #[error("{0}: an upstream must be http://host:port")]
+    /// Not an absolute `http` or `https` URI.
+    #[error("{0}: an upstream must be http://host:port or https://host:port, without a path")]
     Uri(Uri),
+    /// Its TLS cannot be set up.
+    #[error("TLS of upstreams cannot be set up")]
+    Tls(#[from] TlsError),
     /// It does not take connections.
     #[error("cannot connect to {authority}")]
     Connect {
@@ -39,6 +40,12 @@ pub enum UpstreamError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// It could not be reached a moment ago; it is not asked again so soon.
+    #[error("{authority} could not be reached a moment ago")]
+    Resting {
+        /// Host and port.
+        authority: Authority,
     },
     /// It does not speak HTTP/2, or the call broke.
     #[error("call to {authority} failed")]
@@ -55,11 +62,19 @@ pub enum UpstreamError {
 #[derive(Default)]
 struct Slot {
     sender: Option<SendRequest<Body>>,
+    /// [`Trust::epoch`] when it was made.
+    epoch: u64,
     /// When the last attempt failed, and how many have in a row.
     failed: Option<(Instant, u32)>,
 }
 
 impl Slot {
+    /// The connection, if it can take a call.
+    fn usable(&self, epoch: u64) -> Option<&SendRequest<Body>> {
+        let sender = self.sender.as_ref()?;
+        (!sender.is_closed() && self.epoch == epoch).then_some(sender)
+    }
+
     /// Whether the next attempt is still some time away.
     fn rests(&self, now: Instant) -> bool {
         self.failed
@@ -69,30 +84,44 @@ impl Slot {
 
 /// One upstream.
 pub(crate) struct Upstream {
-    pub(crate) authority: Authority,
+    authority: Authority,
+    trust: Option<Arc<Trust>>,
     connect: Duration,
     slots: Box<[Mutex<Slot>]>,
     next: AtomicUsize,
 }
 
 impl Upstream {
-    fn new(uri: &Uri, limits: &Limits) -> Result<Self, UpstreamError> {
-        let authority = match (uri.scheme(), uri.authority()) {
-            (Some(scheme), Some(authority)) if *scheme == Scheme::HTTP => authority.clone(),
-            _ => return Err(UpstreamError::Uri(uri.clone())),
-        };
+    fn new(authority: Authority, trust: Option<Arc<Trust>>, limits: &Limits) -> Self {
         let slots = (0..limits.upstream_connections.max(1))
             .map(|_| Mutex::default())
             .collect();
-        Ok(Self {
+        Self {
             authority,
+            trust,
             connect: limits.connect,
             slots,
             next: AtomicUsize::new(0),
-        })
+        }
+    }
+
+    /// The URI of a call to it; `None` if the path is none.
+    pub(crate) fn uri(&self, path: impl TryInto<PathAndQuery>) -> Option<Uri> {
+        let mut parts = http::uri::Parts::default();
+        parts.scheme = Some(if self.trust.is_some() {
+            Scheme::HTTPS
+        } else {
+            Scheme::HTTP
+        });
+        parts.authority = Some(self.authority.clone());
+        parts.path_and_query = Some(path.try_into().ok()?);
+        Uri::from_parts(parts).ok()
     }
 
     /// Sends a call; the response's body is still to come.
+    ///
+    /// # Errors
+    /// It cannot be reached, or broke off before it answered.
     pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
         let fail = |source| UpstreamError::Call {
             authority: self.authority.clone(),
@@ -121,63 +150,32 @@ impl Upstream {
             return Err(UpstreamError::Uri(Uri::default()));
         };
         let asked = Instant::now();
+        let epoch = self.trust.as_ref().map_or(0, |trust| trust.epoch());
         // Held while connecting, so that a burst of calls makes one connection.
         let mut slot = slot.lock().await;
-        if let Some(sender) = slot.sender.as_ref().filter(|sender| !sender.is_closed()) {
+        if let Some(sender) = slot.usable(epoch) {
             return Ok(sender.clone());
         }
         // A dead upstream is left alone for a while. Those who waited for the attempt asked before it failed, so they share its failure
         // instead of waiting each for an attempt of its own.
         if slot.rests(asked) {
-            return Err(UpstreamError::Connect {
+            return Err(UpstreamError::Resting {
                 authority: self.authority.clone(),
-                source: std::io::ErrorKind::NotConnected.into(),
             });
         }
-        let opened = self.open().await;
+        // Boxed: it is rare, and would make the future of every request larger.
+        let opened = Box::pin(connect::open(
+            &self.authority,
+            self.trust.as_deref(),
+            turn,
+            self.connect,
+        ));
+        let opened = opened.await;
         let failures = slot.failed.map_or(0, |(_, failures)| failures);
         slot.failed = opened.is_err().then(|| (Instant::now(), failures.saturating_add(1)));
         slot.sender = opened.as_ref().ok().cloned();
+        slot.epoch = epoch;
         opened
-    }
-
-    async fn open(&self) -> Result<SendRequest<Body>, UpstreamError> {
-        let fail = |source| UpstreamError::Connect {
-            authority: self.authority.clone(),
-            source,
-        };
-        let address = (
-            self.authority.host().trim_matches(['[', ']']),
-            self.authority.port_u16().unwrap_or(80),
-        );
-        let stream = tokio::time::timeout(self.connect, TcpStream::connect(address))
-            .await
-            .unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()))
-            .map_err(fail)?;
-        stream.set_nodelay(true).map_err(fail)?;
-        let mut builder = http2::Builder::new(TokioExecutor::new());
-        builder
-            .timer(TokioTimer::new())
-            .initial_stream_window_size(WINDOW)
-            .initial_connection_window_size(WINDOW * 4)
-            .keep_alive_interval(KEEP_ALIVE)
-            .keep_alive_timeout(KEEP_ALIVE);
-        let (sender, connection) =
-            builder
-                .handshake(TokioIo::new(stream))
-                .await
-                .map_err(|source| UpstreamError::Call {
-                    authority: self.authority.clone(),
-                    source,
-                })?;
-        let authority = self.authority.clone();
-        // Ends when the last sender is dropped.
-        TokioExecutor::new().execute(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%authority, %error, "connection to an upstream ended");
-            }
-        });
-        Ok(sender)
     }
 }
 
@@ -186,38 +184,125 @@ pub(crate) struct Upstreams {
     /// Longest prefix first.
     routes: Vec<(String, usize)>,
     pub(crate) all: Vec<Upstream>,
+    /// Of all that are `https`.
+    trust: Option<Arc<Trust>>,
 }
 
 impl Upstreams {
-    pub(crate) fn new(routes: &[Route], limits: &Limits) -> Result<Self, UpstreamError> {
+    /// # Errors
+    /// A URI that is none, or TLS that cannot be set up where one is `https`.
+    pub(crate) fn new(routes: &[Route], tls: &Tls, limits: &Limits) -> Result<Self, UpstreamError> {
+        let secure = routes.iter().any(|route| route.uri.scheme() == Some(&Scheme::HTTPS));
+        let trust = secure
+            .then(|| tls.client().map(|config| Arc::new(Trust::new(config))))
+            .transpose()?;
         let mut all: Vec<Upstream> = Vec::new();
         let mut table = Vec::new();
         for route in routes {
-            let upstream = Upstream::new(&route.uri, limits)?;
-            let index = all
-                .iter()
-                .position(|other| other.authority == upstream.authority)
-                .unwrap_or(all.len());
+            let (authority, https) = address(&route.uri)?;
+            let same = |other: &Upstream| other.authority == authority && other.trust.is_some() == https;
+            let index = all.iter().position(same).unwrap_or(all.len());
             if index == all.len() {
-                all.push(upstream);
+                all.push(Upstream::new(authority, trust.clone().filter(|_| https), limits));
             }
             table.push((route.service.clone(), index));
         }
         table.sort_by_key(|(service, _)| std::cmp::Reverse(service.len()));
-        Ok(Self { routes: table, all })
+        Ok(Self {
+            routes: table,
+            all,
+            trust,
+        })
     }
 
     /// The upstream of a service: by its name, by a package around it, or the default.
     pub(crate) fn of(&self, service: &str) -> Option<&Upstream> {
-        let fits = |prefix: &str| {
-            prefix.is_empty()
-                || service
-                    .strip_prefix(prefix)
-                    .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        };
         self.routes
             .iter()
-            .find(|(prefix, _)| fits(prefix))
+            .find(|(prefix, _)| is_within(service, prefix))
             .and_then(|(_, index)| self.all.get(*index))
+    }
+
+    /// Uses other certificates from the next call on; calls under way end on the connections that they have.
+    ///
+    /// # Errors
+    /// They cannot be used; the present ones stay.
+    pub(crate) fn replace_tls(&self, tls: &Tls) -> Result<(), TlsError> {
+        if let Some(trust) = &self.trust {
+            trust.replace(tls.client()?);
+        }
+        Ok(())
+    }
+}
+
+/// Host and port, and whether it is `https`.
+fn address(uri: &Uri) -> Result<(Authority, bool), UpstreamError> {
+    let fail = || UpstreamError::Uri(uri.clone());
+    let https = match uri.scheme() {
+        Some(scheme) if *scheme == Scheme::HTTP => false,
+        Some(scheme) if *scheme == Scheme::HTTPS => true,
+        _ => return Err(fail()),
+    };
+    let authority = uri.authority().cloned().ok_or_else(fail)?;
+    // A path would be ignored: gRPC has its own.
+    let bare = matches!(uri.path_and_query().map(PathAndQuery::as_str), None | Some("" | "/"));
+    if bare { Ok((authority, https)) } else { Err(fail()) }
+}
+
+/// Whether a full name is `scope`, or lies within it; everything lies within the empty scope.
+pub(crate) fn is_within(name: &str, scope: &str) -> bool {
+    scope.is_empty()
+        || name
+            .strip_prefix(scope)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn upstreams(routes: &[(&str, &str)]) -> Result<Upstreams, UpstreamError> {
+        let routes: Vec<Route> = routes
+            .iter()
+            .map(|(service, uri)| Route {
+                service: (*service).to_owned(),
+                uri: uri.parse().unwrap(),
+            })
+            .collect();
+        Upstreams::new(&routes, &Tls::default(), &Limits::default())
+    }
+
+    #[test]
+    fn the_longest_name_that_fits_serves() {
+        let table = upstreams(&[
+            ("", "http://a:1"),
+            ("shop.v1", "http://b:1"),
+            ("shop.v1.Cart", "http://c:1"),
+        ])
+        .unwrap();
+        let of = |service| table.of(service).unwrap().authority.as_str();
+        assert_eq!(
+            (
+                of("shop.v1.Cart"),
+                of("shop.v1.Cash"),
+                of("shop.v10.Cart"),
+                of("other.X")
+            ),
+            ("c:1", "b:1", "a:1", "a:1")
+        );
+        assert!(
+            upstreams(&[("shop.v1", "http://b:1")])
+                .unwrap()
+                .of("shop.v2.X")
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn an_upstream_is_a_scheme_a_host_and_a_port() {
+        for uri in ["http://h:1/path", "http://h:1/?q", "/only", "ftp://h:1", "h:1"] {
+            assert!(matches!(upstreams(&[("", uri)]), Err(UpstreamError::Uri(_))), "{uri}");
+        }
+        assert!(upstreams(&[("", "http://h:1/")]).is_ok());
     }
 }

@@ -31,3 +31,32 @@ pub async fn on_signal(cancel: CancellationToken) -> std::io::Result<()> {
     tracing::warn!("ended by a second signal");
     std::process::exit(130);
 }
+
+/// SIGHUP, by which operators ask a process to read its files again.
+#[derive(Debug)]
+pub struct Hangups {
+    #[cfg(unix)]
+    signal: tokio::signal::unix::Signal,
+}
+
+impl Hangups {
+    /// Begins to listen; from here on SIGHUP no longer ends the process. Where there is no SIGHUP, none will come.
+    ///
+    /// # Errors
+    /// If the signal cannot be listened to.
+    pub fn listen() -> std::io::Result<Self> {
+        Ok(Self {
+            #[cfg(unix)]
+            signal: tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for the next one.
+    pub async fn next(&mut self) {
+        #[cfg(unix)]
+        if self.signal.recv().await.is_some() {
+            return;
+        }
+        std::future::pending::<()>().await;
+    }
+}

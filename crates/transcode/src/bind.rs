@@ -113,6 +113,21 @@ pub fn request(
     Ok(system)
 }
 
+/// Appends a further message of a stream of requests: its body alone, since path and query belong to the first.
+///
+/// # Errors
+/// As [`request`].
+pub fn further_request(
+    catalog: &Catalog,
+    binding: &Binding,
+    parts: Body<'_>,
+    options: &DecodeOptions,
+    out: &mut Vec<u8>,
+) -> Result<(), InvalidRequest> {
+    let input = catalog.method(binding.method).input;
+    body(catalog, binding, input, parts, *options, out)
+}
+
 fn body(
     catalog: &Catalog,
     binding: &Binding,

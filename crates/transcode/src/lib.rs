@@ -31,6 +31,7 @@ mod router;
 pub mod rule;
 pub mod schema;
 mod template;
+pub mod values;
 pub mod wire;
 
 pub use catalog::{Binding, BodyRule, Catalog, CatalogError, Matched, Method, MethodId};

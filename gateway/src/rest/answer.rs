@@ -1,0 +1,53 @@
+//! One reply message as an HTTP response.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, ETAG};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
+use steading_transcode::Binding;
+use steading_transcode::bind::{self, SystemParameters};
+
+use super::{Call, garbage, hold};
+use crate::body::Body;
+use crate::headers;
+use crate::problem::Problem;
+use crate::room::Reservation;
+
+/// The response, which keeps what it holds reserved until it is sent.
+pub(super) fn unary(
+    call: &Call<'_>,
+    binding: &Binding,
+    system: SystemParameters,
+    (incoming, method): (&HeaderMap, &Method),
+    (metadata, message): (HeaderMap, Bytes),
+    mut reserved: Reservation,
+) -> Result<Response<Body>, Problem> {
+    let catalog = &call.generation.catalog;
+    let etag = bind::response_etag(catalog, binding, &message).and_then(headers::etag);
+    let mut response = Response::new(Body::Empty);
+    headers::returned(&metadata, response.headers_mut());
+    if let Some(etag) = etag {
+        let fresh = *method == Method::GET && headers::none_match(incoming, &etag);
+        response.headers_mut().insert(ETAG, etag);
+        if fresh {
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            return Ok(response);
+        }
+    }
+    let (content_type, bytes) = match bind::raw_response(catalog, binding, &message) {
+        Some(raw) => (
+            headers::content_type(raw.content_type),
+            message.slice_ref(if raw.data.is_empty() { &[] } else { raw.data }),
+        ),
+        None => {
+            let mut json = Vec::with_capacity(message.len() * 2 + 64);
+            let encode = &call.state.config.encode;
+            bind::response(catalog, binding, &message, system, encode, &mut json)
+                .map_err(|error| garbage(call, &error))?;
+            (HeaderValue::from_static("application/json"), Bytes::from(json))
+        }
+    };
+    hold(&mut reserved, bytes.len());
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    *response.body_mut() = Body::Held(bytes, reserved);
+    Ok(response)
+}
