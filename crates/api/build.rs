@@ -7,6 +7,20 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message;
 
+/// What protobuf itself brings along.
+const WELL_KNOWN: [&str; 10] = [
+    "any",
+    "api",
+    "duration",
+    "empty",
+    "field_mask",
+    "source_context",
+    "struct",
+    "timestamp",
+    "type",
+    "wrappers",
+];
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(env::var("CARGO_MANIFEST_DIR")?).join("../..");
     let (contracts, vendor) = (root.join("proto"), root.join("crates/api/vendor"));
@@ -22,9 +36,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     compiler.open_files(files)?;
 
     let out = PathBuf::from(env::var("OUT_DIR")?);
-    fs::write(out.join("steading.binpb"), compiler.encode_file_descriptor_set())?;
+    let contracts_set = compiler.encode_file_descriptor_set();
+    fs::write(out.join("steading.binpb"), &contracts_set)?;
 
-    let set = prost_types::FileDescriptorSet::decode(compiler.encode_file_descriptor_set().as_slice())?;
+    let mut imports = Vec::new();
+    collect(&vendor, &mut imports)?;
+    imports.sort();
+    let mut compiler = protox::Compiler::new([&vendor])?;
+    compiler.include_imports(true);
+    compiler.open_files(imports)?;
+    compiler.open_files(WELL_KNOWN.map(|name| format!("google/protobuf/{name}.proto")))?;
+    fs::write(out.join("imports.binpb"), compiler.encode_file_descriptor_set())?;
+
+    let set = prost_types::FileDescriptorSet::decode(contracts_set.as_slice())?;
     tonic_prost_build::configure()
         .include_file("steading.rs")
         .compile_well_known_types(false)

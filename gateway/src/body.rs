@@ -26,6 +26,9 @@ pub(crate) enum Body {
         Bytes,
         #[allow(dead_code, reason = "what it does is to be dropped with the body")] Reservation,
     ),
+    /// The messages of a call. Known at once, but sent without their length, as clients of gRPC do: some services hand back all metadata,
+    /// and a reply with this length would not be one of HTTP/2.
+    Call(Bytes),
     /// Passed on as it comes.
     Incoming(Incoming),
     /// Made as it goes.
@@ -59,7 +62,7 @@ impl HttpBody for Body {
         let this = self.get_mut();
         match this {
             Self::Empty => Poll::Ready(None),
-            Self::Full(bytes) => {
+            Self::Full(bytes) | Self::Call(bytes) => {
                 let bytes = std::mem::take(bytes);
                 *this = Self::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
@@ -75,7 +78,7 @@ impl HttpBody for Body {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Full(bytes) | Self::Held(bytes, _) => bytes.is_empty(),
+            Self::Full(bytes) | Self::Call(bytes) | Self::Held(bytes, _) => bytes.is_empty(),
             Self::Incoming(body) => body.is_end_stream(),
             Self::Stream(body) => body.is_end_stream(),
         }
@@ -85,6 +88,7 @@ impl HttpBody for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) | Self::Held(bytes, _) => SizeHint::with_exact(bytes.len() as u64),
+            Self::Call(_) => SizeHint::default(),
             Self::Incoming(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }

@@ -204,7 +204,7 @@ fn call(upstream: &Upstream, path: &str, mut headers: HeaderMap, message: Bytes)
     headers.remove(http::header::CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.insert("te", HeaderValue::from_static("trailers"));
-    let mut request = Request::new(Body::Full(message));
+    let mut request = Request::new(Body::Call(message));
     *request.method_mut() = Method::POST;
     *request.version_mut() = Version::HTTP_2;
     *request.uri_mut() = upstream.uri(path).unwrap_or_default();

@@ -30,8 +30,12 @@ impl Generation {
     /// The sets cannot be served.
     pub(crate) fn compile(config: &Config, sets: &[Bytes], upstreams: &Upstreams) -> Result<Self, Error> {
         let sets: Vec<&[u8]> = sets.iter().map(Bytes::as_ref).collect();
-        // Error details must be readable whether or not the services' descriptors mention them.
-        let library = [tonic_types::pb::FILE_DESCRIPTOR_SET];
+        // Error details must be readable whether or not the services' descriptors mention them, and some who write descriptors leave out
+        // what everybody has.
+        let library = [
+            tonic_types::pb::FILE_DESCRIPTOR_SET,
+            steading_api::IMPORTS_DESCRIPTOR_SET,
+        ];
         let catalog = Catalog::new(&sets, &library, |service| upstreams.of(service).is_some())?;
         let reflection = Reflection::new(catalog.pool())?;
         let openapi = Document::of(&catalog, &config.title);

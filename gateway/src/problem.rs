@@ -190,8 +190,9 @@ impl Problem {
         .to_string()
     }
 
-    /// The whole response.
-    pub(crate) fn response(&self) -> Response<Body> {
+    /// The whole response to a request that had a credential or not: RFC 6750, section 3.1 wants to say that a token is no good, but no
+    /// error where there was none.
+    pub(crate) fn response(&self, has_credential: bool) -> Response<Body> {
         let mut response = Response::new(Body::Full(Bytes::from(self.json())));
         *response.status_mut() = self.http;
         let headers = response.headers_mut();
@@ -203,7 +204,12 @@ impl Problem {
             headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
         if self.http == StatusCode::UNAUTHORIZED {
-            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            let challenge = if has_credential {
+                "Bearer error=\"invalid_token\""
+            } else {
+                "Bearer"
+            };
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
         response
     }

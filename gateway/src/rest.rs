@@ -133,7 +133,7 @@ async fn serve_upload(
     let message = frame::seal(message);
     if rpc.server_streaming {
         let left = call::left(call, time)?;
-        let outgoing = call::outgoing(call, &ask, left, Body::Full(message))?;
+        let outgoing = call::outgoing(call, &ask, left, Body::Call(message))?;
         let streamed = stream::serve(call, binding, system, format, (outgoing, None), left, &rpc.service);
         return Box::pin(streamed).await;
     }

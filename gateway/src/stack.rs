@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -186,8 +186,9 @@ async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> (Re
         template: OnceLock::new(),
         verdict: OnceLock::new(),
     };
+    let has_credential = request.headers().contains_key(AUTHORIZATION);
     let answered = rest::serve(&call, request).await;
-    let mut response = answered.unwrap_or_else(|problem| problem.response());
+    let mut response = answered.unwrap_or_else(|problem| problem.response(has_credential));
     if let Some(verdict) = call.verdict.get() {
         verdict.tell(response.headers_mut());
     }

@@ -65,6 +65,7 @@ pub(crate) async fn serve(
         count: 0,
         resume: resume_field(catalog, binding.method),
     };
+    let reply_is_over = reply.headers().contains_key("grpc-status");
     let mut relay = Relay {
         frames: Frames::new(call.state.config.limits.reply_bytes, call.state.room.reserve()),
         body: reply.into_body(),
@@ -72,8 +73,12 @@ pub(crate) async fn serve(
         until,
     };
     let mut content_type = HeaderValue::from_static(writer.format.content_type());
-    let mut first = None;
-    if raw {
+    // A service that has nothing to say may put its success where an error would stand, and send no trailers.
+    let mut first = reply_is_over.then(|| Step {
+        end: Some(End::Whole),
+        ..Step::default()
+    });
+    if raw && first.is_none() {
         // The first piece says what all are.
         let step = relay.next_step(&mut writer).await;
         match step {

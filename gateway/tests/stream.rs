@@ -58,6 +58,15 @@ async fn a_stream_has_the_form_that_the_client_accepts() {
 }
 
 #[tokio::test]
+async fn a_stream_that_is_over_before_it_begins_is_whole() {
+    let rig = Rig::start(|_| {}).await;
+    let array = watch(&rig, "quiet", "application/json").await;
+    assert_eq!((array.text(), array.clean), ("[]".to_owned(), true));
+    let lines = watch(&rig, "quiet", "*/*").await;
+    assert_eq!((lines.text(), lines.clean), (String::new(), true));
+}
+
+#[tokio::test]
 async fn a_client_that_comes_back_goes_on_where_it_was() {
     let rig = Rig::start(|_| {}).await;
     let line = "GET /v1/shelves/again/books:watch";

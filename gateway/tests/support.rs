@@ -19,16 +19,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt as _;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode, Uri};
 use http_body::Frame;
 use http_body_util::{BodyExt as _, Full, StreamBody, combinators::UnsyncBoxBody};
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use steading_gateway::{Config, Gateway, Route};
+use steading_gateway::{Config, Control, Gateway, Route};
 use steading_transcode::codec::{self, DecodeOptions, EncodeOptions, Unset};
 use steading_transcode::{Catalog, wire};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 pub type TestBody = UnsyncBoxBody<Bytes, Infallible>;
@@ -120,15 +122,59 @@ impl Backend {
         self.calls.fetch_add(1, Ordering::SeqCst);
         let (parts, body) = request.into_parts();
         match parts.uri.path().rsplit_once('/').unwrap().1 {
-            "Chat" => return chat(body),
+            "Chat" | "Converse" => return chat(body),
+            "CollectBooks" => return self.collected("LendBookRequest", body).await,
+            "UploadFile" => return self.collected("WriteFileRequest", body).await,
             "Check" => return reply(vec![framed(&[8, 1])], trailers("0")),
             _ => {}
         }
         let body = body.collect().await.unwrap().to_bytes();
-        let input = body.slice(5..);
+        let input = body.slice(5.min(body.len())..);
         match parts.uri.path().rsplit_once('/').unwrap().1 {
             "GetBook" => self.get_book(&parts.headers, &input).await,
             "WatchBooks" => self.watch_books(&input),
+            "DownloadFile" => {
+                let path = self.show("ReadFileRequest", &input);
+                match path.as_str() {
+                    _ if path.contains("missing") => failure("5", "no such file", &[]),
+                    _ if path.contains("broken") => {
+                        reply(vec![framed(b"\x0a\x09text/html\x12\x04<hi>")], trailers("14"))
+                    }
+                    _ => reply(
+                        vec![framed(b"\x0a\x09text/html\x12\x04<hi>"), framed(b"\x12\x05</hi>")],
+                        trailers("0"),
+                    ),
+                }
+            }
+            "WriteFile" => reply(
+                vec![framed(&message(
+                    &self.catalog,
+                    "Everything",
+                    &serde_json::json!({"aString": self.show("WriteFileRequest", &input)}).to_string(),
+                ))],
+                trailers("0"),
+            ),
+            "SearchBooks" => reply(vec![framed(b"\x12\x04next")], trailers("0")),
+            "ListBareBooks" => reply(
+                vec![framed(&message(
+                    &self.catalog,
+                    "ListBooksResponse",
+                    r#"{"books":[{"title":"t"}]}"#,
+                ))],
+                trailers("0"),
+            ),
+            "CreateBook" | "LendBook" => {
+                let name = if parts.uri.path().ends_with("LendBook") {
+                    "LendBookRequest"
+                } else {
+                    "CreateBookRequest"
+                };
+                let book = serde_json::json!({"title": self.show(name, &input)});
+                reply(
+                    vec![framed(&message(&self.catalog, "Book", &book.to_string()))],
+                    trailers("0"),
+                )
+            }
             "ReadFile" => reply(vec![framed(b"\x0a\x09text/html\x12\x04<hi>")], trailers("0")),
             "Echo" | "EchoQuery" => reply(vec![framed(&input)], trailers("0")),
             "ListBooks" => {
@@ -150,6 +196,25 @@ impl Backend {
             }
             _ => failure("12", "nobody home", &[]),
         }
+    }
+
+    /// All messages of a stream, shown in one reply.
+    async fn collected(&self, name: &str, mut body: Incoming) -> Response<TestBody> {
+        let mut buffer = Vec::new();
+        while let Some(Ok(frame)) = body.frame().await {
+            buffer.extend(frame.into_data().unwrap_or_default());
+        }
+        let (mut rest, mut messages) = (buffer.as_slice(), Vec::new());
+        while let Some((head, after)) = rest.split_at_checked(5) {
+            let length = u32::from_be_bytes(head[1..].try_into().unwrap()) as usize;
+            messages.push(self.show(name, &after[..length]));
+            rest = &after[length..];
+        }
+        let all = serde_json::json!({ "messages": messages });
+        reply(
+            vec![framed(&message(&self.catalog, "LendBookResponse", &all.to_string()))],
+            trailers("0"),
+        )
     }
 
     fn show(&self, name: &str, wire: &[u8]) -> String {
@@ -189,6 +254,12 @@ impl Backend {
             "away" => failure("14", "not now", &[]),
             "restarting" if self.calls.load(Ordering::SeqCst) <= 2 => failure("14", "not now", &[]),
             "slow" => std::future::pending().await,
+            "packed" => reply(vec![Bytes::from_static(&[1, 0, 0, 0, 0])], trailers("0")),
+            "html" => {
+                let mut response = Response::new(Full::new(Bytes::from_static(b"<h1>Bad gateway</h1>")).boxed_unsync());
+                *response.status_mut() = StatusCode::BAD_GATEWAY;
+                response
+            }
             "garbage" => reply(vec![framed(&[0xff])], trailers("0")),
             "short" => reply(vec![Bytes::from_static(&[0, 0, 0, 0, 9, 1])], trailers("0")),
             _ => {
@@ -196,8 +267,12 @@ impl Backend {
                 for name in [
                     "authorization",
                     "traceparent",
+                    "tracestate",
+                    "baggage",
+                    "x-forwarded-for",
                     "x-request-id",
                     "grpc-timeout",
+                    "content-length",
                     "cookie",
                     "x-extra",
                 ] {
@@ -206,10 +281,15 @@ impl Backend {
                     }
                 }
                 let book = serde_json::json!({"name": name, "etag": "7\"a", "title": "t", "labels": labels});
-                reply(
+                let mut response = reply(
                     vec![framed(&message(&self.catalog, "Book", &book.to_string()))],
                     trailers("0"),
-                )
+                );
+                if name.ends_with("/moved") {
+                    let place = "/v1/shelves/a/books/new".parse().unwrap();
+                    response.headers_mut().insert("location", place);
+                }
+                response
             }
         }
     }
@@ -227,6 +307,14 @@ impl Backend {
             let mut end = trailers("14");
             end.insert("grpc-message", "gone".parse().unwrap());
             return reply(vec![event(1)], end);
+        }
+        if parent.contains("quiet") {
+            let mut response = Response::new(Full::new(Bytes::new()).boxed_unsync());
+            response
+                .headers_mut()
+                .insert("content-type", "application/grpc".parse().unwrap());
+            response.headers_mut().extend(trailers("0"));
+            return response;
         }
         if parent.contains("forever") {
             let (first, guard) = (
@@ -249,6 +337,13 @@ impl Backend {
                 serde_json::json!({"resumeToken": format!("after-{}", request["resumeToken"].as_str().unwrap())});
             let event = message(&self.catalog, "WatchBooksResponse", &event.to_string());
             return reply(vec![framed(&event)], trailers("0"));
+        }
+        if parent.contains("cut") {
+            let mut response = Response::new(Full::new(event(1)).boxed_unsync());
+            response
+                .headers_mut()
+                .insert("content-type", "application/grpc".parse().unwrap());
+            return response;
         }
         if parent.contains("empty") {
             return reply(vec![], trailers("0"));
@@ -285,11 +380,37 @@ pub struct Rig {
     /// Endless streams that the service was told to end.
     pub gone: Arc<AtomicUsize>,
     pub cancel: CancellationToken,
+    pub control: Control,
+    /// The service's address.
+    pub upstream: Uri,
     pub tasks: JoinSet<()>,
+}
+
+/// Speaks HTTP/2 to one client.
+async fn serve_connection<T>(backend: Arc<Backend>, stream: T)
+where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = hyper::service::service_fn(move |request| {
+        let backend = backend.clone();
+        async move { Ok::<_, Infallible>(backend.serve(request).await) }
+    });
+    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 impl Rig {
     pub async fn start(adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::begin(None, adjust).await
+    }
+
+    /// The same with a service that speaks TLS.
+    pub async fn behind_tls(acceptor: TlsAcceptor, adjust: impl FnOnce(&mut Config)) -> Self {
+        Self::begin(Some(acceptor), adjust).await
+    }
+
+    async fn begin(acceptor: Option<TlsAcceptor>, adjust: impl FnOnce(&mut Config)) -> Self {
         let set = descriptor_set();
         let (calls, gone) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let catalog = Catalog::new(&[&set], &[], |_| true).unwrap();
@@ -300,19 +421,26 @@ impl Rig {
         });
         let mut tasks = JoinSet::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let uri = match &acceptor {
+            Some(_) => format!("https://localhost:{port}"),
+            None => format!("http://127.0.0.1:{port}"),
+        };
+        let uri: Uri = uri.parse().unwrap();
+        let upstream = uri.clone();
         tasks.spawn(async move {
             let mut connections = JoinSet::new();
             while let Ok((stream, _)) = listener.accept().await {
-                let backend = backend.clone();
+                let (backend, acceptor) = (backend.clone(), acceptor.clone());
                 connections.spawn(async move {
-                    let service = hyper::service::service_fn(move |request| {
-                        let backend = backend.clone();
-                        async move { Ok::<_, Infallible>(backend.serve(request).await) }
-                    });
-                    let _ = hyper::server::conn::http2::Builder::new(TokioExecutor::new())
-                        .serve_connection(TokioIo::new(stream), service)
-                        .await;
+                    match acceptor {
+                        None => serve_connection(backend, stream).await,
+                        Some(acceptor) => {
+                            if let Ok(stream) = acceptor.accept(stream).await {
+                                serve_connection(backend, stream).await;
+                            }
+                        }
+                    }
                 });
             }
         });
@@ -327,6 +455,7 @@ impl Rig {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, cancel) = (listener.local_addr().unwrap(), CancellationToken::new());
         let gateway = Gateway::new(config).unwrap();
+        let control = gateway.control();
         let token = cancel.clone();
         tasks.spawn(async move { gateway.run(listener, token).await });
         Self {
@@ -334,6 +463,8 @@ impl Rig {
             calls,
             gone,
             cancel,
+            control,
+            upstream,
             tasks,
         }
     }
@@ -385,28 +516,41 @@ impl Rig {
 
     /// One gRPC exchange over HTTP/2; the messages and the status.
     pub async fn grpc(&self, path: &str, messages: &[&[u8]]) -> (Vec<u8>, HeaderMap) {
+        let body: Vec<u8> = messages.iter().flat_map(|message| framed(message)).collect();
+        self.grpc_raw(path, &body).await
+    }
+
+    /// The same with a body as it is.
+    pub async fn grpc_raw(&self, path: &str, body: &[u8]) -> (Vec<u8>, HeaderMap) {
+        self.grpc_with(path, body, &[]).await
+    }
+
+    /// The same with further metadata.
+    pub async fn grpc_with(&self, path: &str, body: &[u8], metadata: &[(&str, &str)]) -> (Vec<u8>, HeaderMap) {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let (mut sender, connection) =
             hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream))
                 .await
                 .unwrap();
         hyper::rt::Executor::execute(&TokioExecutor::new(), async move { drop(connection.await) });
-        let body: Vec<u8> = messages.iter().flat_map(|message| framed(message)).collect();
-        let request = Request::builder()
+        let mut request = Request::builder()
             .method("POST")
             .uri(format!("http://test{path}"))
             .header("content-type", "application/grpc")
-            .header("te", "trailers")
-            .body(Full::new(Bytes::from(body)))
-            .unwrap();
+            .header("te", "trailers");
+        for (name, value) in metadata {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(Full::new(Bytes::copy_from_slice(body))).unwrap();
         let response = tokio::time::timeout(Duration::from_secs(20), sender.send_request(request))
             .await
             .unwrap()
             .unwrap();
         let (parts, body) = response.into_parts();
         let collected = body.collect().await.unwrap();
-        let trailers = collected.trailers().cloned().unwrap_or(parts.headers);
-        (collected.to_bytes().to_vec(), trailers)
+        let mut all = parts.headers;
+        all.extend(collected.trailers().cloned().unwrap_or_default());
+        (collected.to_bytes().to_vec(), all)
     }
 }
 

@@ -26,3 +26,7 @@ pub use generated::steading::{lifecycle, scheduling, storage, templating};
 
 /// The encoded `FileDescriptorSet` of all contracts with their imports, comments and HTTP rules.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/steading.binpb"));
+
+/// The encoded `FileDescriptorSet` of what nearly all contracts import: protobuf's well-known types, and the parts of
+/// `google.api` that say how methods look over HTTP.
+pub const IMPORTS_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/imports.binpb"));

@@ -154,8 +154,8 @@ pub struct Catalog {
 }
 
 impl Catalog {
-    /// Compiles descriptor sets. `library` holds sets whose types are wanted but whose services are not served (for
-    /// instance error details); files of it that do not fit are left out. `serves` tells which services are.
+    /// Compiles descriptor sets. `library` holds sets whose types are wanted whether or not a set has them (for instance
+    /// error details), and that stand in for imports that a set leaves out; files of it that do not fit are left out. `serves` tells which services are.
     ///
     /// # Errors
     /// The sets do not fit together, or a rule cannot be served; nothing is left out silently.

@@ -39,7 +39,7 @@ pub(super) async fn request(
         .await
         .map_err(|_| "the body did not arrive in time")?
         .map_err(|_| "the body is too large or broken")?;
-    Ok(Body::Held(untext(&text)?, reserved))
+    Ok(Body::Call(untext(&text)?))
 }
 
 /// Clients may pad each piece, so it is decoded in groups of four.

@@ -47,7 +47,7 @@ pub(super) async fn repeated(
     let mut times = 0;
     loop {
         let left = left(call, ask.time)?;
-        let request = outgoing(call, ask, left, Body::Full(message.clone()))?;
+        let request = outgoing(call, ask, left, Body::Call(message.clone()))?;
         let attempt = tokio::time::timeout(left, unary(call, request, &ask.rpc.service, reserved)).await;
         let problem = match attempt {
             Ok(Ok(reply)) => return Ok(reply),

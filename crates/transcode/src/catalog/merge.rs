@@ -11,6 +11,7 @@ use crate::wire::{self, Raw, Reader};
 /// Field numbers of `FileDescriptorSet` and `FileDescriptorProto`.
 const FILE: u32 = 1;
 const NAME: u32 = 1;
+const DEPENDENCY: u32 = 3;
 const SOURCE_CODE_INFO: u32 = 9;
 
 pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<DescriptorPool, CatalogError> {
@@ -29,6 +30,7 @@ pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<DescriptorPool, 
             }
         }
     }
+    add_missing_imports(&mut seen, library, &mut merged)?;
     let mut pool = DescriptorPool::new();
     pool.decode_file_descriptor_set(merged.as_slice())
         .map_err(|error| CatalogError::Link(Box::new(error)))?;
@@ -36,6 +38,32 @@ pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<DescriptorPool, 
         add_library(&mut pool, set)?;
     }
     Ok(pool)
+}
+
+/// Adds the files of the library that are imported, directly or not, by a set that leaves them out.
+fn add_missing_imports<'s>(
+    seen: &mut AHashMap<&'s str, &'s [u8]>,
+    library: &[&'s [u8]],
+    merged: &mut Vec<u8>,
+) -> Result<(), CatalogError> {
+    let mut known: AHashMap<&str, &[u8]> = AHashMap::new();
+    for set in library {
+        for file in files(set)? {
+            known.entry(name(file)?).or_insert(file);
+        }
+    }
+    let mut pending: Vec<&[u8]> = seen.values().copied().collect();
+    while let Some(file) = pending.pop() {
+        for import in imports(file)? {
+            let Some(&found) = known.get(import).filter(|_| !seen.contains_key(import)) else {
+                continue;
+            };
+            seen.insert(import, found);
+            wire::put_bytes(merged, FILE, found);
+            pending.push(found);
+        }
+    }
+    Ok(())
 }
 
 /// Adds what is missing; a file whose types are there already under another file's name does not fit and is skipped.
@@ -80,6 +108,16 @@ fn name(file: &[u8]) -> Result<&str, CatalogError> {
         Ok(Some(Raw::Bytes(name))) => std::str::from_utf8(name).map_err(|_| CatalogError::NotASet),
         _ => Err(CatalogError::NotASet),
     }
+}
+
+fn imports(file: &[u8]) -> Result<Vec<&str>, CatalogError> {
+    let (mut reader, mut names) = (Reader::new(file), Vec::new());
+    while let Some((number, raw)) = reader.next_field().map_err(|_| CatalogError::NotASet)? {
+        if let (DEPENDENCY, Raw::Bytes(name)) = (number, raw) {
+            names.push(std::str::from_utf8(name).map_err(|_| CatalogError::NotASet)?);
+        }
+    }
+    Ok(names)
 }
 
 /// A file without its comments and positions.

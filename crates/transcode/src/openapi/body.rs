@@ -59,7 +59,12 @@ pub(super) fn request(operation: &Operation, schemas: &Schemas<'_>) -> Option<Va
         body.insert("description".into(), json!(text));
     }
     body.insert("required".into(), json!(field_wanted || anything_wanted));
-    body.insert("content".into(), json!({"application/json": {"schema": schema}}));
+    let content = if operation.method.is_client_streaming() {
+        requests(&schema)
+    } else {
+        json!({"application/json": {"schema": schema}})
+    };
+    body.insert("content".into(), content);
     Some(Value::Object(body))
 }
 
@@ -143,6 +148,17 @@ pub(super) fn success(operation: &Operation) -> Value {
         (false, true) => stream(&reply.schema()),
     };
     response
+}
+
+/// The two shapes of a stream of requests.
+fn requests(item: &Value) -> Value {
+    json!({
+        "application/x-ndjson": {
+            "schema": {"type": "string", "description": "One request a line, as JSON."},
+            "x-item-schema": item,
+        },
+        "application/json": {"schema": {"type": "array", "items": item}},
+    })
 }
 
 /// The three shapes of a stream. OpenAPI 3.1 has no words for the items of the first two.

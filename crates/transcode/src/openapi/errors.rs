@@ -143,19 +143,23 @@ pub(super) fn responses(schema: &str) -> Value {
     let content = json!({"application/json": {"schema": {"$ref": format!("{}{schema}", super::SCHEMAS)}}});
     let response = |(status, name, text, _): &(&str, &str, &str, When)| {
         let mut response = json!({"description": text});
-        let header = match *status {
-            "401" => Some((
-                "WWW-Authenticate",
-                json!({"description": "The challenge (RFC 6750).", "schema": {"type": "string"}}),
-            )),
-            "429" | "503" => Some((
-                "Retry-After",
-                json!({"description": "Seconds to wait before the next attempt.", "schema": {"type": "integer", "minimum": 0}}),
-            )),
-            _ => None,
+        let number = |text: &str| json!({"description": text, "schema": {"type": "integer", "minimum": 0}});
+        let retry = || number("Seconds to wait before the next attempt.");
+        let headers = match *status {
+            "401" => json!({
+                "WWW-Authenticate": {"description": "The challenge (RFC 6750).", "schema": {"type": "string"}},
+            }),
+            "429" => json!({
+                "Retry-After": retry(),
+                "RateLimit-Limit": number("Calls that are fine at once."),
+                "RateLimit-Remaining": number("Calls that are left of them."),
+                "RateLimit-Reset": number("Seconds until all of them are there again."),
+            }),
+            "503" => json!({"Retry-After": retry()}),
+            _ => Value::Null,
         };
-        if let Some((name, header)) = header {
-            response["headers"] = json!({name: header});
+        if headers.is_object() {
+            response["headers"] = headers;
         }
         response["content"] = content.clone();
         ((*name).to_owned(), response)

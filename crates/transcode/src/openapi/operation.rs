@@ -42,8 +42,7 @@ pub(super) fn collect(methods: &[MethodDescriptor]) -> (Vec<Operation>, Vec<Stri
             let label = label(method, &rule);
             let operation =
                 Operation::new(method.clone(), rule, index).filter(|operation| !operation.verbs().is_empty());
-            // The gateway takes streams of requests as gRPC only.
-            match operation.filter(|_| !method.is_client_streaming()) {
+            match operation {
                 Some(operation) => operations.push(operation),
                 None => omitted.push(label),
             }

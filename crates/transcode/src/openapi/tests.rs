@@ -263,17 +263,19 @@ fn a_set_becomes_the_document_that_its_rules_say() {
             json!({"*/*": {"schema": {"type": "string", "format": "binary"}}}),
         ),
         (
-            "/x-not-represented",
-            json!([
-                "shop.v1.Shop.Record: POST /v1/records",
-                "shop.v1.Shop.Purge: PURGE /v1/purge"
-            ]),
+            "/paths/~1v1~1records/post/requestBody/content/application~1x-ndjson/x-item-schema/allOf/0/$ref",
+            json!("#/components/schemas/shop.v1.SellItemRequest"),
         ),
+        (
+            "/paths/~1v1~1records/post/requestBody/content/application~1json/schema/type",
+            json!("array"),
+        ),
+        ("/x-not-represented", json!(["shop.v1.Shop.Purge: PURGE /v1/purge"])),
     ];
     for (pointer, expected) in table {
         assert_eq!(document.pointer(pointer), Some(&expected), "{pointer}");
     }
-    assert_eq!(document["paths"].as_object().unwrap().len(), 7);
+    assert_eq!(document["paths"].as_object().unwrap().len(), 8);
 }
 
 #[test]
