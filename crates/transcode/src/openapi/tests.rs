@@ -263,7 +263,7 @@ fn a_set_becomes_the_document_that_its_rules_say() {
             json!({"*/*": {"schema": {"type": "string", "format": "binary"}}}),
         ),
         (
-            "/paths/~1v1~1records/post/requestBody/content/application~1x-ndjson/x-item-schema/allOf/0/$ref",
+            "/paths/~1v1~1records/post/requestBody/content/application~1x-ndjson/x-item-schema/$ref",
             json!("#/components/schemas/shop.v1.SellItemRequest"),
         ),
         (
@@ -337,6 +337,7 @@ fn types_become_the_schemas_of_their_json() {
         "shop.v1.Item",
         "shop.v1.ListItemsResponse",
         "shop.v1.Range",
+        "shop.v1.SellItemRequest",
     ];
     assert_eq!(names, used, "only what is referred to");
 }
