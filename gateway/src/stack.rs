@@ -103,19 +103,21 @@ pub(crate) async fn serve(
     // The id first: everything below may log it.
     let seen = Seen::of(&request, address);
     let agent = request.headers().get(http::header::USER_AGENT).cloned();
+    let generation = state.generation.load_full();
     let (mut response, route) = match cors::preflight(&state.config, &request) {
         // Browsers ask before they call; the question has no credentials and reaches no service.
         Some(answer) => (answer, Route::Preflight),
         // A span around all that calls services, so that they are its children.
         None if state.config.traces => {
-            let span = span(&seen);
+            let span = span(&generation, &seen);
             steading_runtime::trace::adopt(&span, request.headers());
-            let (response, route) = dispatch(&state, &seen, request).instrument(span.clone()).await;
-            finish(&span, &response, &route);
+            let answered = dispatch(&state, &generation, &seen, request).instrument(span.clone());
+            let (response, route) = answered.await;
+            finish(&span, response.status());
             (response, route)
         }
         // Then what is asked for decides who answers: the gateway itself, a gRPC service as it is, or REST.
-        None => dispatch(&state, &seen, request).await,
+        None => dispatch(&state, &generation, &seen, request).await,
     };
     // HEAD before compression: it tells the length of what GET would say, uncompressed.
     if seen.method == Method::HEAD {
@@ -146,40 +148,54 @@ pub(crate) async fn serve(
     Ok(response)
 }
 
-fn span(seen: &Seen) -> tracing::Span {
+/// The span of a request. Its name cannot change once it has begun, so the route is looked up before.
+fn span(generation: &Generation, seen: &Seen) -> tracing::Span {
+    let route = match seen.dialect {
+        Dialect::Rest => generation.catalog.route(&seen.method, &seen.path).ok(),
+        _ => None,
+    };
+    let rest = route.as_ref().map(|matched| matched.binding.rule.template.as_str());
+    let rpc = || {
+        generation
+            .catalog
+            .method_by_path(&seen.path)
+            .map(|method| &*method.path)
+    };
+    let route = rest.or_else(rpc).unwrap_or_default();
     tracing::info_span!(
         "request",
-        otel.name = tracing::field::Empty,
+        otel.name = format!("{} {route}", seen.method).trim_end(),
         otel.kind = "server",
         http.request.method = %seen.method,
-        http.route = tracing::field::Empty,
+        http.route = route,
         http.response.status_code = tracing::field::Empty,
         otel.status_code = tracing::field::Empty,
         request_id = seen.request_id.to_str().unwrap_or_default(),
     )
 }
 
-fn finish(span: &tracing::Span, response: &Response<Body>, route: &Route) {
-    let status = response.status();
-    span.record("otel.name", route.label());
-    span.record("http.route", route.label());
+fn finish(span: &tracing::Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("otel.status_code", "ERROR");
     }
 }
 
-async fn dispatch(state: &State, seen: &Seen, request: Request<Incoming>) -> (Response<Body>, Route) {
-    let generation = state.generation.load_full();
+async fn dispatch(
+    state: &State,
+    generation: &Arc<Generation>,
+    seen: &Seen,
+    request: Request<Incoming>,
+) -> (Response<Body>, Route) {
     if seen.dialect != Dialect::Rest {
-        return native(state, &generation, seen, request).await;
+        return native(state, generation, seen, request).await;
     }
     if seen.path == "/openapi.json" && matches!(seen.method, Method::GET | Method::HEAD) {
         return (document(&generation.openapi, &request), Route::Document);
     }
     let call = Call {
         state,
-        generation: &generation,
+        generation,
         request_id: &seen.request_id,
         address: seen.address,
         started: seen.started,
