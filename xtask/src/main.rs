@@ -5,6 +5,7 @@
 //! | `check-layers` | holds the dependency rules of the design against `cargo metadata` |
 //! | `lint` | formatting, clippy, contracts, layers, documented errors |
 //! | `test` | all tests |
+//! | `suites` | test suites that others wrote, played against the gateway |
 //! | `testbed` | the real control planes of Kubernetes and KubeVirt, as processes |
 //! | `tools` | fetches the tools that people and checks use into `target/tools` |
 
@@ -18,6 +19,7 @@ mod errors;
 mod layers;
 mod lint;
 mod run;
+mod suites;
 mod test;
 mod testbed;
 mod tools;
@@ -37,6 +39,8 @@ enum Task {
     Lint,
     /// Run all tests.
     Test(test::Args),
+    /// Play test suites that others wrote against the gateway; needs package registries, Go, Node.js and Python.
+    Suites(suites::Args),
     /// Start, show and end the real control planes of Kubernetes and KubeVirt.
     #[command(disable_help_flag = true)]
     Testbed(testbed::Args),
@@ -49,6 +53,7 @@ fn main() -> ExitCode {
         Task::CheckLayers => layers::run(),
         Task::Lint => lint::run(),
         Task::Test(args) => test::run(&args),
+        Task::Suites(args) => return suites::run(&args),
         Task::Testbed(args) => return testbed::run(&args),
         Task::Tools => tools::run(),
     };
