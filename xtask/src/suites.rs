@@ -3,6 +3,7 @@
 //! | suite | whose | what it holds the gateway to |
 //! |---|---|---|
 //! | `showcase` | Google's API client generators | REST by `google.api.http`, on protos that the gateway was not built with |
+//! | `interop` | gRPC's interoperability tests | native gRPC: streams, deadlines, cancellation, status, metadata |
 //!
 //! A suite fetches what it needs from package registries at pinned versions and keeps it below `target/suites`. What
 //! it expects is in `gateway/suites/NAME/expected.json`: how many cases there are, and each deviation that is
@@ -11,6 +12,7 @@
 //! Exit code: 0 as expected, 1 something else, 2 nothing else but a suite could not be had on this machine.
 
 mod fetch;
+mod interop;
 mod place;
 mod process;
 mod showcase;
@@ -43,18 +45,21 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     Showcase,
+    Interop,
 }
 
 impl Name {
     fn text(self) -> &'static str {
         match self {
             Self::Showcase => "showcase",
+            Self::Interop => "interop",
         }
     }
 
     fn play(self, place: &Place) -> Result<Vec<Case>> {
         match self {
             Self::Showcase => showcase::play(place),
+            Self::Interop => interop::play(place),
         }
     }
 }

@@ -20,6 +20,14 @@ pub(crate) struct Case {
 }
 
 impl Case {
+    /// One that holds if nothing went wrong.
+    pub(crate) fn of<T>(name: impl Into<String>, result: Result<T>) -> Self {
+        Self {
+            name: name.into(),
+            error: result.err().map(|error| format!("{error:#}")),
+        }
+    }
+
     fn group(&self) -> &str {
         self.name.split('/').next().unwrap_or_default()
     }
