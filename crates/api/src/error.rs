@@ -14,6 +14,16 @@ use crate::types::v1::ErrorReason;
 /// The `domain` of every `google.rpc.ErrorInfo` that Steading sends.
 pub const ERROR_DOMAIN: &str = "steading.dev";
 
+/// Bytes of the message, and of one text in the details.
+///
+/// Status and details travel as HTTP/2 trailers, which gRPC keeps to 8 KiB: a larger section breaks the call in many
+/// clients, and an error quotes what the client sent. The message may grow threefold when it is percent-encoded, the
+/// details by a third in base64; with [`DETAILS_BYTES`] the worst case stays below that.
+const TEXT_BYTES: usize = 768;
+
+/// Bytes of all entries of the details together.
+const DETAILS_BYTES: usize = 3072;
+
 /// An error on its way to a client.
 ///
 /// It is one pointer wide: results carry it through every layer, and errors are rare.
@@ -158,26 +168,62 @@ pub fn reason_name(reason: ErrorReason) -> &'static str {
     name.strip_prefix("ERROR_REASON_").unwrap_or(name)
 }
 
+/// What is left for the entries of an error's details.
+struct Room(usize);
+
+impl Room {
+    /// The texts of one entry, each shortened to its limit; nothing if there is no room for the entry.
+    fn take<const N: usize>(&mut self, texts: [String; N]) -> Option<[String; N]> {
+        // Tag and length of a text, and of the entry around them.
+        const FRAME: usize = 4;
+        let texts = texts.map(shortened);
+        let bytes: usize = texts.iter().map(|text| text.len() + FRAME).sum();
+        self.0 = self.0.checked_sub(bytes + FRAME)?;
+        Some(texts)
+    }
+}
+
+fn shortened(mut text: String) -> String {
+    const MORE: &str = "…";
+    if text.len() > TEXT_BYTES {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES - MORE.len()));
+        text.push_str(MORE);
+    }
+    text
+}
+
 impl From<RpcError> for Status {
+    /// What would make the error too large to travel is shortened or left out, the last details first.
     fn from(RpcError(error): RpcError) -> Self {
         let error = *error;
-        let mut details = ErrorDetails::with_error_info(reason_name(error.reason), ERROR_DOMAIN, error.metadata);
-        for (path, description) in error.fields {
+        let mut room = Room(DETAILS_BYTES);
+        let metadata = error
+            .metadata
+            .into_iter()
+            .filter_map(|pair| room.take(pair.into()))
+            .map(<(String, String)>::from)
+            .collect::<HashMap<_, _>>();
+        let mut details = ErrorDetails::with_error_info(reason_name(error.reason), ERROR_DOMAIN, metadata);
+        if let Some([kind, name]) = error.resource.and_then(|pair| room.take(pair.into())) {
+            details.set_resource_info(kind, name, "", "");
+        }
+        for [path, description] in error.fields.into_iter().map_while(|pair| room.take(pair.into())) {
             details.add_bad_request_violation(path, description);
         }
-        for (kind, subject, description) in error.preconditions {
+        for [kind, subject, description] in error
+            .preconditions
+            .into_iter()
+            .map_while(|three| room.take(three.into()))
+        {
             details.add_precondition_failure_violation(kind, subject, description);
         }
-        for (subject, description) in error.quotas {
+        for [subject, description] in error.quotas.into_iter().map_while(|pair| room.take(pair.into())) {
             details.add_quota_failure_violation(subject, description);
-        }
-        if let Some((kind, name)) = error.resource {
-            details.set_resource_info(kind, name, "", "");
         }
         if let Some(after) = error.retry_after {
             details.set_retry_info(Some(after));
         }
-        Status::with_error_details(error.code, error.message, details)
+        Status::with_error_details(error.code, shortened(error.message), details)
     }
 }
 
@@ -223,5 +269,24 @@ mod tests {
         );
         let bad = details.bad_request().expect("bad request");
         assert_eq!(bad.field_violations[0].field, "machine_pool.replicas");
+    }
+
+    #[test]
+    fn an_error_about_a_huge_request_still_fits_into_trailers() {
+        // Three bytes, nine when percent-encoded.
+        let quoted = "€".repeat(5_000);
+        let mut error = RpcError::new(ErrorReason::InvalidField, quoted.clone()).with_metadata("method", "Get");
+        for index in 0..500 {
+            error = error.with_field(format!("labels[{index}]"), format!("{quoted} is not a label"));
+        }
+        let status: Status = error.into();
+        let fields = status
+            .get_error_details()
+            .bad_request()
+            .map(|bad| bad.field_violations.clone());
+        assert_eq!(fields.expect("bad request")[0].field, "labels[0]");
+        let message = status.message().len() * 3;
+        let details = status.details().len().div_ceil(3) * 4;
+        assert!(message + details < 8 << 10, "{message} and {details} bytes");
     }
 }
