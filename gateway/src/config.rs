@@ -26,7 +26,7 @@ pub struct Limits {
     pub request_bytes: usize,
     /// Bytes of one reply message. Lists of 500 big resources stay well below.
     pub reply_bytes: usize,
-    /// Bytes of a request's header section.
+    /// Bytes of a header section: a request's, and a reply's headers or trailers. Errors with many details need tens of KiB.
     pub header_bytes: u32,
     /// Bytes of all request bodies and replies that are held whole at one time; calls that would need more are told to come back.
     pub buffered_bytes: usize,

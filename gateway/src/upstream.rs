@@ -9,7 +9,7 @@ mod connect;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{Request, Response, Uri};
@@ -21,7 +21,7 @@ use crate::body::Body;
 use crate::config::{Limits, Route};
 use crate::retry;
 use crate::tls::{Tls, TlsError};
-use connect::Trust;
+use connect::{Bounds, Trust};
 
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -86,7 +86,7 @@ impl Slot {
 pub(crate) struct Upstream {
     authority: Authority,
     trust: Option<Arc<Trust>>,
-    connect: Duration,
+    bounds: Bounds,
     slots: Box<[Mutex<Slot>]>,
     next: AtomicUsize,
 }
@@ -99,7 +99,10 @@ impl Upstream {
         Self {
             authority,
             trust,
-            connect: limits.connect,
+            bounds: Bounds {
+                time: limits.connect,
+                header_bytes: limits.header_bytes,
+            },
             slots,
             next: AtomicUsize::new(0),
         }
@@ -164,12 +167,7 @@ impl Upstream {
             });
         }
         // Boxed: it is rare, and would make the future of every request larger.
-        let opened = Box::pin(connect::open(
-            &self.authority,
-            self.trust.as_deref(),
-            turn,
-            self.connect,
-        ));
+        let opened = Box::pin(connect::open(&self.authority, self.trust.as_deref(), turn, self.bounds));
         let opened = opened.await;
         let failures = slot.failed.map_or(0, |(_, failures)| failures);
         slot.failed = opened.is_err().then(|| (Instant::now(), failures.saturating_add(1)));

@@ -106,6 +106,9 @@ async fn errors_of_services_keep_code_message_and_known_details() {
     );
     assert_eq!(details[1]["@type"], "type.googleapis.com/nobody.knows.This");
 
+    let verbose = rig.http("GET /v1/shelves/a/books/verbose", &[], b"").await;
+    assert_eq!(verbose.status, 400);
+
     let busy = rig.http("GET /v1/shelves/a/books/busy", &[], b"").await;
     assert_eq!((busy.status.as_u16(), busy.header("retry-after")), (429, "7"));
     let stranger = rig.http("GET /v1/shelves/a/books/stranger", &[], b"").await;

@@ -50,24 +50,33 @@ impl Trust {
     }
 }
 
+/// What a connection may take.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// To resolve, connect and shake hands.
+    pub(super) time: Duration,
+    /// Bytes of a reply's headers or trailers.
+    pub(super) header_bytes: u32,
+}
+
 /// Opens a connection. `turn` tells which of several addresses is tried first, so that connections spread over them.
 pub(super) async fn open(
     authority: &Authority,
     trust: Option<&Trust>,
     turn: usize,
-    time: Duration,
+    bounds: Bounds,
 ) -> Result<SendRequest<Body>, UpstreamError> {
     let fail = |source| UpstreamError::Connect {
         authority: authority.clone(),
         source,
     };
-    let opened = tokio::time::timeout(time, async {
+    let opened = tokio::time::timeout(bounds.time, async {
         let host = authority.host().trim_matches(['[', ']']);
         let port = authority.port_u16().unwrap_or(if trust.is_some() { 443 } else { 80 });
         let stream = connect(host, port, turn).await.map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         let Some(trust) = trust else {
-            return handshake(authority, TokioIo::new(stream)).await;
+            return handshake(authority, bounds, TokioIo::new(stream)).await;
         };
         let name = ServerName::try_from(host.to_owned()).map_err(|error| fail(io::Error::other(error)))?;
         let connector = TlsConnector::from(trust.config.load_full());
@@ -76,7 +85,7 @@ pub(super) async fn open(
         if stream.get_ref().1.alpn_protocol().is_some_and(|chosen| chosen != b"h2") {
             return Err(fail(io::Error::other("it does not speak HTTP/2")));
         }
-        handshake(authority, TokioIo::new(stream)).await
+        handshake(authority, bounds, TokioIo::new(stream)).await
     });
     opened
         .await
@@ -97,7 +106,7 @@ async fn connect(host: &str, port: u16, turn: usize) -> io::Result<TcpStream> {
     Err(last)
 }
 
-async fn handshake<T>(authority: &Authority, io: T) -> Result<SendRequest<Body>, UpstreamError>
+async fn handshake<T>(authority: &Authority, bounds: Bounds, io: T) -> Result<SendRequest<Body>, UpstreamError>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
@@ -106,6 +115,7 @@ where
         .timer(TokioTimer::new())
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW * 4)
+        .max_header_list_size(bounds.header_bytes)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);
     let shaken = builder.handshake(io).await;
