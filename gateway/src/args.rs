@@ -88,6 +88,14 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = Limits::default().connections)]
     max_connections: usize,
 
+    /// Most requests at once, streams included.
+    #[arg(long, default_value_t = Limits::default().requests)]
+    max_requests: usize,
+
+    /// Drop fields, query parameters and enum names of requests that no descriptor has, instead of refusing them.
+    #[arg(long)]
+    ignore_unknown: bool,
+
     /// Leave unset fields out of replies.
     #[arg(long)]
     omit_unset: bool,
@@ -148,12 +156,16 @@ impl Args {
         let seconds = |seconds: u32| Duration::from_secs(seconds.into());
         let drain = self.drain();
         let mut config = Config::new(read.descriptor_sets, self.upstreams);
+        config.identity = read.identity;
         config.tls = read.tls;
         config.rate_limits = [self.rate_limits, self.total_rate_limits].concat();
         config.caller_header = self.caller_header;
         config.cors_origins = self.cors_origins;
         config.forward_headers = self.forward_headers;
         config.traces = self.otlp_endpoint.is_some_and(|endpoint| !endpoint.is_empty());
+        if self.ignore_unknown {
+            config.decode.unknown = steading_transcode::codec::Unknown::Ignore;
+        }
         if self.omit_unset {
             config.encode.unset = steading_transcode::codec::Unset::Omit;
         }
@@ -166,6 +178,7 @@ impl Args {
             default_deadline: seconds(self.default_deadline_seconds),
             max_deadline: seconds(self.max_deadline_seconds),
             max_stream: seconds(self.max_stream_seconds),
+            requests: self.max_requests,
             connections: self.max_connections,
             drain,
             ..Limits::default()

@@ -44,6 +44,20 @@ impl Body {
         Self::Stream(Box::pin(http_body_util::StreamBody::new(frames)))
     }
 
+    /// The same body, which keeps something until it has ended if it is made as it goes.
+    pub(crate) fn keeping<T>(self, kept: T) -> Self
+    where
+        T: Send + Unpin + 'static,
+    {
+        match self {
+            Self::Stream(_) | Self::Incoming(_) => Self::Stream(Box::pin(Keeping {
+                body: self,
+                _kept: kept,
+            })),
+            known => known,
+        }
+    }
+
     /// Somebody else's body.
     pub(crate) fn boxed<B>(body: B) -> Self
     where
@@ -92,6 +106,29 @@ impl HttpBody for Body {
             Self::Incoming(body) => body.size_hint(),
             Self::Stream(body) => body.size_hint(),
         }
+    }
+}
+
+/// A body and what is dropped with it.
+struct Keeping<T> {
+    body: Body,
+    _kept: T,
+}
+
+impl<T: Unpin> HttpBody for Keeping<T> {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Pin::new(&mut self.get_mut().body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

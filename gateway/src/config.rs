@@ -5,10 +5,10 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Uri};
 use steading_runtime::metrics::Metrics;
-use steading_transcode::codec::EncodeOptions;
+use steading_transcode::codec::{DecodeOptions, EncodeOptions};
 
 use crate::rate::RateLimit;
-use crate::tls::Tls;
+use crate::tls::{Identity, Tls};
 
 /// Where the calls of some services go.
 #[derive(Debug, Clone)]
@@ -42,6 +42,8 @@ pub struct Limits {
     pub max_stream: Duration,
     /// Silence after which an event stream gets a comment, so that proxies keep it open.
     pub heartbeat: Duration,
+    /// Requests at once, streams included; more are told to come back.
+    pub requests: usize,
     /// Connections at once; more wait in the kernel's backlog.
     pub connections: usize,
     /// Calls at once on one HTTP/2 connection.
@@ -79,6 +81,7 @@ impl Default for Limits {
             max_deadline: Duration::from_secs(300),
             max_stream: Duration::from_secs(3600),
             heartbeat: Duration::from_secs(15),
+            requests: 20_000,
             connections: 10_000,
             concurrent_streams: 1_000,
             upstream_connections: 2,
@@ -97,6 +100,8 @@ pub struct Config {
     pub upstreams: Vec<Route>,
     /// Bounds.
     pub limits: Limits,
+    /// What clients are shown; the gateway's port is in plaintext if there is nothing.
+    pub identity: Option<Identity>,
     /// TLS of `https` upstreams.
     pub tls: Tls,
     /// How many calls are fine; no limit if empty.
@@ -108,6 +113,8 @@ pub struct Config {
     pub cors_origins: Vec<HeaderValue>,
     /// Headers that are forwarded besides authorization, trace context, baggage and request id.
     pub forward_headers: Vec<HeaderName>,
+    /// How strict requests are read.
+    pub decode: DecodeOptions,
     /// How replies look.
     pub encode: EncodeOptions,
     /// `ErrorInfo.domain` of the gateway's own errors.
@@ -127,11 +134,13 @@ impl Config {
             descriptor_sets,
             upstreams,
             limits: Limits::default(),
+            identity: None,
             tls: Tls::default(),
             rate_limits: Vec::new(),
             caller_header: None,
             cors_origins: Vec::new(),
             forward_headers: Vec::new(),
+            decode: DecodeOptions::default(),
             encode: EncodeOptions::default(),
             error_domain: "steading.dev".to_owned(),
             title: "Steading".to_owned(),

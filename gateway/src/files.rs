@@ -9,7 +9,7 @@ use clap::Args;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use steading_gateway::{Control, Tls};
+use steading_gateway::{Control, Identity, Tls};
 use steading_runtime::CancellationToken;
 use steading_runtime::metrics::Metrics;
 use steading_runtime::shutdown::Hangups;
@@ -26,8 +26,16 @@ pub(crate) struct Files {
     #[arg(long = "descriptor-set", value_name = "FILE")]
     descriptor_sets: Vec<PathBuf>,
 
-    /// Certificates (PEM) of the authorities that https upstreams are checked against; the system's if not given. Read again when it
-    /// changes, as are the next two.
+    /// The certificate chain (PEM) that clients are shown; the port is in plaintext without it. Read again when it changes, as are all of
+    /// the following.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_cert: Option<PathBuf>,
+
+    /// The key (PEM) of that certificate.
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+
+    /// Certificates (PEM) of the authorities that https upstreams are checked against; the system's if not given.
     #[arg(long, value_name = "FILE")]
     upstream_ca: Option<PathBuf>,
 
@@ -44,6 +52,7 @@ pub(crate) struct Files {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Content {
     pub(crate) descriptor_sets: Vec<Bytes>,
+    pub(crate) identity: Option<Identity>,
     pub(crate) tls: Tls,
 }
 
@@ -63,20 +72,31 @@ impl Files {
         if descriptor_sets.is_empty() {
             descriptor_sets.push(Bytes::from_static(steading_api::FILE_DESCRIPTOR_SET));
         }
-        let identity = match (&self.upstream_cert, &self.upstream_key) {
-            (Some(chain), Some(key)) => Some((read(chain)?, read(key)?)),
-            _ => None,
+        let identity = |chain: &Option<PathBuf>, key: &Option<PathBuf>| -> anyhow::Result<Option<Identity>> {
+            let (Some(chain), Some(key)) = (chain, key) else {
+                return Ok(None);
+            };
+            Ok(Some(Identity {
+                chain: read(chain)?,
+                key: read(key)?,
+            }))
         };
-        let authorities = self.upstream_ca.as_ref().map(read).transpose()?;
         Ok(Content {
             descriptor_sets,
-            tls: Tls { authorities, identity },
+            identity: identity(&self.tls_cert, &self.tls_key)?,
+            tls: Tls {
+                authorities: self.upstream_ca.as_ref().map(read).transpose()?,
+                identity: identity(&self.upstream_cert, &self.upstream_key)?,
+            },
         })
     }
 
     /// There is nothing that may change.
     fn is_empty(&self) -> bool {
-        self.descriptor_sets.is_empty() && self.upstream_ca.is_none() && self.upstream_cert.is_none()
+        self.descriptor_sets.is_empty()
+            && self.tls_cert.is_none()
+            && self.upstream_ca.is_none()
+            && self.upstream_cert.is_none()
     }
 }
 
@@ -146,9 +166,17 @@ impl Watch {
             let replaced = self.control.replace_descriptors(&content.descriptor_sets);
             self.tell("descriptors", replaced);
         }
+        if let Some(identity) = content
+            .identity
+            .as_ref()
+            .filter(|_| content.identity != self.seen.identity)
+        {
+            let replaced = self.control.replace_identity(identity);
+            self.tell("certificate for clients", replaced);
+        }
         if content.tls != self.seen.tls {
             let replaced = self.control.replace_tls(&content.tls);
-            self.tell("certificates", replaced);
+            self.tell("certificates for upstreams", replaced);
         }
         self.seen = content;
     }

@@ -55,7 +55,7 @@ use generation::Generation;
 pub use code::Code;
 pub use config::{Config, Limits, Route};
 pub use rate::{Rate, RateLimit, Whose};
-pub use tls::{Tls, TlsError};
+pub use tls::{Identity, Tls, TlsError};
 pub use upstream::UpstreamError;
 
 /// Why a gateway cannot be made.
@@ -67,6 +67,9 @@ pub enum Error {
     /// An upstream cannot be used.
     #[error("upstream cannot be used")]
     Upstream(#[from] UpstreamError),
+    /// The gateway's own port cannot speak TLS.
+    #[error("TLS of the gateway's port cannot be set up")]
+    Identity(#[from] TlsError),
     /// Reflection cannot serve the descriptors.
     #[error("descriptors cannot be reflected")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -134,6 +137,17 @@ impl Control {
     pub fn replace_descriptors(&self, sets: &[Bytes]) -> Result<(), Error> {
         let next = Generation::compile(&self.state.config, sets, &self.state.upstreams)?;
         self.state.generation.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Shows clients another certificate from the next connection on. Where the port is in plaintext it stays so.
+    ///
+    /// # Errors
+    /// It cannot be used; the present one stays.
+    pub fn replace_identity(&self, identity: &Identity) -> Result<(), Error> {
+        if let Some(present) = &self.state.identity {
+            present.store(identity.server()?);
+        }
         Ok(())
     }
 

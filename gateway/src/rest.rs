@@ -13,7 +13,6 @@ use http::header::{ACCEPT, EXPECT, IF_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use steading_transcode::bind::{self, Parts};
-use steading_transcode::codec::DecodeOptions;
 use steading_transcode::{Binding, InvalidRequest, Matched, RouteError};
 
 use crate::body::{Body, Upload};
@@ -22,7 +21,7 @@ use crate::generation::Generation;
 use crate::problem::Problem;
 use crate::rate::{Caller, Verdict};
 use crate::room::Reservation;
-use crate::stack::State;
+use crate::stack::{OVERLOADED_WAIT, State};
 use crate::stream::{self, Format};
 use crate::{frame, headers};
 
@@ -31,8 +30,6 @@ pub(crate) use upload::Feed;
 
 /// How much of a refused body is read so that its sender gets to read the answer. Nothing of it is kept; a sender of more is cut off.
 const DISCARD_BYTES: u64 = 64 << 20;
-/// After how long a client may try again that found no room.
-const NO_ROOM_WAIT: Duration = Duration::from_secs(1);
 
 /// What every step of a REST call knows.
 pub(crate) struct Call<'a> {
@@ -68,7 +65,7 @@ impl Call<'_> {
     pub(crate) fn no_room(&self) -> Problem {
         let text = "the gateway holds as many bodies as it may";
         self.problem(Code::Unavailable, "OVERLOADED", text)
-            .with_retry(NO_ROOM_WAIT)
+            .with_retry(OVERLOADED_WAIT)
     }
 }
 
@@ -127,9 +124,9 @@ async fn serve_upload(
     let received = receive::whole(call, &parts.headers, binding, upload, &mut reserved).await?;
     input.body = received.body();
     let mut message = frame::open(received.len());
-    let options = DecodeOptions::default();
+    let options = &call.state.config.decode;
     let system =
-        bind::request(catalog, &matched, &input, &options, &mut message).map_err(|error| call.refused(&error))?;
+        bind::request(catalog, &matched, &input, options, &mut message).map_err(|error| call.refused(&error))?;
     let message = frame::seal(message);
     if rpc.server_streaming {
         let left = call::left(call, time)?;

@@ -8,11 +8,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time;
 use tokio_io_timeout::TimeoutStream;
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
@@ -96,20 +98,41 @@ async fn connection(
         tracing::debug!(%error, "cannot set nodelay");
     }
     let limits = &state.config.limits;
-    let first = time::sleep(limits.receive);
     let mut stream = TimeoutStream::new(stream);
     stream.set_write_timeout(Some(limits.send));
+    let stream = Box::pin(stream);
+    let Some(identity) = &state.identity else {
+        return requests(stream, address, builder, state, cancel).await;
+    };
+    let acceptor = TlsAcceptor::from(identity.load_full());
+    match time::timeout(limits.receive, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => requests(stream, address, builder, state, cancel).await,
+        Ok(Err(error)) => tracing::debug!(%error, "a client could not agree on TLS"),
+        Err(_) => tracing::debug!("a client did not agree on TLS in time"),
+    }
+}
+
+/// Serves what comes on a connection until it ends.
+async fn requests<T>(
+    stream: T,
+    address: IpAddr,
+    builder: &Builder<TokioExecutor>,
+    state: State,
+    cancel: CancellationToken,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let first = time::sleep(state.config.limits.receive);
     let asked = Arc::new(AtomicBool::new(false));
     let service = {
-        let (state, asked) = (state.clone(), asked.clone());
+        let asked = asked.clone();
         service_fn(move |request| {
             asked.store(true, Ordering::Relaxed);
             stack::serve(state.clone(), address, request)
         })
     };
-    let mut connection = pin!(builder.serve_connection(TokioIo::new(Box::pin(stream)), service));
-    let mut first = pin!(first);
-    let mut settled = false;
+    let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+    let (mut first, mut settled) = (pin!(first), false);
     let ended = loop {
         tokio::select! {
             ended = connection.as_mut() => break ended,

@@ -3,13 +3,14 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -23,12 +24,17 @@ use crate::generation::{Document, Generation};
 use crate::grpc::{self, Dialect};
 use crate::headers::REQUEST_ID;
 use crate::metrics::{RequestMetrics, Route};
+use crate::problem::Problem;
 use crate::rate::RateLimits;
 use crate::rest::Call;
 use crate::retry::Budget;
 use crate::room::Room;
+use crate::tls::Identity;
 use crate::upstream::Upstreams;
 use crate::{Error, compress, cors, headers, rest};
+
+/// After how long a client may try again that found no place, or no room for its body.
+pub(crate) const OVERLOADED_WAIT: Duration = Duration::from_secs(1);
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -36,11 +42,15 @@ pub(crate) struct Shared {
     /// The descriptors of the moment; a request takes them once and keeps them.
     pub(crate) generation: ArcSwap<Generation>,
     pub(crate) upstreams: Upstreams,
+    /// What new connections are served with; `None` for plaintext.
+    pub(crate) identity: Option<ArcSwap<rustls::ServerConfig>>,
     pub(crate) rates: RateLimits,
     /// What repeated calls may cost the services.
     pub(crate) retries: Budget,
     /// What bodies may take up.
     pub(crate) room: Room,
+    /// A permit for each request that may be under way.
+    places: Arc<Semaphore>,
     metrics: Option<RequestMetrics>,
     /// Cancelled when streams should end.
     pub(crate) drain: CancellationToken,
@@ -54,12 +64,15 @@ impl Shared {
     pub(crate) fn new(config: Config) -> Result<Self, Error> {
         let upstreams = Upstreams::new(&config.upstreams, &config.tls, &config.limits)?;
         let generation = Generation::compile(&config, &config.descriptor_sets, &upstreams)?;
+        let identity = config.identity.as_ref().map(Identity::server).transpose()?;
         Ok(Self {
+            identity: identity.map(ArcSwap::new),
             generation: ArcSwap::from_pointee(generation),
             upstreams,
             rates: RateLimits::new(&config.rate_limits),
             retries: Budget::default(),
             room: Room::new(config.limits.buffered_bytes),
+            places: Arc::new(Semaphore::new(config.limits.requests.min(Semaphore::MAX_PERMITS))),
             metrics: config.metrics.as_ref().map(RequestMetrics::register),
             drain: CancellationToken::new(),
             config,
@@ -182,6 +195,31 @@ fn finish(span: &tracing::Span, status: StatusCode) {
 }
 
 async fn dispatch(
+    state: &State,
+    generation: &Arc<Generation>,
+    seen: &Seen,
+    request: Request<Incoming>,
+) -> (Response<Body>, Route) {
+    let Ok(place) = state.places.clone().try_acquire_owned() else {
+        return (full(state, seen.dialect), Route::Unmatched);
+    };
+    let (response, route) = answer(state, generation, seen, request).await;
+    // What is known at once is as good as sent; a stream keeps its place.
+    (response.map(|body| body.keeping(place)), route)
+}
+
+/// The answer to a request that there is no place for.
+fn full(state: &State, dialect: Dialect) -> Response<Body> {
+    let text = "the gateway serves as many requests as it may";
+    if dialect != Dialect::Rest {
+        return grpc::trailers_only(dialect, Code::Unavailable, text);
+    }
+    Problem::new(Code::Unavailable, "OVERLOADED", text, &state.config.error_domain)
+        .with_retry(OVERLOADED_WAIT)
+        .response(false)
+}
+
+async fn answer(
     state: &State,
     generation: &Arc<Generation>,
     seen: &Seen,

@@ -1,29 +1,37 @@
-//! TLS towards upstreams: trust, own identity, and HTTP/2 as the one protocol.
+//! TLS towards upstreams and clients: whom to trust, what to show.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
-use rustls::{ClientConfig, RootCertStore};
+use rustls::{ClientConfig, RootCertStore, ServerConfig};
+
+/// A certificate chain and its key. PEM, each.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The certificate, then those that lead to its authority.
+    pub chain: Bytes,
+    /// The certificate's key.
+    pub key: Bytes,
+}
+
+impl std::fmt::Debug for Identity {
+    /// Without the key.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Identity")
+            .field("chain", &self.chain)
+            .finish_non_exhaustive()
+    }
+}
 
 /// What `https` upstreams are checked against and shown. PEM, each.
-#[derive(Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
     /// Certificates of the authorities that upstreams' certificates must come from; the system's if there are none.
     pub authorities: Option<Bytes>,
-    /// The gateway's own certificate chain and its key, for upstreams that ask for one (mTLS).
-    pub identity: Option<(Bytes, Bytes)>,
-}
-
-impl std::fmt::Debug for Tls {
-    /// Without the key.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tls")
-            .field("authorities", &self.authorities.is_some())
-            .field("identity", &self.identity.is_some())
-            .finish()
-    }
+    /// What the gateway shows upstreams that ask for a certificate (mTLS).
+    pub identity: Option<Identity>,
 }
 
 /// Why TLS cannot be set up.
@@ -58,13 +66,7 @@ impl Tls {
             .with_root_certificates(self.roots()?);
         let mut config = match &self.identity {
             None => builder.with_no_client_auth(),
-            Some((chain, key)) => {
-                let key = PrivateKeyDer::from_pem_slice(key).map_err(|source| TlsError::Pem {
-                    what: "the gateway's key",
-                    source: Some(source),
-                })?;
-                builder.with_client_auth_cert(certificates(chain, "the gateway's certificate")?, key)?
-            }
+            Some(identity) => builder.with_client_auth_cert(identity.certificates()?, identity.private_key()?)?,
         };
         config.alpn_protocols = vec![b"h2".to_vec()];
         Ok(Arc::new(config))
@@ -84,6 +86,33 @@ impl Tls {
             return Err(TlsError::NoSystemAuthorities);
         }
         Ok(roots)
+    }
+}
+
+impl Identity {
+    /// What the gateway's own port is served with: HTTP/2 or HTTP/1.1, as the client likes.
+    ///
+    /// # Errors
+    /// Something is not PEM, or certificate and key do not belong together.
+    pub(crate) fn server(&self) -> Result<Arc<ServerConfig>, TlsError> {
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut config = ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_no_client_auth()
+            .with_single_cert(self.certificates()?, self.private_key()?)?;
+        config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        Ok(Arc::new(config))
+    }
+
+    fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+        certificates(&self.chain, "the gateway's certificate")
+    }
+
+    fn private_key(&self) -> Result<PrivateKeyDer<'static>, TlsError> {
+        PrivateKeyDer::from_pem_slice(&self.key).map_err(|source| TlsError::Pem {
+            what: "the gateway's key",
+            source: Some(source),
+        })
     }
 }
 

@@ -17,7 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, ServerConfig};
-use steading_gateway::Tls;
+use steading_gateway::{Identity, Tls};
 use support::Rig;
 use tokio_rustls::TlsAcceptor;
 
@@ -110,16 +110,19 @@ impl Authority {
     }
 
     /// A certificate for this name and its key.
-    fn sign(&self, name: &str) -> (Bytes, Bytes) {
+    fn sign(&self, name: &str) -> Identity {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new([name.to_owned()]).unwrap();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem().into(), key.serialize_pem().into())
+        Identity {
+            chain: certificate.pem().into(),
+            key: key.serialize_pem().into(),
+        }
     }
 
     /// A server with this certificate that asks clients for one of this authority.
-    fn acceptor(&self, (chain, key): &(Bytes, Bytes)) -> TlsAcceptor {
+    fn acceptor(&self, Identity { chain, key }: &Identity) -> TlsAcceptor {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut roots = RootCertStore::empty();
         roots.add(CertificateDer::from_pem_slice(&self.pem()).unwrap()).unwrap();
@@ -210,9 +213,80 @@ async fn certificates_are_replaced_while_it_runs() {
     rig.control.replace_tls(&tls(&new)).unwrap();
     assert_eq!(status(&rig).await, 200);
     let mixed = Tls {
-        identity: Some((new.sign("a").0, new.sign("b").1)),
+        identity: Some(Identity {
+            key: new.sign("b").key,
+            ..new.sign("a")
+        }),
         ..tls(&new)
     };
     assert!(rig.control.replace_tls(&mixed).is_err(), "a key of another certificate");
     assert_eq!(status(&rig).await, 200);
+}
+
+/// The head of an answer by TLS to a client that trusts this authority, or why there is none.
+async fn by_tls(
+    rig: &Rig,
+    authority: &Authority,
+    protocol: &[u8],
+) -> Result<(String, Option<Vec<u8>>), std::io::Error> {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let mut roots = RootCertStore::empty();
+    roots
+        .add(CertificateDer::from_pem_slice(&authority.pem()).unwrap())
+        .unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let mut config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    config.alpn_protocols = vec![protocol.to_vec()];
+    let stream = tokio::net::TcpStream::connect(rig.address).await?;
+    let name = "gateway.test".try_into().unwrap();
+    let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let mut stream = connector.connect(name, stream).await?;
+    let agreed = stream.get_ref().1.alpn_protocol().map(<[u8]>::to_vec);
+    if protocol == b"h2" {
+        return Ok((String::new(), agreed));
+    }
+    let request = "GET /v1/shelves/a/books/b HTTP/1.1\r\nHost: gateway.test\r\nConnection: close\r\n\r\n";
+    stream.write_all(request.as_bytes()).await?;
+    let mut text = String::new();
+    let _ = stream.read_to_string(&mut text).await;
+    Ok((text, agreed))
+}
+
+#[tokio::test]
+async fn clients_are_served_by_tls_and_see_a_new_certificate_at_once() {
+    let (old, new) = (Authority::new(), Authority::new());
+    let rig = Rig::start(|config| {
+        config.identity = Some(old.sign("gateway.test"));
+        config.limits.receive = std::time::Duration::from_millis(300);
+    })
+    .await;
+    let (text, agreed) = by_tls(&rig, &old, b"http/1.1").await.unwrap();
+    assert!(text.starts_with("HTTP/1.1 200"), "{text}");
+    assert_eq!(agreed.as_deref(), Some(&b"http/1.1"[..]));
+    assert_eq!(by_tls(&rig, &old, b"h2").await.unwrap().1.as_deref(), Some(&b"h2"[..]));
+    // One that never shakes hands is let go.
+    let mut silent = tokio::net::TcpStream::connect(rig.address).await.unwrap();
+    let mut buffer = [0; 16];
+    let read = tokio::io::AsyncReadExt::read(&mut silent, &mut buffer);
+    assert_eq!(
+        tokio::time::timeout(std::time::Duration::from_secs(10), read)
+            .await
+            .unwrap()
+            .unwrap(),
+        0
+    );
+
+    let mixed = Identity {
+        key: new.sign("b").key,
+        ..new.sign("gateway.test")
+    };
+    assert!(rig.control.replace_identity(&mixed).is_err());
+    assert!(by_tls(&rig, &new, b"h2").await.is_err(), "the present one stays");
+    rig.control.replace_identity(&new.sign("gateway.test")).unwrap();
+    assert!(by_tls(&rig, &new, b"h2").await.is_ok());
+    assert!(by_tls(&rig, &old, b"h2").await.is_err());
 }

@@ -257,3 +257,25 @@ async fn callers_have_limits_of_their_own_and_are_told() {
         assert_eq!(trailers.contains_key("grpc-status-details-bin"), status == "8");
     }
 }
+
+#[tokio::test]
+async fn requests_at_once_have_a_limit_and_streams_keep_their_place() {
+    let rig = Rig::start(|config| config.limits.requests = 1).await;
+    let watch = http::Request::builder()
+        .uri("/v1/shelves/forever/books:watch")
+        .header("host", "test")
+        .body(http_body_util::Full::default())
+        .unwrap();
+    let stream = rig.send(watch).await;
+    let answer = rig.http("GET /v1/echo", &[], b"").await;
+    assert_eq!((answer.status.as_u16(), answer.header("retry-after")), (503, "1"));
+    let (_, trailers) = rig.grpc("/steading.testing.v1.Library/GetBook", &[b""]).await;
+    assert_eq!(trailers["grpc-status"], "14");
+    drop(stream);
+    let free = async {
+        while rig.http("GET /v1/echo", &[], b"").await.status != 200 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), free).await.unwrap();
+}

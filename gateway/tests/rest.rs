@@ -407,3 +407,16 @@ async fn what_is_in_flight_may_finish_and_streams_are_told() {
         .unwrap();
     assert!(tokio::net::TcpStream::connect(rig.address).await.is_err());
 }
+
+#[tokio::test]
+async fn what_is_unknown_is_dropped_where_that_is_wanted() {
+    let rig = Rig::start(|config| config.decode.unknown = steading_transcode::codec::Unknown::Ignore).await;
+    let json = ("content-type", "application/json");
+    let body = br#"{"nope":[{}],"child":{"nope":1,"color":"COLOR_GREEN"},"aString":"x"}"#;
+    let answer = rig.http("POST /v1/echo", &[json], body).await;
+    assert_eq!(answer.json()["aString"], "x");
+    let answer = rig.http("GET /v1/echo?nope=1&child.nope=2&aString=x", &[], b"").await;
+    assert_eq!(answer.json()["aString"], "x");
+    let wrong = rig.http("GET /v1/echo?anInt32=x", &[], b"").await;
+    assert_eq!(wrong.status, 400, "what is known must be right");
+}

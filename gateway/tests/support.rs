@@ -251,7 +251,11 @@ impl Backend {
                 &[("type.googleapis.com/google.rpc.RetryInfo", b"\x0a\x02\x08\x07")],
             ),
             // 27 KB once it is base64.
-            "verbose" => failure("3", "no", &[("type.googleapis.com/nobody.knows.This", &[1; 20_000])]),
+            "verbose" => failure(
+                "3",
+                "no",
+                &[("type.googleapis.com/nobody.knows.This", &vec![1; 20_000])],
+            ),
             "stranger" => failure("16", "who", &[]),
             "away" => failure("14", "not now", &[]),
             "restarting" if self.calls.load(Ordering::SeqCst) <= 2 => failure("14", "not now", &[]),

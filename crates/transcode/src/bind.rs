@@ -89,7 +89,7 @@ pub fn request(
 
     let (mut system, mut given) = (SystemParameters::default(), Vec::new());
     if !parts.query.is_empty() {
-        (system, given) = query::apply(schema, input, binding, parts.query, out)?;
+        (system, given) = query::apply(schema, input, binding, parts.query, options.unknown, out)?;
     }
     for bound in &binding.variables {
         let text = router::capture(parts.path, &matched.spans, &bound.variable);

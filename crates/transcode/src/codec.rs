@@ -63,7 +63,7 @@ pub struct EncodeOptions {
     pub unknown_any: UnknownAny,
 }
 
-/// What [`decode`] does with a field or an enum name that the schema does not have.
+/// What [`decode`], and a query, do with a field that the schema does not have; [`decode`] also with an enum's name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Unknown {
     /// Refuses the request.

@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use ahash::AHashSet;
 
 use crate::catalog::{Binding, BodyRule, takes_text};
-use crate::codec::MAX_DEPTH;
 use crate::codec::scalar;
+use crate::codec::{MAX_DEPTH, Unknown};
 use crate::codec::{put_text, put_text_message};
 use crate::error::{FieldViolation, InvalidRequest};
 use crate::percent;
@@ -19,6 +19,8 @@ pub struct SystemParameters {
     /// `$alt=json;enum-encoding=int`.
     pub enum_numbers: bool,
 }
+
+const NO_FIELD: &str = "no such field";
 
 /// A decoded key and value.
 type Pair<'q> = (Cow<'q, str>, Cow<'q, str>);
@@ -40,6 +42,7 @@ pub(crate) fn apply(
     input: MessageId,
     binding: &Binding,
     query: &str,
+    unknown: Unknown,
     out: &mut Vec<u8>,
 ) -> Result<(SystemParameters, Vec<Vec<u32>>), InvalidRequest> {
     let mut system = SystemParameters::default();
@@ -59,6 +62,7 @@ pub(crate) fn apply(
         }
         let parameter = match Parameter::resolve(schema, input, &key) {
             Ok(parameter) => parameter,
+            Err(NO_FIELD) if unknown == Unknown::Ignore => continue,
             Err(problem) => {
                 violations.push(violation(&key, problem));
                 continue;
@@ -130,7 +134,7 @@ impl<'s> Parameter<'s> {
             if numbers.len() >= MAX_DEPTH {
                 return Err("nested too deep");
             }
-            let field = message.field_by_name(part).ok_or("no such field")?;
+            let field = message.field_by_name(part).ok_or(NO_FIELD)?;
             numbers.push(field.number);
             let inner = field.kind.message().map(|id| schema.message(id));
             if parts.peek().is_none() {
@@ -142,9 +146,9 @@ impl<'s> Parameter<'s> {
                     _ => Ok(Self { numbers, field }),
                 };
             }
-            message = inner.filter(|_| field.is_singular()).ok_or("no such field")?;
+            message = inner.filter(|_| field.is_singular()).ok_or(NO_FIELD)?;
         }
-        Err("no such field")
+        Err(NO_FIELD)
     }
 
     /// Why the rule does not take this parameter.

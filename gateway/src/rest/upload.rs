@@ -3,6 +3,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Response};
@@ -18,7 +19,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::receive::{self, Kind};
 use super::{Ask, Call, DISCARD_BYTES, answer, call};
 use crate::body::{Body, BoxError, Upload};
-use crate::config::Limits;
 use crate::frame;
 use crate::generation::Generation;
 use crate::problem::Problem;
@@ -49,19 +49,15 @@ pub(super) async fn serve(
     }
     // Path and query are decided before the service hears of the call.
     let mut leading = Vec::new();
-    let system = bind::request(
-        &call.generation.catalog,
-        matched,
-        &input,
-        &DecodeOptions::default(),
-        &mut leading,
-    )
-    .map_err(|error| call.refused(&error))?;
+    let options = call.state.config.decode;
+    let system = bind::request(&call.generation.catalog, matched, &input, &options, &mut leading)
+        .map_err(|error| call.refused(&error))?;
     let (sender, receiver) = mpsc::channel(QUEUE);
     let reader = Reader {
         generation: call.generation.clone(),
         binding: stream::index_of(call, matched.binding),
-        limits: call.state.config.limits.clone(),
+        options,
+        receive: call.state.config.limits.receive,
         domain: call.state.config.error_domain.clone(),
         raw: kind.raw.clone(),
         head: Some(Head {
@@ -113,7 +109,9 @@ struct Head {
 struct Reader {
     generation: Arc<Generation>,
     binding: usize,
-    limits: Limits,
+    options: DecodeOptions,
+    /// Time for a client whose message was wrong to come to its end.
+    receive: Duration,
     domain: String,
     /// The content type of pieces that are taken as they are.
     raw: Option<String>,
@@ -126,7 +124,7 @@ impl Reader {
         let read = self.read(&mut upload, values, &sender).await;
         if read.is_err() {
             // So that a client that writes first and reads then gets to read why.
-            let _ = tokio::time::timeout(self.limits.receive, upload.discard(DISCARD_BYTES)).await;
+            let _ = tokio::time::timeout(self.receive, upload.discard(DISCARD_BYTES)).await;
         }
         read
     }
@@ -170,7 +168,7 @@ impl Reader {
     }
 
     fn write(&mut self, body: bind::Body<'_>, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
-        let (catalog, options) = (&self.generation.catalog, DecodeOptions::default());
+        let (catalog, options) = (&self.generation.catalog, self.options);
         let head = self.head.take();
         let matched = head
             .as_ref()
