@@ -12,7 +12,7 @@ use crate::error::{InvalidRequest, join};
 use crate::query;
 pub use crate::query::SystemParameters;
 use crate::router;
-use crate::schema::{Kind, Message, MessageId};
+use crate::schema::{Kind, Message, MessageId, Schema};
 use crate::wire::{self, Raw};
 use crate::{mask, schema::Field};
 
@@ -89,11 +89,12 @@ pub fn request(
 
     let (mut system, mut given) = (SystemParameters::default(), Vec::new());
     if !parts.query.is_empty() {
-        (system, given) = query::apply(schema, input, binding, parts.query, options.unknown, out)?;
+        let has_body = !matches!(parts.body, Body::Empty);
+        (system, given) = query::apply(schema, input, binding, parts.query, has_body, options.unknown, out)?;
     }
     for bound in &binding.variables {
         let text = router::capture(parts.path, &matched.spans, &bound.variable);
-        path_variable(catalog, bound, text, start..body_end, out)?;
+        path_variable(catalog, input, bound, text, start..body_end, out)?;
     }
     if let Some(etag) = parts.if_match {
         if_match(binding, message, etag, start, out)?;
@@ -167,6 +168,7 @@ fn body(
 /// Appends a path variable's field, which the body must not contradict.
 fn path_variable(
     catalog: &Catalog,
+    input: MessageId,
     bound: &catalog::Bound,
     text: Cow<'_, str>,
     body: std::ops::Range<usize>,
@@ -186,6 +188,15 @@ fn path_variable(
     }
     let value = codec::scalar::from_text(schema, bound.kind, text)
         .map_err(|reason| InvalidRequest::new(path.as_str(), reason))?;
+    if out
+        .get(body.clone())
+        .is_some_and(|body| chooses_otherwise(schema, input, &bound.numbers, body))
+    {
+        return Err(InvalidRequest::new(
+            path.as_str(),
+            "the body sets another field of the same oneof",
+        ));
+    }
     let in_body = out
         .get(body)
         .and_then(|body| wire::find(body, &bound.numbers).ok().flatten());
@@ -196,6 +207,32 @@ fn path_variable(
         query::nest(outer, out, |out| value.put_field(number, bound.kind, out));
     }
     Ok(())
+}
+
+/// Whether the body has set another field of a oneof that this path leads through.
+fn chooses_otherwise(schema: &Schema, input: MessageId, numbers: &[u32], body: &[u8]) -> bool {
+    let mut message = schema.message(input);
+    for (depth, &number) in numbers.iter().enumerate() {
+        let Some(field) = message.field(number) else {
+            return false;
+        };
+        let others = message
+            .fields
+            .iter()
+            .filter(|other| field.oneof.is_some() && other.oneof == field.oneof && other.number != number);
+        for other in others {
+            let mut path = numbers.get(..depth).unwrap_or_default().to_vec();
+            path.push(other.number);
+            if matches!(wire::find(body, &path), Ok(Some(_))) {
+                return true;
+            }
+        }
+        let Some(inner) = field.kind.message() else {
+            return false;
+        };
+        message = schema.message(inner);
+    }
+    false
 }
 
 fn if_match(

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use ahash::AHashSet;
+use ahash::{AHashMap, AHashSet};
 
 use crate::catalog::{Binding, BodyRule, takes_text};
 use crate::codec::scalar;
@@ -42,12 +42,13 @@ pub(crate) fn apply(
     input: MessageId,
     binding: &Binding,
     query: &str,
+    has_body: bool,
     unknown: Unknown,
     out: &mut Vec<u8>,
 ) -> Result<(SystemParameters, Vec<Vec<u32>>), InvalidRequest> {
     let mut system = SystemParameters::default();
     let mut given: AHashSet<Vec<u32>> = AHashSet::new();
-    let mut oneofs: AHashSet<(Vec<u32>, u16)> = AHashSet::new();
+    let mut choices = Choices::of(schema, input, binding, has_body);
     let mut violations = Vec::new();
     for (key, value) in pairs(query)? {
         if is_system(schema, input, &key) {
@@ -74,13 +75,8 @@ pub(crate) fn apply(
             (!fresh).then_some("given twice")
         });
         let problem = problem.or_else(|| {
-            let oneof = parameter.field.oneof?;
-            let parent = parameter
-                .numbers
-                .split_last()
-                .map(|(_, parent)| parent.to_vec())
-                .unwrap_or_default();
-            (!oneofs.insert((parent, oneof))).then_some("another field of the same oneof is set")
+            let agrees = choices.agree(schema, input, &parameter.numbers);
+            (!agrees).then_some("another field of the same oneof is set")
         });
         match problem {
             Some(problem) => violations.push(violation(&key, problem)),
@@ -116,6 +112,44 @@ fn alt(value: &str) -> Option<bool> {
         "json" => Some(false),
         "json;enum-encoding=int" => Some(true),
         _ => None,
+    }
+}
+
+/// Which field of each oneof is set: by the path, the body, or an earlier parameter.
+struct Choices(AHashMap<(Vec<u32>, u16), u32>);
+
+impl Choices {
+    fn of(schema: &Schema, input: MessageId, binding: &Binding, has_body: bool) -> Self {
+        let mut choices = Self(AHashMap::new());
+        let message = schema.message(input);
+        if let BodyRule::Field(index) = binding.body
+            && let Some(field) = message.fields.get(index).filter(|_| has_body)
+        {
+            choices.agree(schema, input, &[field.number]);
+        }
+        for bound in &binding.variables {
+            choices.agree(schema, input, &bound.numbers);
+        }
+        choices
+    }
+
+    /// Sets the field that this path leads to, and every message on the way; `false` if that contradicts what is set.
+    fn agree(&mut self, schema: &Schema, input: MessageId, numbers: &[u32]) -> bool {
+        let mut message = schema.message(input);
+        for (depth, &number) in numbers.iter().enumerate() {
+            let Some(field) = message.field(number) else {
+                return true;
+            };
+            if let Some(oneof) = field.oneof {
+                let outer = numbers.get(..depth).unwrap_or_default().to_vec();
+                if *self.0.entry((outer, oneof)).or_insert(number) != number {
+                    return false;
+                }
+            }
+            let Some(inner) = field.kind.message() else { return true };
+            message = schema.message(inner);
+        }
+        true
     }
 }
 

@@ -202,6 +202,9 @@ impl Search<'_> {
 /// Splits a path; `None` if it has a segment that is empty, `.` or `..`, which is never normalised away.
 fn split(path: &str) -> Option<(Spans, Option<&str>)> {
     let mut spans = Spans::new();
+    if path == "/" {
+        return Some((spans, None));
+    }
     let mut at = 1;
     for segment in path.strip_prefix('/')?.split('/') {
         if segment.is_empty() || is_dots(segment) || spans.len() >= MAX_SEGMENTS {
@@ -220,7 +223,9 @@ fn split(path: &str) -> Option<(Spans, Option<&str>)> {
 }
 
 fn is_dots(segment: &str) -> bool {
-    segment.len() <= 6 && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
+    // Nearly no segment gets past the first look, which is all that a request should pay for.
+    let may_be = segment.len() <= 6 && segment.bytes().all(|b| matches!(b, b'.' | b'%' | b'2' | b'e' | b'E'));
+    may_be && matches!(segment.to_ascii_lowercase().replace("%2e", ".").as_str(), "." | "..")
 }
 
 fn check_escapes(path: &str) -> Result<(), RouteError> {

@@ -1,10 +1,12 @@
 //! The path templates of `google.api.http`:
 //!
 //! ```text
-//! Template = "/" Segments [ ":" Literal ]
+//! Template = "/" [ Segments [ ":" Literal ] ]
 //! Segments = Segment { "/" Segment }
 //! Segment  = "*" | "**" | Literal | "{" FieldPath [ "=" Segments ] "}"
 //! ```
+//!
+//! The root alone is not in the grammar of `google.api.http`; other gateways take it, so contracts have it.
 
 use crate::percent::{self, Slash};
 
@@ -78,6 +80,9 @@ impl Template {
         };
         if let Some(verb) = verb {
             template.verb = Some(literal(verb)?);
+        }
+        if path.is_empty() && template.verb.is_none() {
+            return Ok(template);
         }
         for part in split_segments(path)? {
             match part.strip_prefix('{') {
@@ -214,7 +219,7 @@ mod tests {
         for text in [
             "",
             "v1",
-            "/",
+            "/:verb",
             "/v1/",
             "/v1//x",
             "/v1/**/x",
