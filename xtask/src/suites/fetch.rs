@@ -1,7 +1,7 @@
 //! What suites need from package registries, at pinned versions, kept between runs.
 
 use std::{
-    fmt,
+    fmt, fs,
     io::ErrorKind,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -77,4 +77,56 @@ pub(crate) fn go_program(place: &Place, package: &str, name: &str) -> Result<Pat
         bail!("{package} does not build: {}", String::from_utf8_lossy(&built.stderr));
     }
     Ok(program)
+}
+
+/// Installs what a suite's `requirements.txt` pins, in a virtual environment; the folder of its programs.
+pub(crate) fn python(place: &Place) -> Result<PathBuf> {
+    let wanted = place.source.join("requirements.txt");
+    let (venv, installed) = (place.kept.join("venv"), place.kept.join("venv/installed.txt"));
+    if !same(&wanted, &installed) {
+        println!("    fetching Python packages");
+        fetch(Command::new("python3").args(["-m", "venv", "--clear"]).arg(&venv))?;
+        let mut pip = Command::new(venv.join("bin/pip"));
+        // All of them are pinned, so what they depend on is none of pip's business.
+        pip.args([
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--requirement",
+        ]);
+        fetch(pip.arg(&wanted))?;
+        fs::copy(&wanted, &installed).with_context(|| installed.display().to_string())?;
+    }
+    Ok(venv.join("bin"))
+}
+
+/// Installs what a suite's `package-lock.json` pins (checked against it); the folder that has `node_modules`.
+pub(crate) fn node(place: &Place) -> Result<PathBuf> {
+    let home = place.kept.join("node");
+    let (wanted, installed) = (place.source.join("package-lock.json"), home.join("installed.json"));
+    if !same(&wanted, &installed) {
+        println!("    fetching npm packages");
+        fs::create_dir_all(&home).with_context(|| home.display().to_string())?;
+        for file in ["package.json", "package-lock.json"] {
+            fs::copy(place.source.join(file), home.join(file)).with_context(|| file.to_owned())?;
+        }
+        let mut npm = Command::new("npm");
+        npm.current_dir(&home).args([
+            "ci",
+            "--ignore-scripts",
+            "--no-audit",
+            "--no-fund",
+            "--loglevel",
+            "error",
+        ]);
+        fetch(&mut npm)?;
+        fs::copy(&wanted, &installed).with_context(|| installed.display().to_string())?;
+    }
+    Ok(home)
+}
+
+fn same(wanted: &Path, installed: &Path) -> bool {
+    let read = |file| fs::read(file).ok();
+    read(wanted).is_some_and(|wanted| read(installed) == Some(wanted))
 }

@@ -47,7 +47,7 @@ pub(crate) fn play(place: &Place) -> Result<Vec<Case>> {
 
     let mut upstream = Program::start(&place.kept.join("upstream"), Command::new(&server).arg("serve"))?;
     let address: SocketAddr = upstream.wait_for(|line| line.parse().ok())?;
-    let (_gateway, address) = place.gateway(&descriptors, &[format!("http://{address}")])?;
+    let (_gateway, address) = place.gateway(Some(&descriptors), address)?;
     println!("    playing");
     let play = |case: &str| -> Result<String> {
         let mut command = Command::new(&client);
