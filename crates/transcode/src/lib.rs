@@ -19,6 +19,7 @@
 //! - What is ambiguous is refused: at start ([`CatalogError`]) for templates, with a field path
 //!   ([`InvalidRequest`]) for requests.
 
+mod behavior;
 pub mod bind;
 pub mod catalog;
 pub mod codec;

@@ -15,7 +15,6 @@
 //! - A request that the document allows is one that the gateway can bind; what a document cannot say (a `**` variable
 //!   beside a `*` one, an HTTP method without a place in OpenAPI) is named in `x-not-represented`.
 
-mod behavior;
 mod body;
 mod comments;
 mod errors;

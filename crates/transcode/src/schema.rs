@@ -8,6 +8,8 @@ use prost_reflect::{
     MessageDescriptor, Value,
 };
 
+use crate::behavior::Behavior;
+
 /// Index of a message type in its [`Schema`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct MessageId(u32);
@@ -401,7 +403,12 @@ fn compile_field(field: &FieldDescriptor, ids: &Ids) -> Field {
         kind,
         shape,
         oneof,
-        default_json: default_json(shape, &field.default_value(), &reflected),
+        // What only clients send is in no reply (AIP-203), so neither is its default.
+        default_json: if Behavior::of(field).input_only {
+            Box::default()
+        } else {
+            default_json(shape, &field.default_value(), &reflected)
+        },
     }
 }
 

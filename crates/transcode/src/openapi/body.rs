@@ -3,9 +3,9 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
-use super::behavior::Behavior;
 use super::operation::{Body, Operation};
 use super::schemas::{self, Schemas};
+use crate::behavior::Behavior;
 
 /// What is sent or returned.
 enum Content {

@@ -3,9 +3,9 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
-use super::behavior::Behavior;
 use super::operation::{Body, Operation};
 use super::schemas::{self, Schemas};
+use crate::behavior::Behavior;
 
 /// How deep messages are unfolded, and into how many parameters at most. The gateway takes more; nobody reads them.
 const MAX_DEPTH: usize = 5;

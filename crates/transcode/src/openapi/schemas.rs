@@ -4,9 +4,9 @@ use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::SCHEMAS;
-use super::behavior::Behavior;
 use super::comments::Comments;
 use super::usage::Usage;
+use crate::behavior::Behavior;
 
 /// Makes schemas.
 pub(super) struct Schemas<'a> {

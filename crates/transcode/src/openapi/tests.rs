@@ -6,6 +6,8 @@ use prost_reflect::DescriptorPool;
 use serde_json::{Value, json};
 
 use super::{Options, comments, document, path};
+use crate::Catalog;
+use crate::codec::{self, EncodeOptions};
 
 const SHOP: &str = r#"
 syntax = "proto3";
@@ -185,6 +187,20 @@ fn steading() -> DescriptorPool {
 
 const ITEM: &str = "/paths/~1v1~1shops~1{shop}~1shelves~1{shelf}~1items~1{item}";
 const ITEMS: &str = "/paths/~1v1~1shops~1{shop}~1shelves~1{shelf}~1items";
+
+#[test]
+fn an_unset_field_that_only_clients_send_is_in_no_reply() {
+    let pool = compile(&[("shop.proto", SHOP)]);
+    let document = document(&pool, &options());
+    let secret = document.pointer("/components/schemas/shop.v1.Item/properties/secret/writeOnly");
+    assert_eq!(secret, Some(&json!(true)));
+    let catalog = Catalog::new(&[&pool.encode_to_vec()], &[], |_| true).unwrap();
+    let (schema, mut reply) = (catalog.schema(), Vec::new());
+    let item = schema.find("shop.v1.Item").unwrap();
+    codec::encode(schema, item, &[], &EncodeOptions::default(), &mut reply).unwrap();
+    let reply: Value = serde_json::from_slice(&reply).unwrap();
+    assert_eq!((reply.get("title"), reply.get("secret")), (Some(&json!("")), None));
+}
 
 #[test]
 fn a_set_becomes_the_document_that_its_rules_say() {

@@ -3,9 +3,9 @@
 use ahash::AHashSet;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
-use super::behavior::Behavior;
 use super::operation::{Body, Operation};
 use super::schemas;
+use crate::behavior::Behavior;
 
 /// Full names of messages by use.
 #[derive(Debug, Default)]

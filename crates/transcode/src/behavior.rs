@@ -7,16 +7,16 @@ const FIELD_BEHAVIOR: u32 = 1052;
 
 /// What a field's annotation says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Behavior {
-    pub(super) required: bool,
-    pub(super) output_only: bool,
-    pub(super) input_only: bool,
-    pub(super) immutable: bool,
+pub(crate) struct Behavior {
+    pub(crate) required: bool,
+    pub(crate) output_only: bool,
+    pub(crate) input_only: bool,
+    pub(crate) immutable: bool,
     identifier: bool,
 }
 
 impl Behavior {
-    pub(super) fn of(field: &FieldDescriptor) -> Self {
+    pub(crate) fn of(field: &FieldDescriptor) -> Self {
         let mut behavior = Self {
             required: field.cardinality() == prost_reflect::Cardinality::Required,
             ..Self::default()
@@ -40,7 +40,7 @@ impl Behavior {
     }
 
     /// Whether a client must send the field. A resource's name is given by the path or made by the service.
-    pub(super) fn wanted(self) -> bool {
+    pub(crate) fn wanted(self) -> bool {
         self.required && !self.output_only && !self.identifier
     }
 }
