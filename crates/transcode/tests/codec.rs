@@ -328,3 +328,23 @@ fn same(a: &Value, b: &Value) -> bool {
         _ => a == b,
     }
 }
+
+#[test]
+fn a_number_that_a_closed_enum_does_not_have_is_an_unknown_field() {
+    let catalog = catalog();
+    // `mood`, once as it should be and then as 9.
+    assert_eq!(
+        encode(&catalog, "Old", b"\x08\x01\x20\x02\x20\x09"),
+        r#"{"must":1,"mood":"MOOD_GOOD"}"#
+    );
+    assert_eq!(encode(&catalog, "Old", b"\x08\x01\x20\x09"), r#"{"must":1}"#);
+    assert!(decode(&catalog, "Old", r#"{"must":1,"mood":9}"#).is_err());
+    // An empty packed block sets nothing.
+    assert_eq!(encode(&catalog, "Everything", b"\xb2\x01\x00"), "{}");
+    assert_eq!(
+        encode(&catalog, "Everything", b"\xb2\x01\x00\x80\x01\x01"),
+        r#"{"color":"COLOR_RED"}"#
+    );
+    // Open enums keep what they do not know.
+    assert_eq!(encode(&catalog, "Everything", b"\x80\x01\x09"), r#"{"color":9}"#);
+}

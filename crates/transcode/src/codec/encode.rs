@@ -101,8 +101,16 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
             if let Some(field) = message.fields.get(index)
                 && !self.is_omitted(field, until)
             {
+                let (length, was_first) = (self.out.len(), first);
                 self.key(field, &mut first);
+                let value = self.out.len();
                 self.field(field, at, until, depth)?;
+                // An empty packed block, or one of what a closed enum does not have: nothing is set.
+                let is_empty = matches!(self.out.get(value..), Some(b"[]" | b"{}")) && !field.is_singular();
+                if is_empty && self.options.unset == Unset::Omit {
+                    self.out.truncate(length);
+                    first = was_first;
+                }
             }
             (at, next) = (until, index + 1);
         }
@@ -158,7 +166,7 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
             let Some(field) = message.fields.get(index) else {
                 continue;
             };
-            if !fits(field, &raw) {
+            if !fits(field, &raw) || self.is_foreign(field.kind, &raw) {
                 continue;
             }
             let slot = u16::try_from(index).unwrap_or(u16::MAX);
@@ -192,6 +200,21 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
             run.sort_by_key(|entry| entry.field);
         }
         Ok(base)
+    }
+
+    /// Whether it is a number that a closed enum does not have: protobuf counts it among the unknown fields, which JSON does not have.
+    fn is_foreign(&self, kind: Kind, raw: &Raw<'_>) -> bool {
+        let (Kind::Enum(id), Raw::Varint(value)) = (kind, raw) else {
+            return false;
+        };
+        let found = self.schema.enumeration(id);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_possible_wrap,
+            reason = "enums keep the low 32 bits"
+        )]
+        let number = *value as i32;
+        found.closed && found.name(number).is_none()
     }
 
     fn drop_displaced(&mut self, message: &Message, base: usize, holders: &[Holder]) {
@@ -289,6 +312,9 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
                 5 => Raw::Fixed32(reader.fixed32()?),
                 _ => Raw::Varint(reader.varint()?),
             };
+            if self.is_foreign(kind, &raw) {
+                continue;
+            }
             if !std::mem::take(first) {
                 self.out.push(b',');
             }
@@ -309,7 +335,10 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         let mut pairs: Vec<(Raw<'w>, Option<Raw<'w>>)> = Vec::with_capacity(end - start);
         for entry in self.entries.get(start..end).unwrap_or_default() {
             if let Raw::Bytes(bytes) = entry.raw {
-                pairs.push(map_entry(key, value, bytes)?);
+                let pair = map_entry(key, value, bytes)?;
+                if !pair.1.is_some_and(|raw| self.is_foreign(value, &raw)) {
+                    pairs.push(pair);
+                }
             }
         }
         if pairs.len() > 1 {
