@@ -129,7 +129,11 @@ fn fuzz_one(home: &Path, kept: &Path, target: &str, seconds: u32) -> Result<Row>
     // Inputs are quoted in it, and need not be text.
     let said = fs::read(&log).unwrap_or_default();
     let text = String::from_utf8_lossy(&said);
-    let last = text.lines().rfind(|line| line.starts_with('#')).unwrap_or_default();
+    let is_progress = |line: &&str| {
+        line.strip_prefix('#')
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    };
+    let last = text.lines().rfind(is_progress).unwrap_or_default();
     let after = |word: &str| {
         let mut words = last.split_whitespace().skip_while(|found| *found != word);
         words.nth(1).unwrap_or("?").to_owned()
