@@ -56,6 +56,11 @@ async fn a_book_is_got_with_its_etag_and_headers_forwarded() {
         )
         .await;
     assert_eq!((fresh.status.as_u16(), fresh.body.len()), (304, 0));
+
+    let list = "GET /v1/shelves/a/books";
+    assert_eq!(rig.http(list, &[], b"").await.header("etag"), "\"list-1\"");
+    let fresh = rig.http(list, &[("if-none-match", "\"list-1\"")], b"").await;
+    assert_eq!((fresh.status.as_u16(), fresh.body.len()), (304, 0));
 }
 
 #[tokio::test]

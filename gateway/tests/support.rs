@@ -184,7 +184,9 @@ impl Backend {
                     "ListBooksResponse",
                     &format!(r#"{{"books":[{{"title":"{title}"}}]}}"#),
                 );
-                reply(vec![framed(&list)], trailers("0"))
+                let mut response = reply(vec![framed(&list)], trailers("0"));
+                response.headers_mut().insert("etag", "\"list-1\"".parse().unwrap());
+                response
             }
             "DeleteBook" => reply(vec![framed(&[])], trailers("0")),
             "UpdateBook" => {

@@ -26,12 +26,13 @@ pub(super) fn unary(
     let mut response = Response::new(Body::Empty);
     headers::returned(&metadata, response.headers_mut());
     if let Some(etag) = etag {
-        let fresh = *method == Method::GET && headers::none_match(incoming, &etag);
         response.headers_mut().insert(ETAG, etag);
-        if fresh {
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            return Ok(response);
-        }
+    }
+    // The message's, or one that the service gave in its metadata.
+    let etag = response.headers().get(ETAG);
+    if *method == Method::GET && etag.is_some_and(|etag| headers::none_match(incoming, etag)) {
+        *response.status_mut() = StatusCode::NOT_MODIFIED;
+        return Ok(response);
     }
     let (content_type, bytes) = match bind::raw_response(catalog, binding, &message) {
         Some(raw) => (
