@@ -326,9 +326,19 @@ async fn a_pool_becomes_ready_nodes_scales_and_goes_without_a_trace() {
     }
     let scale = proto::ScaleMachinePoolRequest {
         name: format!("{PARENT}/machinePools/workers"),
-        replicas: 1,
+        replicas: Some(1),
         ..Default::default()
     };
+    let silent = proto::ScaleMachinePoolRequest {
+        replicas: None,
+        ..scale.clone()
+    };
+    let refused = world
+        .machines()
+        .scale_machine_pool(silent)
+        .await
+        .expect_err("no number does not mean none");
+    assert_eq!(reason_of(&refused), Some(ErrorReason::InvalidField));
     world.machines().scale_machine_pool(scale).await.expect("scaled");
     world.running(1).await;
     assert_eq!(nodes.list(&ListParams::default()).await.expect("nodes").items.len(), 1);

@@ -366,15 +366,15 @@ impl MachineService for MachineApi {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         // Checked here, where the field is the request's own.
-        if !(0..=MAX_REPLICAS).contains(&r.replicas) {
-            let text = format!("must be between 0 and {MAX_REPLICAS}");
+        let Some(replicas) = r.replicas.filter(|replicas| (0..=MAX_REPLICAS).contains(replicas)) else {
+            let text = format!("must be given, between 0 and {MAX_REPLICAS}");
             let error = RpcError::new(ErrorReason::InvalidField, format!("replicas: {text}"));
             return Err(error.with_field("replicas", text).into());
-        }
+        };
         let pool = PoolMessage {
             name: r.name,
             etag: r.etag,
-            replicas: r.replicas,
+            replicas,
             ..PoolMessage::default()
         };
         self.change(&call, pool, "replicas", r.request_id, r.validate_only)
