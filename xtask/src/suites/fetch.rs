@@ -64,19 +64,18 @@ pub(crate) fn go(module: &Path) -> Command {
 
 /// Fetches what a suite's Go module needs (checked against its `go.sum`) and builds a program of it.
 pub(crate) fn go_program(place: &Place, package: &str, name: &str) -> Result<PathBuf> {
-    println!("    fetching Go modules and building {name}");
-    fetch(go(&place.source).args(["mod", "download"]))?;
-    let program = place.kept.join(name);
-    let built = go(&place.source)
-        .arg("build")
-        .arg("-o")
-        .arg(&program)
-        .arg(package)
-        .output()?;
+    go_program_in(&place.source, package, &place.kept.join(name))
+}
+
+/// The same for a module anywhere.
+pub(crate) fn go_program_in(module: &Path, package: &str, program: &Path) -> Result<PathBuf> {
+    println!("    fetching Go modules and building {package}");
+    fetch(go(module).args(["mod", "download"]))?;
+    let built = go(module).arg("build").arg("-o").arg(program).arg(package).output()?;
     if !built.status.success() {
         bail!("{package} does not build: {}", String::from_utf8_lossy(&built.stderr));
     }
-    Ok(program)
+    Ok(program.to_owned())
 }
 
 /// Installs what a suite's `requirements.txt` pins, in a virtual environment; the folder of its programs.

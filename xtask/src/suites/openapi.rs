@@ -4,7 +4,7 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::Command,
     time::Duration,
 };
@@ -83,8 +83,8 @@ fn library(place: &Place) -> Result<PathBuf> {
     let buf = tools::buf().map_err(|error| Error::new(Unavailable(format!("buf: {error:#}"))))?;
     let crates = root()?.join("crates");
     let protos = place.kept.join("protos");
-    copy(&crates.join("transcode/tests/proto"), &protos)?;
-    copy(&crates.join("api/vendor"), &protos)?;
+    place::copy(&crates.join("transcode/tests/proto"), &protos)?;
+    place::copy(&crates.join("api/vendor"), &protos)?;
     fs::write(protos.join("buf.yaml"), "version: v2\n")?;
     let file = place.kept.join("library.binpb");
     let mut command = Command::new(buf);
@@ -96,20 +96,6 @@ fn library(place: &Place) -> Result<PathBuf> {
         .finish(PATIENCE)?
         .succeeded()?;
     Ok(file)
-}
-
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    fs::create_dir_all(to)?;
-    for entry in fs::read_dir(from).with_context(|| from.display().to_string())? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy(&entry.path(), &target)?;
-        } else {
-            fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
