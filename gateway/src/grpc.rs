@@ -19,7 +19,7 @@ use crate::code::Code;
 use crate::headers::{self, REQUEST_ID};
 use crate::rate::Caller;
 use crate::stack::State;
-use passing::Passing;
+use passing::{OnEnd, Passing};
 
 /// What a request speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,13 @@ pub(crate) struct Call<'a> {
     pub(crate) started: Instant,
 }
 
+impl Call<'_> {
+    /// What metrics call it.
+    fn route(&self) -> &str {
+        self.method.map_or("grpc", |method| &method.path)
+    }
+}
+
 /// An answer without messages.
 pub(crate) fn trailers_only(dialect: Dialect, code: Code, message: &str) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
@@ -99,7 +106,17 @@ pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Respon
     if let Some(verdict) = verdict {
         verdict.tell(response.headers_mut());
     }
+    // An answer that is all head has its code there; that of the others comes with their trailers.
+    if let (Some(metrics), Some(code)) = (&call.state.metrics, code_in(response.headers())) {
+        metrics.call_ended(call.route(), code);
+    }
     response
+}
+
+/// The code of a status in headers or trailers.
+fn code_in(headers: &HeaderMap) -> Option<Code> {
+    let number = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
+    Some(Code::from_number(number))
 }
 
 /// A rate limit refuses the call for now.
@@ -210,7 +227,12 @@ fn answer(call: &Call<'_>, response: Response<Incoming>, until: tokio::time::Ins
     }
     let streams = call.method.is_some_and(|method| method.server_streaming);
     let drain = streams.then(|| call.state.drain.clone().cancelled_owned());
-    let body = Passing::new(body, until, drain);
+    let on_end = || -> Option<OnEnd> {
+        let (metrics, route) = (call.state.metrics.clone()?, call.route().to_owned());
+        Some(Box::new(move |code| metrics.call_ended(&route, code)))
+    };
+    let is_over = parts.headers.contains_key("grpc-status");
+    let body = Passing::new(body, until, drain, if is_over { None } else { on_end() });
     if matches!(dialect, Dialect::Native | Dialect::Rest) {
         return Response::from_parts(parts, Body::boxed(body));
     }

@@ -127,15 +127,29 @@ pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<String>, &'static s
     unescape_etag(inner).map(Some).ok_or("not an etag")
 }
 
-/// Whether `If-None-Match` names this etag.
+/// Whether `If-None-Match` names this etag, by the weak comparison of RFC 9110, section 8.8.3.2.
 pub(crate) fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let weak = |text: &str| text.trim().trim_start_matches("W/").to_owned();
-    let own = etag.to_str().map(weak).unwrap_or_default();
+    let own = etag.to_str().map(opaque).unwrap_or_default();
     headers
         .get_all(http::header::IF_NONE_MATCH)
         .iter()
         .filter_map(|value| value.to_str().ok())
-        .any(|list| list.trim() == "*" || list.split(',').any(|candidate| weak(candidate) == own))
+        .any(|list| list.trim() == "*" || etags(list).any(|candidate| opaque(candidate) == own))
+}
+
+/// The items of a list of etags: they are separated by commas, and may have some between their quotes.
+fn etags(list: &str) -> impl Iterator<Item = &str> {
+    let mut quoted = false;
+    list.split(move |c| {
+        quoted ^= c == '"';
+        c == ',' && !quoted
+    })
+}
+
+/// An etag without the mark of a weak one.
+fn opaque(text: &str) -> &str {
+    let text = text.trim();
+    text.strip_prefix("W/").unwrap_or(text)
 }
 
 /// A resource's etag as a header; what may not stand in one is percent-encoded, so that it comes back as it was.
@@ -171,4 +185,64 @@ fn unescape_etag(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(out).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn with(name: HeaderName, value: &HeaderValue) -> HeaderMap {
+        HeaderMap::from_iter([(name, value.clone())])
+    }
+
+    #[test]
+    fn a_timeout_is_a_number_of_seconds_or_what_grpc_says() {
+        let asked = |name: &'static str, value: &'static str| {
+            client_timeout(&with(HeaderName::from_static(name), &HeaderValue::from_static(value)))
+        };
+        assert_eq!(
+            asked("x-server-timeout", " 1.5 "),
+            Ok(Some(Duration::from_millis(1500)))
+        );
+        assert_eq!(asked("grpc-timeout", "20m"), Ok(Some(Duration::from_millis(20))));
+        for wrong in ["", "x", "-1", "NaN", "inf", "1e30", "1s"] {
+            assert!(asked("x-server-timeout", wrong).is_err(), "{wrong}");
+        }
+        assert!(asked("grpc-timeout", "1.5S").is_err());
+    }
+
+    #[test]
+    fn a_condition_is_one_quoted_etag_or_any() {
+        let asked = |value: &'static str| if_match(&with(http::header::IF_MATCH, &HeaderValue::from_static(value)));
+        assert_eq!(asked("\"a\""), Ok(Some("a".to_owned())));
+        assert_eq!(asked("W/\"a\""), Ok(Some("a".to_owned())));
+        assert_eq!(asked("*"), Ok(None));
+        for wrong in ["a", "\"a", "\"a\", \"b\"", "\"%\"", "\"%zz\"", "\"%ff\""] {
+            assert!(asked(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_etag_comes_back_as_it_was(text in any::<String>()) {
+            let header = etag(&text).ok_or(TestCaseError::fail("no header"))?;
+            prop_assert_eq!(if_match(&with(http::header::IF_MATCH, &header)), Ok(Some(text)));
+            prop_assert!(none_match(&with(http::header::IF_NONE_MATCH, &header), &header));
+        }
+
+        #[test]
+        fn no_header_makes_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
+            if let Ok(value) = HeaderValue::from_bytes(&bytes) {
+                let _ = if_match(&with(http::header::IF_MATCH, &value));
+                let _ = none_match(&with(http::header::IF_NONE_MATCH, &value), &HeaderValue::from_static("\"a\""));
+                let _ = client_timeout(&with(SERVER_TIMEOUT, &value));
+                let _ = client_timeout(&with(deadline::GRPC_TIMEOUT, &value));
+                let _ = essence(&with(CONTENT_TYPE, &value));
+                let _ = request_id(&with(REQUEST_ID, &value));
+                let _ = crate::compress::accepted(&with(http::header::ACCEPT_ENCODING, &value));
+            }
+        }
+    }
 }

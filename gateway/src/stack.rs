@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     pub(crate) room: Room,
     /// A permit for each request that may be under way.
     places: Arc<Semaphore>,
-    metrics: Option<RequestMetrics>,
+    pub(crate) metrics: Option<RequestMetrics>,
     /// Cancelled when streams should end.
     pub(crate) drain: CancellationToken,
 }
@@ -203,9 +203,10 @@ async fn dispatch(
     let Ok(place) = state.places.clone().try_acquire_owned() else {
         return (full(state, seen.dialect), Route::Unmatched);
     };
+    let kept = (place, state.metrics.as_ref().map(RequestMetrics::open));
     let (response, route) = answer(state, generation, seen, request).await;
     // What is known at once is as good as sent; a stream keeps its place.
-    (response.map(|body| body.keeping(place)), route)
+    (response.map(|body| body.keeping(kept)), route)
 }
 
 /// The answer to a request that there is no place for.

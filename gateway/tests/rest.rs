@@ -330,13 +330,26 @@ async fn raw_bodies_and_the_api_document_are_served() {
 }
 
 #[tokio::test]
-async fn requests_are_counted_by_template() {
+async fn requests_are_counted_by_template_and_native_calls_by_code() {
     let metrics = steading_runtime::metrics::Metrics::new();
     let rig = Rig::start(|config| config.metrics = Some(metrics.clone())).await;
     rig.http("GET /v1/shelves/a/books/b", &[], b"").await;
     rig.http("GET /v1/shelves/a/books/missing", &[], b"").await;
     rig.http("BREW /nothing", &[], b"").await;
+    let path = "/steading.testing.v1.Library/";
+    rig.grpc(&format!("{path}GetBook"), &[b"\x0a\x01b"]).await;
+    rig.grpc(&format!("{path}GetBook"), &[b"\x0a\x07missing"]).await;
+    rig.grpc(&format!("{path}WatchBooks"), &[b"\x0a\x06broken"]).await;
     let text = metrics.encode();
+    for (method, code) in [
+        ("GetBook", "OK"),
+        ("GetBook", "NOT_FOUND"),
+        ("WatchBooks", "UNAVAILABLE"),
+    ] {
+        let line = format!(r#"steading_gateway_grpc_calls_total{{route="{path}{method}",code="{code}"}} 1"#);
+        assert!(text.contains(&line), "{text}");
+    }
+    assert!(text.contains("steading_gateway_open_requests 0"), "{text}");
     for labels in [
         r#"method="GET",route="/v1/{name=shelves/*/books/*}",status="200""#,
         r#"method="GET",route="/v1/{name=shelves/*/books/*}",status="404""#,

@@ -10,8 +10,11 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::status;
+use super::{code_in, status};
 use crate::code::Code;
+
+/// Hears how a reply ended.
+pub(super) type OnEnd = Box<dyn FnOnce(Code) + Send>;
 
 /// A service's reply, which a deadline, a drain or the service's death ends with trailers instead of a reset.
 pub(super) struct Passing {
@@ -20,11 +23,18 @@ pub(super) struct Passing {
     /// Of streams, which would outlast it.
     drain: Option<Pin<Box<WaitForCancellationFutureOwned>>>,
     ended: bool,
+    on_end: Option<OnEnd>,
 }
 
 impl Passing {
-    pub(super) fn new(body: Incoming, until: Instant, drain: Option<WaitForCancellationFutureOwned>) -> Self {
+    pub(super) fn new(
+        body: Incoming,
+        until: Instant,
+        drain: Option<WaitForCancellationFutureOwned>,
+        on_end: Option<OnEnd>,
+    ) -> Self {
         Self {
+            on_end,
             // The status came in the head, and nothing follows.
             ended: body.is_end_stream(),
             body,
@@ -34,10 +44,24 @@ impl Passing {
     }
 
     fn last(&mut self, code: Code, message: &str) -> Frame<Bytes> {
-        self.ended = true;
         let mut trailers = HeaderMap::new();
         status(&mut trailers, code, message);
+        self.end(code);
         Frame::trailers(trailers)
+    }
+
+    fn end(&mut self, code: Code) {
+        self.ended = true;
+        if let Some(on_end) = self.on_end.take() {
+            on_end(code);
+        }
+    }
+}
+
+impl Drop for Passing {
+    /// Before its end: the client has gone.
+    fn drop(&mut self) {
+        self.end(Code::Cancelled);
     }
 }
 
@@ -55,7 +79,9 @@ impl HttpBody for Passing {
         }
         let frame = match Pin::new(&mut this.body).poll_frame(cx) {
             Poll::Ready(Some(Ok(frame))) => {
-                this.ended = frame.is_trailers();
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.end(code_in(trailers).unwrap_or(Code::Unknown));
+                }
                 frame
             }
             Poll::Ready(Some(Err(_)) | None) => this.last(Code::Unavailable, "the service broke off its reply"),
