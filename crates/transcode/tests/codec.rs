@@ -345,6 +345,8 @@ fn a_number_that_a_closed_enum_does_not_have_is_an_unknown_field() {
         encode(&catalog, "Everything", b"\xb2\x01\x00\x80\x01\x01"),
         r#"{"color":"COLOR_RED"}"#
     );
+    // Of a number that is too long for its kind the low bits count, and these are zero.
+    assert_eq!(encode(&catalog, "Everything", b"\x18\x80\x80\x80\x80\x10"), "{}");
     // Open enums keep what they do not know.
     assert_eq!(encode(&catalog, "Everything", b"\x80\x01\x09"), r#"{"color":9}"#);
 }

@@ -126,7 +126,7 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
             && self
                 .entries
                 .get(until.wrapping_sub(1))
-                .is_some_and(|entry| wire::is_default(&entry.raw))
+                .is_some_and(|entry| is_default(field.kind, &entry.raw))
     }
 
     fn key(&mut self, field: &Field, first: &mut bool) {
@@ -369,6 +369,14 @@ fn fits(field: &Field, raw: &Raw<'_>) -> bool {
         Shape::Map { .. } => matches!(raw, Raw::Bytes(_)),
         Shape::Repeated { .. } if field.kind.packable() && matches!(raw, Raw::Bytes(_)) => true,
         _ => wire::fits(raw, field.kind),
+    }
+}
+
+/// Whether a value is written as its kind's default: kinds of 32 bits keep the low ones of a longer number.
+fn is_default(kind: Kind, raw: &Raw<'_>) -> bool {
+    match (kind, raw) {
+        (Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Enum(_), Raw::Varint(value)) => value.trailing_zeros() >= 32,
+        _ => wire::is_default(raw),
     }
 }
 
