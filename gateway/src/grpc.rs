@@ -164,7 +164,8 @@ async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
     let Some(uri) = parts.uri.path_and_query().cloned().and_then(|path| upstream.uri(path)) else {
         return trailers_only(dialect, Code::Unimplemented, "unknown method");
     };
-    (parts.uri, parts.version) = (uri, Version::HTTP_2);
+    let version = std::mem::replace(&mut parts.version, Version::HTTP_2);
+    parts.uri = uri;
     parts.extensions = http::Extensions::new();
     let Some(left) = left(call, &parts.headers) else {
         return trailers_only(dialect, Code::InvalidArgument, "grpc-timeout is not a timeout");
@@ -180,7 +181,7 @@ async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
     if state.config.traces {
         steading_runtime::trace::inject(&mut parts.headers, None);
     }
-    let body = match web::request(state, dialect, &mut parts.headers, incoming).await {
+    let body = match web::request(state, dialect, version, &mut parts.headers, incoming).await {
         Ok(body) => body,
         Err(message) => return trailers_only(dialect, Code::InvalidArgument, message),
     };

@@ -13,6 +13,8 @@ use std::time::Duration;
 use base64::Engine as _;
 use http_body_util::BodyExt as _;
 use support::{Rig, framed};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 async fn watch(rig: &Rig, shelf: &str, accept: &str) -> support::Answer {
     rig.http(
@@ -166,6 +168,27 @@ async fn grpc_web_carries_the_trailers_in_the_body() {
         .http(path, &[("content-type", "application/grpc-web-text")], b"???")
         .await;
     assert_eq!(failed.header("grpc-status"), "3");
+}
+
+#[tokio::test]
+async fn a_grpc_web_client_may_go_on_using_its_connection() {
+    let rig = Rig::start(|_| {}).await;
+    // This service answers before it has read the request.
+    let head = "POST /steading.testing.v1.Library/Check HTTP/1.1\r\nhost: a\r\ncontent-type: application/grpc-web+proto\r\n\
+                transfer-encoding: chunked\r\n\r\n";
+    let mut client = TcpStream::connect(rig.address).await.unwrap();
+    for _ in 0..3 {
+        client.write_all(head.as_bytes()).await.unwrap();
+        client.write_all(b"5\r\n\0\0\0\0\0\r\n").await.unwrap();
+        // Somebody else's call comes between, so that the first piece has arrived by itself.
+        assert_eq!(watch(&rig, "a", "*/*").await.status, 200);
+        client.write_all(b"0\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"\r\n0\r\n\r\n") {
+            assert_ne!(client.read_buf(&mut answer).await.unwrap(), 0, "closed before its end");
+        }
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", answer.escape_ascii());
+    }
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderValue, Version};
 use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
@@ -21,6 +21,7 @@ use crate::stack::State;
 pub(super) async fn request(
     state: &State,
     dialect: Dialect,
+    version: Version,
     headers: &mut HeaderMap,
     incoming: Incoming,
 ) -> Result<Body, &'static str> {
@@ -29,17 +30,24 @@ pub(super) async fn request(
     }
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.remove(CONTENT_LENGTH);
-    if dialect == Dialect::Web {
+    // Browsers cannot stream requests, so waiting for the end costs nothing. Over HTTP/1 it is needed: a service may answer before the end,
+    // and a connection on which the rest of a request was left is closed, though the client was not told so.
+    if dialect == Dialect::Web && version > Version::HTTP_11 {
         return Ok(Body::Incoming(incoming));
     }
     let limits = &state.config.limits;
     let mut reserved = state.room.reserve();
     let collected = collect(incoming, limits.request_bytes, &mut reserved);
-    let (text, _) = tokio::time::timeout(limits.receive, collected)
+    let (body, _) = tokio::time::timeout(limits.receive, collected)
         .await
         .map_err(|_| "the body did not arrive in time")?
         .map_err(|_| "the body is too large or broken")?;
-    Ok(Body::Call(untext(&text)?))
+    let body = if dialect == Dialect::WebText {
+        untext(&body)?
+    } else {
+        body
+    };
+    Ok(Body::Call(body))
 }
 
 /// Clients may pad each piece, so it is decoded in groups of four.
