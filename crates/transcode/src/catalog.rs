@@ -1,5 +1,6 @@
 //! Descriptor sets compiled into methods, bindings and a routing table.
 
+mod editions;
 mod merge;
 
 use ahash::AHashMap;
@@ -22,6 +23,14 @@ pub enum CatalogError {
     /// Two sets have different files of one name.
     #[error("file {0} differs between two descriptor sets")]
     ConflictingFile(String),
+    /// A file of a syntax or an edition that is not known.
+    #[error("file {file}: {syntax} is not supported: it must be proto2, proto3, or edition 2023 or 2024")]
+    Syntax {
+        /// The file.
+        file: String,
+        /// What it says.
+        syntax: String,
+    },
     /// The files do not fit together.
     #[error("descriptors cannot be linked")]
     Link(#[source] Box<prost_reflect::DescriptorError>),
@@ -160,8 +169,8 @@ impl Catalog {
     /// # Errors
     /// The sets do not fit together, or a rule cannot be served; nothing is left out silently.
     pub fn new(sets: &[&[u8]], library: &[&[u8]], serves: impl Fn(&str) -> bool) -> Result<Self, CatalogError> {
-        let pool = merge::pool(sets, library)?;
-        let schema = Schema::new(&pool);
+        let (pool, traits) = merge::pool(sets, library)?;
+        let schema = Schema::with_traits(&pool, &traits);
         let mut catalog = Self {
             pool,
             schema,

@@ -2,7 +2,7 @@
 //!
 //! Built once from a [`DescriptorPool`]; afterwards immutable and shared.
 
-use ahash::AHashMap;
+use ahash::{AHashMap, AHashSet};
 use prost_reflect::{
     Cardinality, DescriptorPool, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Reflected,
     MessageDescriptor, Value,
@@ -252,9 +252,26 @@ pub struct Schema {
     by_name: AHashMap<Box<str>, MessageId>,
 }
 
+/// What files of editions say of their elements and a pool cannot, by full names.
+#[derive(Debug, Default)]
+pub(crate) struct Traits {
+    /// Fields that cannot tell "unset" from "default".
+    pub(crate) implicit: AHashSet<String>,
+    /// Lists that are written as one block.
+    pub(crate) packed: AHashSet<String>,
+    /// Messages that are framed by tags.
+    pub(crate) delimited: AHashSet<String>,
+    /// Enums that take any number.
+    pub(crate) open: AHashSet<String>,
+}
+
 impl Schema {
     /// Compiles every type of `pool`.
     pub fn new(pool: &DescriptorPool) -> Self {
+        Self::with_traits(pool, &Traits::default())
+    }
+
+    pub(crate) fn with_traits(pool: &DescriptorPool, traits: &Traits) -> Self {
         let all: Vec<MessageDescriptor> = pool.all_messages().collect();
         let enums: Vec<EnumDescriptor> = pool.all_enums().collect();
         let ids = Ids {
@@ -270,8 +287,8 @@ impl Schema {
                 .collect(),
         };
         Self {
-            messages: all.iter().map(|m| compile_message(m, &ids)).collect(),
-            enums: enums.iter().map(compile_enum).collect(),
+            messages: all.iter().map(|m| compile_message(m, &ids, traits)).collect(),
+            enums: enums.iter().map(|e| compile_enum(e, traits)).collect(),
             by_name: ids
                 .messages
                 .iter()
@@ -338,12 +355,15 @@ impl Ids {
     }
 }
 
-fn compile_message(descriptor: &MessageDescriptor, ids: &Ids) -> Message {
-    let mut fields: Vec<Field> = descriptor.fields().map(|field| compile_field(&field, ids)).collect();
+fn compile_message(descriptor: &MessageDescriptor, ids: &Ids, traits: &Traits) -> Message {
+    let mut fields: Vec<Field> = descriptor
+        .fields()
+        .map(|field| compile_field(&field, ids, traits))
+        .collect();
     fields.extend(
         descriptor
             .extensions()
-            .map(|extension| compile_extension(&extension, ids)),
+            .map(|extension| compile_extension(&extension, ids, traits)),
     );
     fields.sort_by_key(|field| field.number);
     let top = fields
@@ -371,9 +391,11 @@ fn compile_message(descriptor: &MessageDescriptor, ids: &Ids) -> Message {
     }
 }
 
-fn compile_field(field: &FieldDescriptor, ids: &Ids) -> Field {
+fn compile_field(field: &FieldDescriptor, ids: &Ids, traits: &Traits) -> Field {
     let reflected = field.kind();
-    let mut kind = ids.kind(&reflected, field.is_group());
+    // Entries of maps are never framed by tags, whatever the file says.
+    let delimited = !field.is_map() && traits.delimited.contains(field.full_name());
+    let mut kind = ids.kind(&reflected, field.is_group() || delimited);
     let shape = match &reflected {
         Reflected::Message(entry) if field.is_map() => {
             let (key, value) = (entry.map_entry_key_field(), entry.map_entry_value_field());
@@ -384,8 +406,9 @@ fn compile_field(field: &FieldDescriptor, ids: &Ids) -> Field {
             }
         }
         _ if field.cardinality() == Cardinality::Repeated => Shape::Repeated {
-            packed: field.is_packed(),
+            packed: field.is_packed() || (traits.packed.contains(field.full_name()) && kind.packable()),
         },
+        _ if kind.message().is_none() && traits.implicit.contains(field.full_name()) => Shape::Implicit,
         _ if field.supports_presence() => Shape::Explicit,
         _ => Shape::Implicit,
     };
@@ -412,11 +435,13 @@ fn compile_field(field: &FieldDescriptor, ids: &Ids) -> Field {
     }
 }
 
-fn compile_extension(field: &ExtensionDescriptor, ids: &Ids) -> Field {
+fn compile_extension(field: &ExtensionDescriptor, ids: &Ids, traits: &Traits) -> Field {
     let name: Box<str> = format!("[{}]", field.full_name()).into();
+    let delimited = traits.delimited.contains(field.full_name());
+    let kind = ids.kind(&field.kind(), field.is_group() || delimited);
     let shape = match field.cardinality() {
         Cardinality::Repeated => Shape::Repeated {
-            packed: field.is_packed(),
+            packed: field.is_packed() || (traits.packed.contains(field.full_name()) && kind.packable()),
         },
         _ => Shape::Explicit,
     };
@@ -425,7 +450,7 @@ fn compile_extension(field: &ExtensionDescriptor, ids: &Ids) -> Field {
         key: json_key(&name),
         json_name: name.clone(),
         name,
-        kind: ids.kind(&field.kind(), field.is_group()),
+        kind,
         shape,
         oneof: None,
         default_json: Box::default(),
@@ -469,7 +494,7 @@ fn default_json(shape: Shape, default: &Value, kind: &Reflected) -> Box<[u8]> {
     text.into()
 }
 
-fn compile_enum(descriptor: &EnumDescriptor) -> Enum {
+fn compile_enum(descriptor: &EnumDescriptor, traits: &Traits) -> Enum {
     let mut names = AHashMap::new();
     let mut numbers: Vec<(i32, Box<str>)> = Vec::new();
     for value in descriptor.values() {
@@ -493,7 +518,8 @@ fn compile_enum(descriptor: &EnumDescriptor) -> Enum {
     Enum {
         full_name: descriptor.full_name().into(),
         is_null: descriptor.full_name() == "google.protobuf.NullValue",
-        closed: descriptor.parent_file().syntax() == prost_reflect::Syntax::Proto2,
+        closed: descriptor.parent_file().syntax() == prost_reflect::Syntax::Proto2
+            && !traits.open.contains(descriptor.full_name()),
         names,
         numbers: numbers.into(),
     }

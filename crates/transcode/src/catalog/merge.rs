@@ -5,7 +5,8 @@
 use ahash::AHashMap;
 use prost_reflect::DescriptorPool;
 
-use super::CatalogError;
+use super::{CatalogError, editions};
+use crate::schema::Traits;
 use crate::wire::{self, Raw, Reader};
 
 /// Field numbers of `FileDescriptorSet` and `FileDescriptorProto`.
@@ -14,8 +15,9 @@ const NAME: u32 = 1;
 const DEPENDENCY: u32 = 3;
 const SOURCE_CODE_INFO: u32 = 9;
 
-pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<DescriptorPool, CatalogError> {
-    let mut merged = Vec::new();
+/// The pool, and what it cannot say of files of editions.
+pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<(DescriptorPool, Traits), CatalogError> {
+    let (mut merged, mut traits) = (Vec::new(), Traits::default());
     let mut seen: AHashMap<&str, &[u8]> = AHashMap::new();
     for set in sets {
         for file in files(set)? {
@@ -23,7 +25,8 @@ pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<DescriptorPool, 
             match seen.get(name) {
                 None => {
                     seen.insert(name, file);
-                    wire::put_bytes(&mut merged, FILE, file);
+                    let lowered = editions::lower(name, file, &mut traits)?;
+                    wire::put_bytes(&mut merged, FILE, lowered.as_deref().unwrap_or(file));
                 }
                 Some(first) if name.starts_with("google/") || meaning(first)? == meaning(file)? => {}
                 Some(_) => return Err(CatalogError::ConflictingFile(name.to_owned())),
@@ -37,7 +40,7 @@ pub(super) fn pool(sets: &[&[u8]], library: &[&[u8]]) -> Result<DescriptorPool, 
     for set in library {
         add_library(&mut pool, set)?;
     }
-    Ok(pool)
+    Ok((pool, traits))
 }
 
 /// Adds the files of the library that are imported, directly or not, by a set that leaves them out.
