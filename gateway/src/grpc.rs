@@ -183,7 +183,7 @@ async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
     }
     let body = match web::request(state, dialect, version, &mut parts.headers, incoming).await {
         Ok(body) => body,
-        Err(message) => return trailers_only(dialect, Code::InvalidArgument, message),
+        Err((code, message)) => return trailers_only(dialect, code, message),
     };
     match tokio::time::timeout_at(until, upstream.send(Request::from_parts(parts, body))).await {
         Ok(Ok(response)) => answer(call, response, until),

@@ -106,7 +106,13 @@ impl Testee {
                 Unknown::Refuse
             };
             let mut out = Vec::new();
-            match codec::decode(self.catalog.schema(), id, text.as_bytes(), &DecodeOptions { unknown }, &mut out) {
+            match codec::decode(
+                self.catalog.schema(),
+                id,
+                text.as_bytes(),
+                &DecodeOptions { unknown },
+                &mut out,
+            ) {
                 Ok(()) => out,
                 Err(error) => return ("parse_error", Value::String(error.to_string())),
             }

@@ -3,6 +3,8 @@
 mod editions;
 mod merge;
 
+use std::panic::AssertUnwindSafe;
+
 use ahash::AHashMap;
 use http::Method as HttpMethod;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
@@ -20,6 +22,9 @@ pub enum CatalogError {
     /// Bytes that are not a `FileDescriptorSet`.
     #[error("not a file descriptor set")]
     NotASet,
+    /// Descriptors that no compiler makes, such as a map without values.
+    #[error("descriptors are malformed")]
+    Malformed,
     /// Two sets have different files of one name.
     #[error("file {0} differs between two descriptor sets")]
     ConflictingFile(String),
@@ -169,6 +174,13 @@ impl Catalog {
     /// # Errors
     /// The sets do not fit together, or a rule cannot be served; nothing is left out silently.
     pub fn new(sets: &[&[u8]], library: &[&[u8]], serves: impl Fn(&str) -> bool) -> Result<Self, CatalogError> {
+        // The library that links descriptors trusts that a compiler made them: it panics at maps without values and at names that are not
+        // there. Whoever hands them in gets an error all the same, and a gateway that reads them anew goes on.
+        std::panic::catch_unwind(AssertUnwindSafe(|| Self::link(sets, library, serves)))
+            .unwrap_or(Err(CatalogError::Malformed))
+    }
+
+    fn link(sets: &[&[u8]], library: &[&[u8]], serves: impl Fn(&str) -> bool) -> Result<Self, CatalogError> {
         let (pool, traits) = merge::pool(sets, library)?;
         let schema = Schema::with_traits(&pool, &traits);
         let mut catalog = Self {

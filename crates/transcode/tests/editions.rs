@@ -132,3 +132,15 @@ fn what_is_no_known_syntax_is_refused_by_name() {
         assert!(text.contains("editions.proto") && text.contains(part), "{text}");
     }
 }
+
+#[test]
+fn descriptors_that_no_compiler_makes_are_refused() {
+    // A map whose entries have no value: the name of the entry's second field, and its number, are replaced.
+    let old = b"\x0a\x05value\x18\x02";
+    let at = SET.windows(old.len()).position(|window| window == old).unwrap();
+    let set = [&SET[..at], b"\x0a\x05value\x18\x03", &SET[at + old.len()..]].concat();
+    assert!(matches!(
+        Catalog::new(&[&set], &[], |_| true),
+        Err(CatalogError::Malformed)
+    ));
+}

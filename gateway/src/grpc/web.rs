@@ -11,20 +11,21 @@ use hyper::body::Incoming;
 
 use super::Dialect;
 use super::passing::Passing;
-use crate::body::{Body, BoxError, collect};
+use crate::body::{Body, BoxError, CollectError, collect};
+use crate::code::Code;
 use crate::stack::State;
 
 /// The body that a service gets, and the headers that go with it.
 ///
 /// # Errors
-/// What is wrong with the body.
+/// What is wrong with the body, or why it is not taken.
 pub(super) async fn request(
     state: &State,
     dialect: Dialect,
     version: Version,
     headers: &mut HeaderMap,
     incoming: Incoming,
-) -> Result<Body, &'static str> {
+) -> Result<Body, (Code, &'static str)> {
     if matches!(dialect, Dialect::Native | Dialect::Rest) {
         return Ok(Body::Incoming(incoming));
     }
@@ -40,8 +41,12 @@ pub(super) async fn request(
     let collected = collect(incoming, limits.request_bytes, &mut reserved);
     let (body, _) = tokio::time::timeout(limits.receive, collected)
         .await
-        .map_err(|_| "the body did not arrive in time")?
-        .map_err(|_| "the body is too large or broken")?;
+        .map_err(|_| (Code::DeadlineExceeded, "the body did not arrive in time"))?
+        .map_err(|error| match error {
+            CollectError::TooLarge => (Code::ResourceExhausted, "the body is larger than the gateway takes"),
+            CollectError::NoRoom => (Code::Unavailable, "the gateway holds as many bodies as it may"),
+            CollectError::Broken => (Code::InvalidArgument, "the body ended early"),
+        })?;
     let body = if dialect == Dialect::WebText {
         untext(&body)?
     } else {
@@ -51,10 +56,12 @@ pub(super) async fn request(
 }
 
 /// Clients may pad each piece, so it is decoded in groups of four.
-fn untext(text: &[u8]) -> Result<Bytes, &'static str> {
+fn untext(text: &[u8]) -> Result<Bytes, (Code, &'static str)> {
     let mut out = Vec::with_capacity(text.len());
     for group in text.chunks(4) {
-        let piece = STANDARD.decode(group).map_err(|_| "the body is not base64")?;
+        let piece = STANDARD
+            .decode(group)
+            .map_err(|_| (Code::InvalidArgument, "the body is not base64"))?;
         out.extend_from_slice(&piece);
     }
     Ok(Bytes::from(out))
