@@ -5,6 +5,7 @@
 //!   ├─ path.rs    `/v1/{name=projects/*}` → `/v1/projects/{project}` and its parameters
 //!   ├─ query.rs   what neither path nor body binds
 //!   ├─ body.rs    request bodies and replies
+//!   ├─ example.rs what a client could send
 //!   └─ errors.rs  AIP-193 errors
 //! whatever these refer to ──► component schemas (schemas.rs, usage.rs)
 //! ```
@@ -18,6 +19,7 @@
 mod body;
 mod comments;
 mod errors;
+mod example;
 mod operation;
 mod path;
 mod query;

@@ -3,6 +3,7 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
+use super::example;
 use super::operation::{Body, Operation};
 use super::schemas::{self, Schemas};
 use crate::behavior::Behavior;
@@ -59,13 +60,33 @@ pub(super) fn request(operation: &Operation, schemas: &Schemas<'_>) -> Option<Va
         body.insert("description".into(), json!(text));
     }
     body.insert("required".into(), json!(field_wanted || anything_wanted));
+    let example = example_of(operation, &content);
     let content = if operation.method.is_client_streaming() {
         requests(&schema)
     } else {
-        json!({"application/json": {"schema": schema}})
+        let mut media = json!({"schema": schema});
+        if let Some(example) = example {
+            media["example"] = example;
+        }
+        json!({"application/json": media})
     };
     body.insert("content".into(), content);
     Some(Value::Object(body))
+}
+
+/// What a client could send.
+fn example_of(operation: &Operation, content: &Content) -> Option<Value> {
+    match content {
+        Content::Message(message) => example::message(message, &|field| operation.bound(field.name()).is_some()),
+        Content::Field(field) => match field.kind() {
+            Kind::Message(message) if !field.is_list() && !field.is_map() && !schemas::is_well_known(&message) => {
+                let in_path =
+                    |inner: &FieldDescriptor| operation.bound(&format!("{}.{}", field.name(), inner.name())).is_some();
+                example::message(&message, &in_path)
+            }
+            _ => example::field(field),
+        },
+    }
 }
 
 /// The whole request, without what the path gives; and whether anything must be in it.

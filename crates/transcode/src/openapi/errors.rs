@@ -138,6 +138,21 @@ pub(super) fn schema() -> Value {
     })
 }
 
+/// An error as it is sent.
+fn example(code: u16, name: &str) -> Value {
+    json!({"error": {
+        "code": code,
+        "message": "what is wrong, for a developer",
+        "status": name,
+        "details": [{
+            "@type": "type.googleapis.com/google.rpc.ErrorInfo",
+            "reason": "A_REASON",
+            "domain": "example.com",
+            "metadata": {},
+        }],
+    }})
+}
+
 /// The shared responses.
 pub(super) fn responses(schema: &str) -> Value {
     let content = json!({"application/json": {"schema": {"$ref": format!("{}{schema}", super::SCHEMAS)}}});
@@ -162,6 +177,10 @@ pub(super) fn responses(schema: &str) -> Value {
             response["headers"] = headers;
         }
         response["content"] = content.clone();
+        // The text names the codes; the first is the usual one.
+        if let (Ok(code), Some(name)) = (status.parse::<u16>(), text.split('`').nth(1)) {
+            response["content"]["application/json"]["example"] = example(code, name);
+        }
         ((*name).to_owned(), response)
     };
     Value::Object(ERRORS.iter().map(response).collect())
