@@ -76,8 +76,18 @@ pub(crate) fn returned(from: &HeaderMap, to: &mut HeaderMap) {
     }
 }
 
-/// Removes what belongs to one hop.
+/// Removes what belongs to one hop: by its name, or because `Connection` names it (RFC 9110, section 7.6.1).
 pub(crate) fn strip_hop_by_hop(headers: &mut HeaderMap) {
+    if headers.contains_key(http::header::CONNECTION) {
+        let lists: Vec<HeaderValue> = headers.get_all(http::header::CONNECTION).iter().cloned().collect();
+        let names = lists
+            .iter()
+            .filter_map(|list| list.to_str().ok())
+            .flat_map(|list| list.split(','));
+        for name in names {
+            headers.remove(name.trim());
+        }
+    }
     for name in HOP_BY_HOP {
         headers.remove(name);
     }
@@ -211,6 +221,21 @@ mod tests {
             assert!(asked("x-server-timeout", wrong).is_err(), "{wrong}");
         }
         assert!(asked("grpc-timeout", "1.5S").is_err());
+    }
+
+    #[test]
+    fn what_belongs_to_one_hop_goes_no_further() {
+        let given = ["connection", "x-mine", "x-other", "keep-alive", "te", "x-stays"];
+        let mut headers: HeaderMap = given
+            .map(|name| (HeaderName::from_static(name), HeaderValue::from_static("1")))
+            .into_iter()
+            .collect();
+        headers.insert("connection", HeaderValue::from_static("close, X-Mine ,"));
+        headers.append("connection", HeaderValue::from_static("x-other"));
+        strip_hop_by_hop(&mut headers);
+        let mut left: Vec<&str> = headers.keys().map(HeaderName::as_str).collect();
+        left.sort_unstable();
+        assert_eq!(left, ["te", "x-stays"]);
     }
 
     #[test]
