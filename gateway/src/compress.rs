@@ -97,24 +97,24 @@ fn offer(item: &str) -> (&str, f32) {
     (coding.trim(), weight.unwrap_or(1.0))
 }
 
-/// Packs a whole body that is worth it.
-pub(crate) fn pack(coding: Coding, response: &mut Response<Body>) {
+/// Packs a whole body that is worth it, if the client takes that; caches learn that it depends on what a client takes either way.
+pub(crate) fn pack(coding: Option<Coding>, response: &mut Response<Body>) {
     let (Body::Full(bytes) | Body::Held(bytes, _)) = response.body() else {
         return;
     };
     if bytes.len() < LEAST || response.headers().contains_key(CONTENT_ENCODING) {
         return;
     }
-    let Ok(packed) = coding.pack(bytes) else {
-        return;
-    };
-    *response.body_mut() = Body::Full(Bytes::from(packed));
-    response
-        .headers_mut()
-        .insert(CONTENT_ENCODING, HeaderValue::from_static(coding.name()));
+    let packed = coding.and_then(|coding| Some((coding.name(), coding.pack(bytes).ok()?)));
     response
         .headers_mut()
         .append(VARY, HeaderValue::from_static("accept-encoding"));
+    if let Some((name, packed)) = packed {
+        *response.body_mut() = Body::Full(Bytes::from(packed));
+        response
+            .headers_mut()
+            .insert(CONTENT_ENCODING, HeaderValue::from_static(name));
+    }
 }
 
 #[cfg(test)]

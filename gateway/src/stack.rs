@@ -137,8 +137,8 @@ pub(crate) async fn serve(
         drop_body(&mut response);
     }
     // gRPC compresses its own messages; streams must not wait for a compressor's window.
-    if let (Some(coding), Dialect::Rest) = (seen.coding, seen.dialect) {
-        compress::pack(coding, &mut response);
+    if seen.dialect == Dialect::Rest {
+        compress::pack(seen.coding, &mut response);
     }
     // On errors too, else the browser hides them from its page.
     cors::allow(&state.config, seen.origin.as_ref(), &mut response);

@@ -282,6 +282,7 @@ async fn replies_are_packed_for_those_who_take_it() {
     let rig = rig().await;
     let plain = rig.http("GET /v1/shelves/a/books", &[], b"").await;
     assert!(plain.header("content-encoding").is_empty());
+    assert_eq!(plain.header("vary"), "accept-encoding");
     let packed = rig
         .http("GET /v1/shelves/a/books", &[("accept-encoding", "br, gzip;q=0.5")], b"")
         .await;
