@@ -1,6 +1,7 @@
 //! Descriptor sets compiled into methods, bindings and a routing table.
 
 mod editions;
+mod fields;
 mod merge;
 
 use std::panic::AssertUnwindSafe;
@@ -8,13 +9,13 @@ use std::panic::AssertUnwindSafe;
 use ahash::AHashMap;
 use http::Method as HttpMethod;
 use prost_reflect::{DescriptorPool, MethodDescriptor};
-use smallvec::{SmallVec, smallvec};
 
-use crate::codec::scalar;
 use crate::router::{Methods, RouteError, Router, Spans};
 use crate::rule::{self, HttpRule};
-use crate::schema::{Kind, Message, MessageId, Schema, Shape, WellKnown};
+use crate::schema::{Kind, MessageId, Schema, Shape};
 use crate::template::{Template, TemplateError, Variable};
+
+pub(crate) use fields::{etag_of, is_redundant, takes_text};
 
 /// Why descriptor sets cannot be served.
 #[derive(Debug, thiserror::Error)]
@@ -265,7 +266,7 @@ impl Catalog {
             ),
         };
         let resolve = |variable: &Variable| {
-            resolve(&self.schema, input, variable).map_err(|problem| fail(&variable.field_path, problem))
+            fields::resolve(&self.schema, input, variable).map_err(|problem| fail(&variable.field_path, problem))
         };
         let variables: Box<[Bound]> = template.variables.iter().map(resolve).collect::<Result<_, _>>()?;
         let message = self.schema.message(input);
@@ -298,11 +299,11 @@ impl Catalog {
                 template: rule.template.clone(),
             })?;
         let mask = if rule.method == "PATCH" {
-            mask_field(&self.schema, input, body)
+            fields::mask_field(&self.schema, input, body)
         } else {
             None
         };
-        let etag = etag_field(&self.schema, input, body);
+        let etag = fields::etag_field(&self.schema, input, body);
         self.bindings.push(Binding {
             method: id,
             rule,
@@ -358,109 +359,4 @@ impl Catalog {
     pub fn pool(&self) -> &DescriptorPool {
         &self.pool
     }
-}
-
-/// The field that a variable is bound to.
-fn resolve(schema: &Schema, input: MessageId, variable: &Variable) -> Result<Bound, &'static str> {
-    let mut message = schema.message(input);
-    let mut numbers = Vec::new();
-    let mut parts = variable.field_path.split('.').peekable();
-    loop {
-        let part = parts.next().ok_or("is empty")?;
-        let field = message.field_by_name(part).ok_or("does not exist")?;
-        if !field.is_singular() {
-            return Err("is repeated");
-        }
-        numbers.push(field.number);
-        let inner = field.kind.message().map(|id| schema.message(id));
-        match (inner, parts.peek()) {
-            (Some(inner), Some(_)) => message = inner,
-            (None, Some(_)) => return Err("goes through a field that is not a message"),
-            (Some(inner), None) if !takes_text(inner.well_known) => return Err("is a message"),
-            (_, None) => {
-                let variable = variable.clone();
-                return Ok(Bound {
-                    variable,
-                    numbers: numbers.into(),
-                    kind: field.kind,
-                    presence: field.shape,
-                });
-            }
-        }
-    }
-}
-
-/// Messages that can be given as text, in a path or a query.
-pub(crate) fn takes_text(kind: WellKnown) -> bool {
-    matches!(
-        kind,
-        WellKnown::Timestamp | WellKnown::Duration | WellKnown::FieldMask | WellKnown::Wrapper
-    )
-}
-
-/// The message type of a body field that is a single ordinary message.
-fn body_message(schema: &Schema, input: MessageId, body: BodyRule) -> Option<(u32, MessageId)> {
-    let BodyRule::Field(index) = body else { return None };
-    let field = schema
-        .message(input)
-        .fields
-        .get(index)
-        .filter(|field| field.is_singular())?;
-    let id = field.kind.message()?;
-    (schema.message(id).well_known == WellKnown::No).then_some((field.number, id))
-}
-
-fn mask_field(schema: &Schema, input: MessageId, body: BodyRule) -> Option<u32> {
-    body_message(schema, input, body)?;
-    let field = schema
-        .message(input)
-        .field_by_name("update_mask")
-        .filter(|field| field.is_singular())?;
-    let is_mask = schema.message(field.kind.message()?).well_known == WellKnown::FieldMask;
-    is_mask.then_some(field.number)
-}
-
-fn etag_field(schema: &Schema, input: MessageId, body: BodyRule) -> Option<Box<[u32]>> {
-    let own = |id: MessageId| {
-        let field = schema
-            .message(id)
-            .field_by_name("etag")
-            .filter(|field| field.is_singular())?;
-        (field.kind == Kind::String).then_some(field.number)
-    };
-    if let Some(number) = own(input) {
-        return Some([number].into());
-    }
-    let (outer, id) = body_message(schema, input, body)?;
-    own(id).map(|number| [outer, number].into())
-}
-
-/// The text of the reply's `etag`, if its type has one and it is set.
-pub(crate) fn etag_of<'w>(
-    schema: &Schema,
-    output: MessageId,
-    response_body: Option<usize>,
-    wire: &'w [u8],
-) -> Option<&'w str> {
-    let message = schema.message(output);
-    let own = |message: &Message| {
-        let field = message.field_by_name("etag").filter(|field| field.is_singular())?;
-        (field.kind == Kind::String).then_some(field.number)
-    };
-    let outer = response_body.and_then(|index| message.fields.get(index));
-    let path: SmallVec<[u32; 2]> = if let Some(outer) = outer {
-        let inner = outer.kind.message().filter(|_| outer.is_singular())?;
-        [outer.number, own(schema.message(inner))?].into()
-    } else {
-        smallvec![own(message)?]
-    };
-    match crate::wire::find(wire, &path) {
-        Ok(Some(crate::wire::Raw::Bytes(bytes))) if !bytes.is_empty() => std::str::from_utf8(bytes).ok(),
-        _ => None,
-    }
-}
-
-/// Whether a scalar is left out because its field cannot tell it from "unset".
-pub(crate) fn is_redundant(presence: Shape, value: &scalar::Scalar<'_>) -> bool {
-    presence == Shape::Implicit && value.is_default()
 }
