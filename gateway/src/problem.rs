@@ -14,6 +14,9 @@ use steading_transcode::{InvalidRequest, Schema};
 use crate::body::Body;
 use crate::code::Code;
 
+/// After how long a client may try again that found no place, or no room for its body.
+const OVERLOADED_WAIT: Duration = Duration::from_secs(1);
+
 /// An error on its way to the client.
 #[derive(Debug, Clone)]
 pub(crate) struct Problem {
@@ -48,6 +51,11 @@ impl Problem {
         let scope = if scope.is_empty() { "all methods" } else { scope };
         let text = format!("too many calls: the rate limit of {scope} is reached");
         Self::new(Code::ResourceExhausted, "RATE_LIMITED", text, domain).with_retry(wait)
+    }
+
+    /// The gateway cannot take more for now; `message` says of what.
+    pub(crate) fn overloaded(message: &str, domain: &str) -> Self {
+        Self::new(Code::Unavailable, "OVERLOADED", message, domain).with_retry(OVERLOADED_WAIT)
     }
 
     /// The same with another HTTP status than the code's.

@@ -21,7 +21,7 @@ use crate::generation::Generation;
 use crate::problem::Problem;
 use crate::rate::{Caller, Verdict};
 use crate::room::Reservation;
-use crate::stack::{OVERLOADED_WAIT, State};
+use crate::stack::State;
 use crate::stream::{self, Format};
 use crate::{frame, headers};
 
@@ -64,8 +64,7 @@ impl Call<'_> {
 
     pub(crate) fn no_room(&self) -> Problem {
         let text = "the gateway holds as many bodies as it may";
-        self.problem(Code::Unavailable, "OVERLOADED", text)
-            .with_retry(OVERLOADED_WAIT)
+        Problem::overloaded(text, &self.state.config.error_domain)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
@@ -32,9 +32,6 @@ use crate::room::Room;
 use crate::tls::Identity;
 use crate::upstream::Upstreams;
 use crate::{Error, compress, cors, headers, rest};
-
-/// After how long a client may try again that found no place, or no room for its body.
-pub(crate) const OVERLOADED_WAIT: Duration = Duration::from_secs(1);
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -215,9 +212,7 @@ fn full(state: &State, dialect: Dialect) -> Response<Body> {
     if dialect != Dialect::Rest {
         return grpc::trailers_only(dialect, Code::Unavailable, text);
     }
-    Problem::new(Code::Unavailable, "OVERLOADED", text, &state.config.error_domain)
-        .with_retry(OVERLOADED_WAIT)
-        .response(false)
+    Problem::overloaded(text, &state.config.error_domain).response(false)
 }
 
 async fn answer(

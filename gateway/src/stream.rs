@@ -146,7 +146,7 @@ impl Writer {
 
     fn broken(&self, error: FrameError) -> Problem {
         match error {
-            FrameError::NoRoom => self.problem(Code::Unavailable, "OVERLOADED", error.to_string()),
+            FrameError::NoRoom => Problem::overloaded(&error.to_string(), &self.state.config.error_domain),
             _ => self.problem(Code::Internal, "INTERNAL", error.to_string()),
         }
     }

@@ -171,6 +171,12 @@ async fn a_call_that_finds_no_room_for_its_bodies_may_come_back() {
     assert_eq!(rig.calls(), 0);
     let reply = rig.http("GET /v1/shelves/a/books", &[], b"").await;
     assert_eq!(reply.status, 503, "a reply needs room, too");
+    let line = "POST /v1/shelves/a/books/b:collect";
+    let part = format!(r#"{{"reader":"{}"#, "x".repeat(2500));
+    let upload = rig
+        .http(line, &[("content-type", "application/x-ndjson")], part.as_bytes())
+        .await;
+    assert_eq!(upload.status, 503, "and so does a message of a stream");
     for _ in 0..20 {
         is_well(&rig).await;
     }

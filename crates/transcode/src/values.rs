@@ -91,6 +91,11 @@ impl Values {
         self.buffer.extend_from_slice(data);
     }
 
+    /// Bytes that wait for the rest of their value.
+    pub fn held(&self) -> usize {
+        self.buffer.len() - self.start
+    }
+
     /// The next value that is whole.
     ///
     /// # Errors
@@ -237,6 +242,18 @@ mod tests {
                 assert!(all(empty, true).is_empty());
             }
         }
+    }
+
+    #[test]
+    fn only_what_is_not_whole_is_held() {
+        let mut values = Values::new(100, true);
+        values.push(b"[{}, {\"a\"");
+        assert_eq!(values.next_value().unwrap().as_deref(), Some(&b"{}"[..]));
+        assert_eq!(values.next_value().unwrap(), None);
+        assert_eq!(values.held(), 4);
+        values.push(b":1}]");
+        assert_eq!(values.next_value().unwrap().as_deref(), Some(&br#"{"a":1}"#[..]));
+        assert_eq!((values.next_value().unwrap(), values.held()), (None, 0));
     }
 
     #[test]

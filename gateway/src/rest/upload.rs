@@ -22,6 +22,7 @@ use crate::body::{Body, BoxError, Upload};
 use crate::frame;
 use crate::generation::Generation;
 use crate::problem::Problem;
+use crate::room::Reservation;
 use crate::stream::{self, Format};
 
 /// Messages between the client's connection and the service's: enough to keep both busy.
@@ -67,6 +68,7 @@ pub(super) async fn serve(
             if_match: input.if_match.map(str::to_owned),
             speaks: !leading.is_empty(),
         }),
+        reserved: call.state.room.reserve(),
     };
     let values = Values::new(call.state.config.limits.request_bytes, !kind.is_lines);
     let mut feed: Feed = Box::pin(reader.run(upload.take(), values, sender));
@@ -117,6 +119,8 @@ struct Reader {
     raw: Option<String>,
     /// Until the first message took it.
     head: Option<Head>,
+    /// For what has come of a value that is not whole.
+    reserved: Reservation,
 }
 
 impl Reader {
@@ -144,6 +148,8 @@ impl Reader {
                 continue;
             }
             values.push(&data);
+            self.reserved.clear();
+            self.reserved.take(values.held()).map_err(|_| self.no_room())?;
             while let Some(value) = values.next_value().map_err(|error| self.invalid(&error))? {
                 if !self.message(bind::Body::Json(&value), sender).await? {
                     return Ok(());
@@ -187,6 +193,10 @@ impl Reader {
             return Ok(());
         };
         bind::further_request(catalog, binding, body, &options, out)
+    }
+
+    fn no_room(&self) -> Problem {
+        Problem::overloaded("the gateway holds as many bodies as it may", &self.domain)
     }
 
     fn invalid(&self, error: &InvalidRequest) -> Problem {
