@@ -8,6 +8,7 @@ use std::{
     env, fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    time::SystemTime,
 };
 
 use anyhow::{Context, Result, bail};
@@ -125,6 +126,8 @@ fn fuzz_one(home: &Path, kept: &Path, target: &str, seconds: u32) -> Result<Row>
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(fs::File::create(&log).with_context(|| log.display().to_string())?);
+    #[allow(clippy::disallowed_methods, reason = "compared with the times of files")]
+    let began = SystemTime::now();
     let status = command.status().with_context(|| target.to_owned())?;
     // Inputs are quoted in it, and need not be text.
     let said = fs::read(&log).unwrap_or_default();
@@ -138,7 +141,7 @@ fn fuzz_one(home: &Path, kept: &Path, target: &str, seconds: u32) -> Result<Row>
         let mut words = last.split_whitespace().skip_while(|found| *found != word);
         words.nth(1).unwrap_or("?").to_owned()
     };
-    let finding = (!status.success()).then(|| newest(&artifacts).unwrap_or(log));
+    let finding = (!status.success()).then(|| newest(&artifacts, began).unwrap_or(log));
     Ok(Row {
         target: target.to_owned(),
         runs: last
@@ -162,11 +165,12 @@ fn program(build: &Path, target: &str) -> Result<PathBuf> {
         .with_context(|| format!("cargo-fuzz built no {target}"))
 }
 
-fn newest(folder: &Path) -> Option<PathBuf> {
+/// The newest file that is not older than the run: earlier findings are kept, too.
+fn newest(folder: &Path, began: SystemTime) -> Option<PathBuf> {
     let files = fs::read_dir(folder).ok()?.filter_map(Result::ok);
-    files
-        .max_by_key(|file| file.metadata().and_then(|data| data.modified()).ok())
-        .map(|file| file.path())
+    let times = files.filter_map(|file| Some((file.metadata().ok()?.modified().ok()?, file.path())));
+    let (_, path) = times.filter(|(time, _)| *time >= began).max()?;
+    Some(path)
 }
 
 fn path_with_cargo() -> Result<std::ffi::OsString> {

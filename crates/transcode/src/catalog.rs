@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 
 use ahash::AHashMap;
 use http::Method as HttpMethod;
-use prost_reflect::{DescriptorPool, MethodDescriptor};
+use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
 use crate::router::{Methods, RouteError, Router, Spans};
 use crate::rule::{self, HttpRule};
@@ -26,6 +26,9 @@ pub enum CatalogError {
     /// Descriptors that no compiler makes, such as a map without values.
     #[error("descriptors are malformed")]
     Malformed,
+    /// A message has more fields than a message may have.
+    #[error("message {0} has more than 65535 fields")]
+    Fields(String),
     /// Two sets have different files of one name.
     #[error("file {0} differs between two descriptor sets")]
     ConflictingFile(String),
@@ -183,6 +186,12 @@ impl Catalog {
 
     fn link(sets: &[&[u8]], library: &[&[u8]], serves: impl Fn(&str) -> bool) -> Result<Self, CatalogError> {
         let (pool, traits) = merge::pool(sets, library)?;
+        // As many as compilers allow, extensions included.
+        let is_huge =
+            |message: &MessageDescriptor| message.fields().len() + message.extensions().len() > usize::from(u16::MAX);
+        if let Some(message) = pool.all_messages().find(is_huge) {
+            return Err(CatalogError::Fields(message.full_name().to_owned()));
+        }
         let schema = Schema::with_traits(&pool, &traits);
         let mut catalog = Self {
             pool,

@@ -330,6 +330,16 @@ fn same(a: &Value, b: &Value) -> bool {
 }
 
 #[test]
+fn pieces_of_a_message_are_merged() {
+    let catalog = catalog();
+    let pieces = b"\x8a\x01\x02\x18\x01\x8a\x01\x02\x20\x02";
+    assert_eq!(
+        encode(&catalog, "Everything", pieces),
+        r#"{"child":{"anInt32":1,"anInt64":"2"}}"#
+    );
+}
+
+#[test]
 fn a_number_that_a_closed_enum_does_not_have_is_an_unknown_field() {
     let catalog = catalog();
     // `mood`, once as it should be and then as 9.

@@ -83,6 +83,19 @@ fn features_decide_what_is_on_the_wire() {
 }
 
 #[test]
+fn pieces_of_a_value_in_one_entry_of_a_map_are_merged() {
+    let catalog = catalog();
+    let pieces = b"\x52\x0c\x0a\x01k\x12\x03\x0a\x01a\x12\x02\x10\x05";
+    assert_eq!(
+        encode(&catalog, pieces, Unset::Omit),
+        r#"{"map":{"k":{"name":"a","kept":5}}}"#
+    );
+    // A further entry of the same key replaces it.
+    let replaced = [&pieces[..], b"\x52\x07\x0a\x01k\x12\x02\x10\x06"].concat();
+    assert_eq!(encode(&catalog, &replaced, Unset::Omit), r#"{"map":{"k":{"kept":6}}}"#);
+}
+
+#[test]
 fn a_file_hands_its_features_down() {
     let catalog = catalog();
     for (json, wire) in [

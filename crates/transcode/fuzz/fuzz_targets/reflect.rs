@@ -39,6 +39,10 @@ fn same(ours: &Value, theirs: &Value) -> bool {
 
 fuzz_target!(|input: &[u8]| {
     let Some((id, name, wire)) = message(input) else { return };
+    // What features say prost-reflect does not know.
+    if name.starts_with("steading.testing.editions.") {
+        return;
+    }
     let options = EncodeOptions {
         unset: Unset::Omit,
         unknown_any: UnknownAny::Refuse,

@@ -7,7 +7,7 @@ use steading_transcode::codec::{self, DecodeOptions, EncodeOptions};
 use steading_transcode::{Catalog, InvalidRequest, MessageId};
 
 /// The messages that bytes and texts are taken for.
-const MESSAGES: [&str; 8] = [
+const MESSAGES: [&str; 10] = [
     "steading.testing.v1.Everything",
     "steading.testing.v1.Old",
     "google.protobuf.Any",
@@ -16,7 +16,12 @@ const MESSAGES: [&str; 8] = [
     "google.protobuf.Duration",
     "google.protobuf.FieldMask",
     "google.protobuf.Int64Value",
+    "steading.testing.editions.Modern",
+    "steading.testing.editions.Framed",
 ];
+
+/// Files of editions, which the compiler of the others does not read.
+const EDITIONS: &[u8] = include_bytes!("../../tests/editions/editions.binpb");
 
 /// The test protos with their imports.
 pub fn descriptor_set() -> Vec<u8> {
@@ -35,7 +40,7 @@ pub static SET: LazyLock<Vec<u8>> = LazyLock::new(descriptor_set);
 
 /// Its catalog.
 pub static CATALOG: LazyLock<Catalog> =
-    LazyLock::new(|| Catalog::new(&[&SET], &[], |_| true).expect("the test protos can be served"));
+    LazyLock::new(|| Catalog::new(&[&SET, EDITIONS], &[], |_| true).expect("the test protos can be served"));
 
 /// A message by the first byte of the input, and the rest of it.
 pub fn message(input: &[u8]) -> Option<(MessageId, &'static str, &[u8])> {

@@ -5,6 +5,8 @@
 //! last value of a scalar wins), displaced members of a oneof are dropped, and the pieces of a split message are
 //! joined, which on the wire is the same as merging them.
 
+mod map;
+
 use smallvec::SmallVec;
 
 use super::{EncodeError, EncodeOptions, MAX_DEPTH, Unset, scalar};
@@ -322,45 +324,6 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         }
         Ok(())
     }
-
-    /// Writes a map, sorted by key so that equal messages have equal text; the last of equal keys wins.
-    pub(super) fn map(
-        &mut self,
-        key: Kind,
-        value: Kind,
-        start: usize,
-        end: usize,
-        depth: usize,
-    ) -> Result<(), EncodeError> {
-        let mut pairs: Vec<(Raw<'w>, Option<Raw<'w>>)> = Vec::with_capacity(end - start);
-        for entry in self.entries.get(start..end).unwrap_or_default() {
-            if let Raw::Bytes(bytes) = entry.raw {
-                let pair = map_entry(key, value, bytes)?;
-                if !pair.1.is_some_and(|raw| self.is_foreign(value, &raw)) {
-                    pairs.push(pair);
-                }
-            }
-        }
-        if pairs.len() > 1 {
-            pairs.sort_by(|(a, _), (b, _)| compare(key, a, b));
-        }
-        self.out.push(b'{');
-        let mut first = true;
-        for (index, (raw_key, raw_value)) in pairs.iter().enumerate() {
-            let next = pairs.get(index + 1).map(|(next, _)| compare(key, raw_key, next));
-            if next == Some(std::cmp::Ordering::Equal) {
-                continue;
-            }
-            if !std::mem::take(&mut first) {
-                self.out.push(b',');
-            }
-            scalar::write_key(self.schema, self.options, key, *raw_key, self.out)?;
-            self.out.push(b':');
-            self.value(value, raw_value.unwrap_or(scalar::default_raw(value)), depth)?;
-        }
-        self.out.push(b'}');
-        Ok(())
-    }
 }
 
 /// Whether a value on the wire can belong to a field; what cannot is treated as unknown, as protobuf's parsers do.
@@ -377,42 +340,5 @@ fn is_default(kind: Kind, raw: &Raw<'_>) -> bool {
     match (kind, raw) {
         (Kind::Int32 | Kind::Uint32 | Kind::Sint32 | Kind::Enum(_), Raw::Varint(value)) => value.trailing_zeros() >= 32,
         _ => wire::is_default(raw),
-    }
-}
-
-fn map_entry(key: Kind, value: Kind, bytes: &[u8]) -> Result<(Raw<'_>, Option<Raw<'_>>), EncodeError> {
-    let (mut found_key, mut found_value) = (scalar::default_raw(key), None);
-    let mut reader = Reader::new(bytes);
-    while let Some((number, raw)) = reader.next_field()? {
-        match number {
-            1 if wire::fits(&raw, key) => found_key = raw,
-            2 if wire::fits(&raw, value) => found_value = Some(raw),
-            _ => {}
-        }
-    }
-    Ok((found_key, found_value))
-}
-
-/// Order of two keys as the values that are written: senders may spell one value in several ways.
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_possible_wrap,
-    reason = "keys are ordered as the numbers they stand for, and narrow kinds keep the low bits"
-)]
-fn compare(kind: Kind, a: &Raw<'_>, b: &Raw<'_>) -> std::cmp::Ordering {
-    match (a, b) {
-        (Raw::Bytes(a), Raw::Bytes(b)) => a.cmp(b),
-        (Raw::Varint(a), Raw::Varint(b)) | (Raw::Fixed64(a), Raw::Fixed64(b)) => match kind {
-            Kind::Bool => (*a != 0).cmp(&(*b != 0)),
-            Kind::Int32 => (*a as i32).cmp(&(*b as i32)),
-            Kind::Uint32 => (*a as u32).cmp(&(*b as u32)),
-            Kind::Sint32 => wire::unzigzag(u64::from(*a as u32)).cmp(&wire::unzigzag(u64::from(*b as u32))),
-            Kind::Int64 | Kind::Sfixed64 => (*a as i64).cmp(&(*b as i64)),
-            Kind::Sint64 => wire::unzigzag(*a).cmp(&wire::unzigzag(*b)),
-            _ => a.cmp(b),
-        },
-        (Raw::Fixed32(a), Raw::Fixed32(b)) if kind == Kind::Sfixed32 => (*a as i32).cmp(&(*b as i32)),
-        (Raw::Fixed32(a), Raw::Fixed32(b)) => a.cmp(b),
-        _ => std::cmp::Ordering::Equal,
     }
 }
