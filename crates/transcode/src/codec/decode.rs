@@ -208,6 +208,13 @@ impl<'s, 'j> Decoder<'s, 'j> {
                 self.message(id, depth + 1, out)?;
                 wire::put_tag(out, number, 4);
             }
+            // By far the most frequent kind, and the largest to pass on as a value.
+            Kind::String => {
+                let text = self.lex.string()?;
+                if defaults == Defaults::Write || !text.is_empty() {
+                    wire::put_bytes(out, number, text.as_bytes());
+                }
+            }
             _ => {
                 let Some(value) = self.scalar(kind)? else {
                     return Ok(false);
@@ -225,8 +232,7 @@ impl<'s, 'j> Decoder<'s, 'j> {
         let next = self.lex.peek();
         let refuse = |reason: scalar::Reason| InvalidRequest::new("", reason);
         match (kind, next) {
-            (Kind::String, Some(b'"')) => Ok(Some(scalar::Scalar::Text(self.lex.string()?))),
-            (Kind::String, _) => Err(self.lex.unexpected("a string")),
+            (Kind::String, _) => self.lex.string().map(scalar::Scalar::Text).map(Some),
             (Kind::Bytes, Some(b'"')) => {
                 let text = self.lex.string()?;
                 scalar::bytes(&text)
@@ -305,7 +311,7 @@ impl<'s, 'j> Decoder<'s, 'j> {
         while self.lex.more(&mut first, b'}')? {
             let text = self.lex.key()?;
             let wrap = |error: InvalidRequest| error.within(&format!("[{text:?}]"));
-            if !keys.insert(&text) {
+            if !keys.insert(text.clone()) {
                 return Err(wrap(InvalidRequest::new("", "given twice")));
             }
             if self.lex.peek() == Some(b'n') && !self.takes_null(value) {
@@ -313,10 +319,14 @@ impl<'s, 'j> Decoder<'s, 'j> {
             }
             let before = out.len();
             let start = wire::open(out, field.number);
-            let parsed = scalar::from_text(self.schema, key, Cow::Borrowed(&text));
-            parsed
-                .map_err(|reason| wrap(InvalidRequest::new("", reason)))?
-                .put_field(1, key, out);
+            if key == Kind::String {
+                wire::put_bytes(out, 1, text.as_bytes());
+            } else {
+                let parsed = scalar::from_text(self.schema, key, Cow::Borrowed(&text));
+                parsed
+                    .map_err(|reason| wrap(InvalidRequest::new("", reason)))?
+                    .put_field(1, key, out);
+            }
             if self.one(value, 2, Defaults::Write, depth, out).map_err(wrap)? {
                 wire::close(out, start);
             } else {
@@ -333,7 +343,7 @@ impl<'s, 'j> Decoder<'s, 'j> {
         let mut keys = Keys::default();
         while self.lex.more(&mut first, b'}')? {
             let key = self.lex.key()?;
-            if !keys.insert(&key) {
+            if !keys.insert(key.clone()) {
                 return Err(InvalidRequest::new(key, "given twice"));
             }
             let entry = wire::open(out, 1);
@@ -397,21 +407,23 @@ impl<'s, 'j> Decoder<'s, 'j> {
 
 /// The keys of an object; few are compared one by one, many are hashed.
 #[derive(Default)]
-struct Keys {
-    few: SmallVec<[Box<str>; 8]>,
-    many: AHashSet<Box<str>>,
+struct Keys<'j> {
+    few: SmallVec<[Cow<'j, str>; 8]>,
+    many: AHashSet<Cow<'j, str>>,
 }
 
-impl Keys {
-    fn insert(&mut self, key: &str) -> bool {
+impl<'j> Keys<'j> {
+    /// Takes a key and tells whether it is new.
+    fn insert(&mut self, key: Cow<'j, str>) -> bool {
         if self.many.is_empty() && self.few.len() < 8 {
-            let fresh = self.few.iter().all(|seen| &**seen != key);
-            self.few.push(key.into());
+            let fresh = !self.few.contains(&key);
+            self.few.push(key);
             return fresh;
         }
         if self.many.is_empty() {
+            self.many.reserve(32);
             self.many.extend(self.few.drain(..));
         }
-        self.many.insert(key.into())
+        self.many.insert(key)
     }
 }

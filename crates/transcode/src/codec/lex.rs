@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::number;
+use super::{number, text};
 use crate::error::InvalidRequest;
 
 /// How deep values may nest that are only skipped.
@@ -124,7 +124,7 @@ impl<'a> Lexer<'a> {
     pub(crate) fn string(&mut self) -> Result<Cow<'a, str>, InvalidRequest> {
         self.expect(b'"', "a string")?;
         let start = self.at;
-        let plain = self.plain_run();
+        let plain = text::plain_run(self.rest());
         self.at += plain;
         if self.rest().first() == Some(&b'"') {
             self.at += 1;
@@ -144,20 +144,12 @@ impl<'a> Lexer<'a> {
                 Some(byte) if *byte < 0x20 => return Err(self.fault("control character in a string")),
                 None => return Err(self.fault("string does not end")),
                 Some(_) => {
-                    let run = self.plain_run();
+                    let run = text::plain_run(self.rest());
                     owned.push_str(self.text.get(self.at..self.at + run).unwrap_or_default());
                     self.at += run;
                 }
             }
         }
-    }
-
-    /// Bytes until the next quote, backslash or control character.
-    fn plain_run(&self) -> usize {
-        let rest = self.rest();
-        rest.iter()
-            .position(|&b| b == b'"' || b == b'\\' || b < 0x20)
-            .unwrap_or(rest.len())
     }
 
     fn escape(&mut self) -> Result<char, InvalidRequest> {
