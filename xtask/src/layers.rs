@@ -47,8 +47,11 @@ const RULES: &[Rule] = &[
     },
     Rule {
         never: IO,
+        dev: &["steading-transcode-peers"],
         ..rule("steading-transcode", &[])
     },
+    // What the codec is measured beside; its benchmark alone may use it.
+    rule("steading-transcode-peers", &[]),
     rule("steading-api", &["steading-model"]),
     rule("steading-infra", &["steading-model"]),
     rule("steading-runtime", &["steading-model", "steading-api"]),
