@@ -28,7 +28,7 @@ use crate::{
     plan::{
         evacuation::MachineKey,
         maintenance::{
-            FailedMigrations, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, plan_maintenances,
+            Action, FailedMigrations, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, plan_maintenances,
         },
     },
 };
@@ -60,9 +60,18 @@ pub async fn reconcile(context: &Context) -> Result<Reconciled, Error> {
     Ok(again.map_or(Reconciled::Settled, Reconciled::Again))
 }
 
-/// Acts, then stores the status; when to look again.
+/// Acts and stores the status; when to look again.
 async fn carry_out(context: &Context, seen: &ObservedMaintenance, outcome: Outcome) -> Option<Duration> {
     let state = State::of(&outcome.status);
+    // An end is stored when it is reached: nobody looks again at a maintenance that is over, so a crash in between would leave the infra
+    // node cordoned for ever. Only the finalizer goes last, since the status goes with it.
+    let (before, after): (Vec<_>, Vec<_>) = outcome
+        .actions
+        .iter()
+        .partition(|action| state.is_final() && !matches!(action, Action::Release { .. }));
+    if !act_all(context, seen, &before).await {
+        return Some(LOOK_AGAIN);
+    }
     // What was planned is stored before anything of it is done: the plan that people see is the one that is carried out.
     if outcome.status != seen.status && !store(context, &outcome).await {
         return Some(LOOK_AGAIN);
@@ -70,18 +79,25 @@ async fn carry_out(context: &Context, seen: &ObservedMaintenance, outcome: Outco
     if state != State::of(&seen.status) {
         tracing::info!(maintenance = %seen.name, node = %seen.spec.infra_node, state = state.as_str(), "maintenance changed its state");
     }
-    for action in &outcome.actions {
-        if let Err(error) = act::act(context, seen, action).await {
-            tracing::warn!(maintenance = %seen.name, ?action, error = %steading_runtime::tasks::Chain(&error), "a step of a maintenance failed");
-            // Taking the finalizer off after a failed step could leave the infra node cordoned for ever.
-            return Some(LOOK_AGAIN);
-        }
+    if !act_all(context, seen, &after).await {
+        return Some(LOOK_AGAIN);
     }
     match state {
         State::Running | State::Stalled | State::Cancelling => Some(LOOK_AGAIN),
         State::Planned | State::InMaintenance => Some(REFRESH_PLAN),
         State::Completed | State::Cancelled | State::Failed => None,
     }
+}
+
+/// Acts until something fails: taking the finalizer off after a failed step could leave the infra node cordoned for ever.
+async fn act_all(context: &Context, seen: &ObservedMaintenance, actions: &[&Action]) -> bool {
+    for action in actions {
+        if let Err(error) = act::act(context, seen, action).await {
+            tracing::warn!(maintenance = %seen.name, ?action, error = %steading_runtime::tasks::Chain(&error), "a step of a maintenance failed");
+            return false;
+        }
+    }
+    true
 }
 
 async fn store(context: &Context, outcome: &Outcome) -> bool {
