@@ -20,7 +20,13 @@ struct Rule {
 }
 
 const IO: &[&str] = &["tokio", "tonic", "hyper", "axum", "kube", "tower"];
-const SERVICE: &[&str] = &["steading-api", "steading-infra", "steading-model", "steading-runtime"];
+const SERVICE: &[&str] = &[
+    "steading-api",
+    "steading-controller",
+    "steading-infra",
+    "steading-model",
+    "steading-runtime",
+];
 
 const fn rule(name: &'static str, ours: &'static [&'static str]) -> Rule {
     Rule {
@@ -53,8 +59,16 @@ const RULES: &[Rule] = &[
     // What the codec is measured beside; its benchmark alone may use it.
     rule("steading-transcode-peers", &[]),
     rule("steading-api", &["steading-model"]),
+    // Usable by any controller: knows nothing of Steading.
+    Rule {
+        dev: &["steading-sim"],
+        ..rule("steading-controller", &[])
+    },
     rule("steading-infra", &["steading-model"]),
-    rule("steading-runtime", &["steading-model", "steading-api"]),
+    rule(
+        "steading-runtime",
+        &["steading-model", "steading-api", "steading-controller"],
+    ),
     rule("steading-sim", &["steading-infra", "steading-model"]),
     service("steading-templating"),
     service("steading-scheduling"),
