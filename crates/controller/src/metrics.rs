@@ -5,7 +5,7 @@ use std::{fmt::Debug, time::Duration};
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
-    registry::Metric,
+    registry::Registry,
 };
 
 use crate::{health::Health, queue::Depth};
@@ -72,43 +72,31 @@ impl Default for ControllerMetrics {
 }
 
 impl ControllerMetrics {
-    /// Hands every metric to `register` with its name and help.
-    pub fn register(&self, mut register: impl FnMut(&str, &str, Box<dyn Metric>)) {
-        register(
-            "source_live",
-            "Whether the view of a kind is fresh",
-            Box::new(self.live.clone()),
-        );
-        register(
-            "source_objects",
-            "Objects in the view of a kind",
-            Box::new(self.objects.clone()),
-        );
-        register(
+    /// Adds every metric to a registry.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register("source_live", "Whether the view of a kind is fresh", self.live.clone());
+        registry.register("source_objects", "Objects in the view of a kind", self.objects.clone());
+        registry.register(
             "source_failures",
             "Failures of watches and lists, by reason",
-            Box::new(self.failures.clone()),
+            self.failures.clone(),
         );
-        register(
+        registry.register(
             "queue_waiting",
             "Keys that wait for their time or a slot",
-            Box::new(self.waiting.clone()),
+            self.waiting.clone(),
         );
-        register("queue_busy", "Keys that are worked on", Box::new(self.busy.clone()));
-        register(
+        registry.register("queue_busy", "Keys that are worked on", self.busy.clone());
+        registry.register(
             "queue_oldest_seconds",
             "For how long the oldest key that is due has waited",
-            Box::new(self.oldest.clone()),
+            self.oldest.clone(),
         );
-        register(
-            "reconcile_runs",
-            "Runs of a reconciler, by outcome",
-            Box::new(self.runs.clone()),
-        );
-        register(
+        registry.register("reconcile_runs", "Runs of a reconciler, by outcome", self.runs.clone());
+        registry.register(
             "reconcile_duration_seconds",
             "Duration of a reconciler's runs",
-            Box::new(self.durations.clone()),
+            self.durations.clone(),
         );
     }
 

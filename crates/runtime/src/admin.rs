@@ -3,7 +3,7 @@
 //! | path | answer |
 //! |---|---|
 //! | `GET /livez` | 200 while the process runs |
-//! | `GET /readyz` | 200 when every gate is ready, else 503 with the gates that are not |
+//! | `GET /readyz` | 200 when every gate is ready, else 503 with the gates that are not; both with the health of every source |
 //! | `GET /metrics` | Prometheus text |
 //! | `PUT /log-level` | the body is a new filter such as `info,steading_storage=debug` |
 
@@ -17,6 +17,7 @@ use axum::{
     routing::{get, put},
 };
 use parking_lot::Mutex;
+use steading_controller::{Health, Sources};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -27,9 +28,13 @@ const MAX_FILTER: usize = 4096;
 /// Time for answers under way when the port closes.
 const DRAIN: Duration = Duration::from_secs(1);
 
-/// The named things that must be ready before a process is. Cheap to clone; nothing registered is ready.
+/// The named things that must be ready before a process is, and the sources of its controllers. Cheap to clone; nothing registered is
+/// ready.
 #[derive(Debug, Clone, Default)]
-pub struct Readiness(Arc<Mutex<BTreeMap<String, Result<(), String>>>>);
+pub struct Readiness {
+    gates: Arc<Mutex<BTreeMap<String, Result<(), String>>>>,
+    sources: Arc<Mutex<BTreeMap<String, Sources>>>,
+}
 
 /// One named thing; see [`Readiness::gate`].
 #[derive(Debug, Clone)]
@@ -46,7 +51,7 @@ impl Readiness {
 
     /// Registers a gate, closed. Taking the same name again gives the same gate as it is.
     pub fn gate(&self, name: &str) -> Gate {
-        self.0
+        self.gates
             .lock()
             .entry(name.to_owned())
             .or_insert_with(|| Err("starting".to_owned()));
@@ -58,13 +63,32 @@ impl Readiness {
 
     /// Whether every gate is ready; not before there is one.
     pub fn is_ready(&self) -> bool {
-        let gates = self.0.lock();
+        let gates = self.gates.lock();
         !gates.is_empty() && gates.values().all(Result::is_ok)
     }
 
     /// The gates with what they wait for.
     pub fn gates(&self) -> BTreeMap<String, Result<(), String>> {
-        self.0.lock().clone()
+        self.gates.lock().clone()
+    }
+
+    /// Adds the sources of a service: told one by one, so that a person sees which view is stale. They close no gate: a replica with
+    /// an old view still serves what it reads from the API server.
+    pub fn sources(&self, service: &str, sources: &Sources) {
+        self.sources.lock().insert(service.to_owned(), sources.clone());
+    }
+
+    /// Every source as `service/source` with its health.
+    pub fn health(&self) -> Vec<(String, Health)> {
+        let services = self.sources.lock();
+        let named = |(service, sources): (&String, &Sources)| {
+            let report = sources.report();
+            let service = service.clone();
+            report
+                .into_iter()
+                .map(move |(source, health)| (format!("{service}/{source}"), health))
+        };
+        services.iter().flat_map(named).collect()
     }
 }
 
@@ -80,7 +104,7 @@ impl Gate {
     }
 
     fn set(&self, state: Result<(), String>) {
-        self.readiness.0.lock().insert(self.name.clone(), state);
+        self.readiness.gates.lock().insert(self.name.clone(), state);
     }
 }
 
@@ -122,6 +146,19 @@ async fn readyz(State(admin): State<Admin>) -> Response {
         let _ = match state {
             Ok(()) => writeln!(text, "[+] {name}"),
             Err(why) => writeln!(text, "[-] {name}: {why}"),
+        };
+    }
+    for (name, health) in admin.readiness.health() {
+        let _ = match health {
+            Health::Live { version, seen_at } => {
+                writeln!(
+                    text,
+                    "[+] {name}: live at version {version}, heard of {:.0?} ago",
+                    seen_at.elapsed()
+                )
+            }
+            Health::Syncing => writeln!(text, "[ ] {name}: not listed yet"),
+            Health::Stale { since, why } => writeln!(text, "[!] {name}: stale for {:.0?}: {why}", since.elapsed()),
         };
     }
     let code = if admin.readiness.is_ready() {

@@ -16,6 +16,7 @@
 
 use std::{future::Future, time::Duration};
 
+use futures::StreamExt;
 use jiff::Timestamp;
 use k8s_openapi::{
     api::coordination::v1::{Lease, LeaseSpec},
@@ -23,21 +24,22 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Client,
-    api::{ObjectMeta, PostParams},
+    api::{ObjectMeta, PostParams, WatchParams},
 };
 use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{clock::Clock, tasks::Chain};
 
-use self::decide::{Observed, Step};
+use self::decide::{Holder, Observed, Step};
 
 mod decide;
+mod identity;
 #[cfg(test)]
 mod tests;
 
 /// One candidate for a lease.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct LeaseConfig {
     /// Namespace of the Lease.
     pub namespace: String,
@@ -50,22 +52,44 @@ pub struct LeaseConfig {
     pub duration: Duration,
     /// After how long without a successful renewal the leader gives up.
     pub renew_deadline: Duration,
-    /// Time between attempts.
+    /// Time between renewals: one write each, so that idle services cost the API server next to nothing.
+    pub renew: Duration,
+    /// Time between attempts while the lease is not held or a renewal failed.
     pub retry: Duration,
+    /// A client for the lease alone, so that no throttling of the work costs it; without one, that of the election's owner.
+    pub client: Option<Client>,
+}
+
+impl std::fmt::Debug for LeaseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LeaseConfig")
+            .field("name", &self.name)
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
+    }
 }
 
 impl LeaseConfig {
-    /// The usual times (15, 10 and 2 seconds, as Kubernetes' own controllers) and a random identity.
+    /// The usual times (15, 10 and 2 seconds, as Kubernetes' own controllers; a renewal every 5) and the identity of this process.
     pub fn new(namespace: impl Into<String>, name: impl Into<String>) -> Self {
         let name = name.into();
         Self {
             namespace: namespace.into(),
-            identity: format!("{name}-{}", uuid::Uuid::new_v4()),
+            identity: identity::of_this_process(&name),
             name,
             duration: Duration::from_secs(15),
             renew_deadline: Duration::from_secs(10),
+            renew: Duration::from_secs(5),
             retry: Duration::from_secs(2),
+            client: None,
         }
+    }
+
+    /// A client for the lease alone.
+    #[must_use]
+    pub fn client(mut self, client: Client) -> Self {
+        self.client = Some(client);
+        self
     }
 
     /// Another identity.
@@ -96,9 +120,25 @@ enum Held {
     Unknown,
 }
 
+/// What one candidate knows of the lease.
+#[derive(Debug, Default)]
+struct Sight {
+    observed: Observed,
+    /// The lease as we wrote it last.
+    held: Option<Lease>,
+}
+
+impl Sight {
+    fn wrote(&mut self, lease: Lease, at: Instant) {
+        self.observed.see(Some(&lease), at);
+        self.held = Some(lease);
+    }
+}
+
 impl LeaderElection {
     /// A candidate that does nothing yet.
     pub fn new(client: Client, clock: Clock, config: LeaseConfig) -> Self {
+        let client = config.client.clone().unwrap_or(client);
         let leases = Api::namespaced(client, &config.namespace);
         Self {
             config,
@@ -127,16 +167,16 @@ impl LeaderElection {
         F: FnMut(CancellationToken) -> Fut,
         Fut: Future<Output = Result<(), E>>,
     {
-        let mut observed = Observed::default();
-        while let Some(since) = self.acquire(&mut observed, &cancel).await {
+        let mut sight = Sight::default();
+        while let Some(since) = self.acquire(&mut sight, &cancel).await {
             let lost = cancel.child_token();
             tracing::info!(lease = %self.config.name, identity = %self.config.identity, "leading");
             self.leading.send_replace(true);
-            let result = self.lead(&mut observed, since, &lost, work(lost.clone())).await;
+            let result = self.lead(&mut sight, since, &lost, work(lost.clone())).await;
             self.leading.send_replace(false);
             match result {
                 Some(result) if !lost.is_cancelled() || cancel.is_cancelled() || result.is_err() => {
-                    self.release(&mut observed).await;
+                    self.release(&mut sight).await;
                     return result;
                 }
                 _ => tracing::warn!(lease = %self.config.name, "no longer leading"),
@@ -146,29 +186,48 @@ impl LeaderElection {
     }
 
     /// Waits for the lease; `None` if cancelled before.
-    async fn acquire(&self, observed: &mut Observed, cancel: &CancellationToken) -> Option<Instant> {
+    async fn acquire(&self, sight: &mut Sight, cancel: &CancellationToken) -> Option<Instant> {
         loop {
             // A request that hangs is given up like one that fails: the API server may be back on another connection.
             let attempt = tokio::select! {
                 () = cancel.cancelled() => return None,
-                attempt = tokio::time::timeout(self.config.renew_deadline, self.attempt(observed)) => attempt,
+                attempt = tokio::time::timeout(self.config.renew_deadline, self.attempt(sight)) => attempt,
             };
             if let Ok(Held::Ours(since)) = attempt {
                 return Some(since);
             }
-            // Candidates that started together should not ask together.
-            let pause = self.config.retry.mul_f64(rand::random_range(0.8..1.2));
+            let followed = matches!(attempt, Ok(Held::Theirs));
             tokio::select! {
                 () = cancel.cancelled() => return None,
-                () = tokio::time::sleep(pause) => {}
+                () = self.pause(sight, followed) => {}
             }
         }
+    }
+
+    /// Waits until another attempt may succeed: when the holder's lease changes or would have expired, and a moment later if it cannot
+    /// be watched.
+    async fn pause(&self, sight: &Sight, followed: bool) {
+        // Candidates that started together should not ask together.
+        let jitter = rand::random_range(0.8..1.2);
+        if followed && let Some(version) = sight.observed.version() {
+            let params = WatchParams::default()
+                .fields(&format!("metadata.name={}", self.config.name))
+                .timeout(u32::try_from(self.config.duration.as_secs()).unwrap_or(15));
+            if let Ok(Ok(events)) = tokio::time::timeout(self.config.retry, self.leases.watch(&params, version)).await {
+                let mut events = std::pin::pin!(events);
+                let expiry = self.config.duration.mul_f64(jitter);
+                if let Ok(Some(Ok(_))) = tokio::time::timeout(expiry, events.next()).await {
+                    return;
+                }
+            }
+        }
+        tokio::time::sleep(self.config.retry.mul_f64(jitter)).await;
     }
 
     /// Runs the work and keeps the lease; `None` if the work did not end in time after a loss and was dropped.
     async fn lead<E>(
         &self,
-        observed: &mut Observed,
+        sight: &mut Sight,
         since: Instant,
         lost: &CancellationToken,
         work: impl Future<Output = Result<(), E>>,
@@ -177,7 +236,7 @@ impl LeaderElection {
         let mut renewed = since;
         tokio::select! {
             result = work.as_mut() => return Some(result),
-            () = self.keep(observed, &mut renewed, lost) => {}
+            () = self.keep(sight, &mut renewed, lost) => {}
         }
         lost.cancel();
         // What is left of the lease is the work's time to end; at a shutdown the lease is renewed no more either.
@@ -186,35 +245,69 @@ impl LeaderElection {
     }
 
     /// Renews until the lease is lost or `lost` is cancelled from outside.
-    async fn keep(&self, observed: &mut Observed, renewed: &mut Instant, lost: &CancellationToken) {
+    async fn keep(&self, sight: &mut Sight, renewed: &mut Instant, lost: &CancellationToken) {
+        let mut pause = self.config.renew;
         loop {
             tokio::select! {
                 () = lost.cancelled() => return,
-                () = tokio::time::sleep(self.config.retry) => {}
+                () = tokio::time::sleep(pause) => {}
             }
             let give_up = *renewed + self.config.renew_deadline;
             let attempt = tokio::select! {
                 () = lost.cancelled() => return,
-                attempt = tokio::time::timeout_at(give_up, self.attempt(observed)) => attempt,
+                attempt = tokio::time::timeout_at(give_up, self.renew(sight)) => attempt,
             };
             match attempt {
-                Ok(Held::Ours(since)) => *renewed = since,
+                Ok(Held::Ours(since)) => {
+                    *renewed = since;
+                    pause = self.config.renew;
+                }
                 Ok(Held::Theirs) | Err(_) => return,
                 Ok(Held::Unknown) if Instant::now() >= give_up => return,
-                Ok(Held::Unknown) => {}
+                Ok(Held::Unknown) => pause = self.config.retry,
+            }
+        }
+    }
+
+    /// Writes the lease that was written last once more, without reading it: its version tells whether somebody else wrote meanwhile.
+    async fn renew(&self, sight: &mut Sight) -> Held {
+        let before = Instant::now();
+        let Some(held) = sight.held.take() else {
+            return self.attempt(sight).await;
+        };
+        match self.replace(&self.wanted(Some(held.clone()))).await {
+            Ok(lease) => {
+                sight.wrote(lease, before);
+                Held::Ours(before)
+            }
+            // Somebody wrote it, or deleted it, or an answer of ours was lost: the read tells.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => self.attempt(sight).await,
+            Err(error) => {
+                sight.held = Some(held);
+                self.unknown(&error)
             }
         }
     }
 
     /// Reads the lease and writes it if it is or becomes ours.
-    async fn attempt(&self, observed: &mut Observed) -> Held {
+    async fn attempt(&self, sight: &mut Sight) -> Held {
         let before = Instant::now();
         let lease = match self.leases.get_opt(&self.config.name).await {
             Ok(lease) => lease,
             Err(error) => return self.unknown(&error),
         };
-        observed.see(lease.as_ref(), before);
-        let step = decide::step(observed, &self.config.identity, self.config.duration, before);
+        sight.observed.see(lease.as_ref(), before);
+        let holder = match sight.observed.holder() {
+            Some(holder) if identity::is_dead(holder) => Holder::Dead,
+            Some(_) | None => Holder::MayLive,
+        };
+        let step = decide::step(
+            &sight.observed,
+            &self.config.identity,
+            holder,
+            self.config.duration,
+            before,
+        );
         let written = match (step, lease) {
             (Step::Wait, _) => return Held::Theirs,
             (_, None) => self.leases.create(&PostParams::default(), &self.wanted(None)).await,
@@ -222,7 +315,7 @@ impl LeaderElection {
         };
         match written {
             Ok(lease) => {
-                observed.see(Some(&lease), before);
+                sight.wrote(lease, before);
                 Held::Ours(before)
             }
             // Somebody was faster, or we lost the answer of a write of our own: the next read tells.
@@ -265,7 +358,7 @@ impl LeaderElection {
     }
 
     /// Lets the next candidate have the lease at once. Tried once: if it fails the lease expires.
-    async fn release(&self, observed: &mut Observed) {
+    async fn release(&self, sight: &mut Sight) {
         let released = async {
             let Some(mut lease) = self.leases.get_opt(&self.config.name).await? else {
                 return Ok(());
@@ -280,7 +373,7 @@ impl LeaderElection {
             spec.renew_time = Some(self.micro_time());
             self.replace(&lease).await.map(drop)
         };
-        *observed = Observed::default();
+        *sight = Sight::default();
         match tokio::time::timeout(self.config.retry, released).await {
             Ok(Ok(())) => tracing::info!(lease = %self.config.name, "released"),
             Ok(Err(error)) => {

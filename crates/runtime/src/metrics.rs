@@ -8,9 +8,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{family::Family, gauge::Gauge, histogram::Histogram},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Metric, Registry},
 };
+use steading_controller::metrics::ControllerMetrics;
 
 /// Bounds of the duration histograms in seconds: from a cached read to the longest deadline.
 const DURATIONS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 5.0, 30.0];
@@ -21,6 +22,13 @@ pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
     calls: Family<CallLabels, Histogram, fn() -> Histogram>,
     open: Family<ServerLabels, Gauge>,
+    panics: Family<TaskLabels, Counter>,
+    controllers: ControllerMetrics,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TaskLabels {
+    task: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -51,11 +59,31 @@ impl Metrics {
             calls.clone(),
         );
         registry.register("rpc_server_open_calls", "Calls and streams being served", open.clone());
+        let panics = Family::default();
+        registry.register(
+            "task_panics",
+            "Panics of tasks that were isolated and started again",
+            panics.clone(),
+        );
+        let controllers = ControllerMetrics::default();
+        controllers.register(&mut registry);
         Self {
             registry: Arc::new(Mutex::new(registry)),
             calls,
             open,
+            panics,
+            controllers,
         }
+    }
+
+    /// The metrics of sources, queues and reconcilers.
+    pub fn controllers(&self) -> &ControllerMetrics {
+        &self.controllers
+    }
+
+    /// Counts a panic of an isolated task; `task` names the kind of task, never an object.
+    pub fn task_panicked(&self, task: &'static str) {
+        self.panics.get_or_create(&TaskLabels { task }).inc();
     }
 
     /// Adds a metric; `name` without the prefix `steading_`, without the suffix that its type brings.

@@ -11,6 +11,13 @@ use parking_lot::Mutex;
 use tokio::task::AbortHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::metrics::Metrics;
+
+/// Pause before a task that panicked is started again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// Longest such pause: what panics for ever costs next to nothing.
+const LAST_PAUSE: Duration = Duration::from_secs(300);
+
 type BoxError = Box<dyn Error + Send + Sync>;
 
 /// Why a group ended other than by being cancelled.
@@ -184,6 +191,30 @@ impl Spawner {
         self.start(name, Span::Finite, task);
     }
 
+    /// Starts a task on behalf of one of many, such as a tenant: a panic ends only this run. It is counted, told, and the task is
+    /// started again after a pause that grows with every panic in a row. `make` makes the task; it may end in peace.
+    pub fn spawn_isolated<F>(&self, name: &'static str, metrics: &Metrics, mut make: impl FnMut() -> F + Send + 'static)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let (metrics, cancel) = (metrics.clone(), self.cancel.clone());
+        self.start(name, Span::Finite, async move {
+            let mut pause = FIRST_PAUSE;
+            loop {
+                let Err(panic) = AssertUnwindSafe(async { make().await }).catch_unwind().await else {
+                    return;
+                };
+                metrics.task_panicked(name);
+                tracing::error!(task = name, message = panic_message(&*panic), again_in = ?pause, "an isolated task panicked");
+                tokio::select! {
+                    () = cancel.cancelled() => return,
+                    () = tokio::time::sleep(pause) => {}
+                }
+                pause = (pause * 2).min(LAST_PAUSE);
+            }
+        });
+    }
+
     /// The group's token.
     pub fn token(&self) -> &CancellationToken {
         &self.cancel
@@ -291,6 +322,34 @@ mod tests {
         });
         let error = group.join(SOON).await.expect_err("the group died");
         assert_eq!(error.to_string(), "task panics panicked: boom 1");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_panic_in_an_isolated_task_ends_nothing_else_and_is_counted() {
+        let group = mk_group();
+        let (metrics, token) = (Metrics::new(), group.token());
+        let (runs, mut ran) = tokio::sync::mpsc::unbounded_channel();
+        group.spawner().spawn_isolated("tenant", &metrics, move || {
+            let runs = runs.clone();
+            async move {
+                let _ = runs.send(());
+                let fail: fn() = || panic!("boom");
+                fail();
+            }
+        });
+        for _ in 0..3 {
+            assert_eq!(ran.recv().await, Some(()));
+        }
+        assert!(!token.is_cancelled());
+        assert!(
+            metrics
+                .encode()
+                .contains("steading_task_panics_total{task=\"tenant\"} 3"),
+            "{}",
+            metrics.encode()
+        );
+        token.cancel();
+        assert!(group.join(SOON).await.is_ok());
     }
 
     #[tokio::test(start_paused = true)]

@@ -19,6 +19,15 @@ struct Seen {
     since: Instant,
 }
 
+/// Whether the holder can still act.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Holder {
+    /// Nothing says that it cannot.
+    MayLive,
+    /// Its process is gone.
+    Dead,
+}
+
 /// What to do with the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
@@ -29,6 +38,16 @@ pub(super) enum Step {
 }
 
 impl Observed {
+    /// Who holds it, as far as was seen.
+    pub(super) fn holder(&self) -> Option<&str> {
+        self.0.as_ref().map(|seen| seen.holder.as_str())
+    }
+
+    /// The version that was seen last.
+    pub(super) fn version(&self) -> Option<&str> {
+        self.0.as_ref()?.version.as_deref()
+    }
+
     /// Notes what was read at `now`; the same version again is as old as it was.
     pub(super) fn see(&mut self, lease: Option<&Lease>, now: Instant) {
         let Some(lease) = lease else {
@@ -53,8 +72,9 @@ impl Observed {
 }
 
 /// Whether the lease may be taken at `now`. A holder's own word on how long it holds goes before our `duration`.
-pub(super) fn step(observed: &Observed, identity: &str, duration: Duration, now: Instant) -> Step {
+pub(super) fn step(observed: &Observed, identity: &str, holder: Holder, duration: Duration, now: Instant) -> Step {
     match &observed.0 {
+        Some(_) if holder == Holder::Dead => Step::Take,
         None => Step::Take,
         Some(seen) if seen.holder.is_empty() || seen.holder == identity => Step::Take,
         Some(seen) if now.saturating_duration_since(seen.since) > seen.held_for.unwrap_or(duration) => Step::Take,
@@ -92,7 +112,16 @@ mod tests {
             now = start + Duration::from_secs(*at);
             observed.see(lease.as_ref(), now);
         }
-        step(&observed, "me", DURATION, now)
+        step(&observed, "me", Holder::MayLive, DURATION, now)
+    }
+
+    #[test]
+    fn a_dead_holders_lease_is_taken_at_once() {
+        let mut observed = Observed::default();
+        let now = Instant::now();
+        observed.see(Some(&mk_lease("other", "1", None)), now);
+        assert_eq!(step(&observed, "me", Holder::Dead, DURATION, now), Step::Take);
+        assert_eq!(step(&observed, "me", Holder::MayLive, DURATION, now), Step::Wait);
     }
 
     #[test]
