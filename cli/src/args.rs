@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand};
+use steading_sim::SimConfig;
 
 use crate::{kinds::Scope, output::Format};
 
@@ -96,6 +97,18 @@ pub struct SimulationArgs {
     /// Seed of everything that the simulation draws.
     #[arg(long, default_value_t = 1, value_name = "SEED")]
     pub seed: u64,
+}
+
+impl SimulationArgs {
+    /// The simulation that the arguments describe.
+    pub fn config(&self) -> SimConfig {
+        SimConfig {
+            infra_nodes: self.infra_nodes,
+            zones: self.zones,
+            seed: self.seed,
+            ..SimConfig::default()
+        }
+    }
 }
 
 /// `up`.

@@ -8,6 +8,8 @@ pub mod maintenance;
 pub mod pools;
 pub mod progress;
 pub mod rights;
+pub mod sim;
+pub mod up;
 pub mod watch;
 
 use anyhow::anyhow;

@@ -26,6 +26,7 @@ use std::process::ExitCode;
 use anyhow::anyhow;
 use kube::Client;
 use steading_runtime::shutdown;
+use steading_stack::{Infra, Stack, StackConfig};
 
 use crate::{
     args::DemoArgs,
@@ -35,7 +36,6 @@ use crate::{
         report::{Report, Summary},
         supply::TenantSupply,
     },
-    stack::{Infra, Stack, StackConfig},
 };
 
 /// Image of the machines where nothing is really imported.
@@ -71,7 +71,7 @@ async fn start(args: &DemoArgs, report: &Report) -> anyhow::Result<Stack> {
                 "start",
                 "starting a simulated infra cluster, four services and the gateway",
             );
-            Infra::Simulated(crate::stack::simulation(&args.simulation))
+            Infra::Simulated(args.simulation.config())
         }
     };
     let config = StackConfig {

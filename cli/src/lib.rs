@@ -1,7 +1,6 @@
 //! The `steading` command: the whole system in one process, a demonstration of it, and the user's commands.
 //!
-//! - [`stack`] starts the services, the gateway and, unless a kubeconfig is given, a simulated infra cluster. The
-//!   whole-stack tests use the very same library.
+//! - `up` starts a stack (`steading-stack`): the services, the gateway and, unless a kubeconfig is given, a simulated infra cluster.
 //! - [`demo`] drives a stack through its public API from an empty infra cluster to a drained node, then checks it.
 //! - [`commands`] act on resources of any kind; they are driven by the contracts' descriptors ([`kinds`], [`client`]).
 //!
@@ -19,4 +18,3 @@ pub mod demo;
 pub mod kinds;
 pub mod output;
 pub mod run;
-pub mod stack;

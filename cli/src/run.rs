@@ -4,8 +4,8 @@ use std::process::ExitCode;
 
 use crate::{
     args::{Cli, Command},
-    commands::{Context, apply, delete, get, maintenance, pools, rights, watch},
-    demo, stack,
+    commands::{Context, apply, delete, get, maintenance, pools, rights, sim, up, watch},
+    demo,
 };
 
 /// Runs a command to its end.
@@ -20,8 +20,8 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
 async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
     let context = |global| Context::new(global);
     match cli.command {
-        Command::Up(args) => stack::up::run(args).await?,
-        Command::Sim(args) => stack::sim::run(args).await?,
+        Command::Up(args) => up::run(args).await?,
+        Command::Sim(args) => sim::run(args).await?,
         Command::Demo(args) => return demo::run(args).await,
         Command::Apply(args) => apply::apply(&context(cli.global)?, args).await?,
         Command::Get(args) => get::get(&context(cli.global)?, args).await?,

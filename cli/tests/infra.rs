@@ -14,12 +14,10 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use serde_json::json;
-use steading::{
-    demo::{census::Before, clean_up, flow, preflight, report::Report},
-    stack::{Stack, StackConfig, prepare::prepare},
-};
+use steading::demo::{census::Before, clean_up, flow, preflight, report::Report};
 use steading_infra::{apply::FieldManager, install::InstallOutcome, labels, rights};
 use steading_sim::{Sim, SimConfig};
+use steading_stack::{Stack, StackConfig, prepare::prepare};
 
 const POOLS: &str = "machinepools.steading.dev";
 

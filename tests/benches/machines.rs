@@ -21,9 +21,9 @@ use std::{
 use anyhow::{Context as _, bail};
 use kube::Api;
 use serde_json::{Value, json};
-use steading::stack::{Infra, SimConfig, Stack, StackConfig};
 use steading_infra::crd::{MachinePool, Maintenance};
-use steading_sim::counters::Counters;
+use steading_kubesim::counters::Counters;
+use steading_stack::{Infra, SimConfig, Stack, StackConfig};
 use steading_tests::{
     http::Rest,
     stack::{POOLS, make_cluster, mk_pool},

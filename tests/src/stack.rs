@@ -1,7 +1,7 @@
 //! Stacks for tests, and the resources that most tests need.
 
 use serde_json::{Value, json};
-use steading::stack::{Infra, SimConfig, Stack, StackConfig};
+use steading_stack::{Infra, SimConfig, Stack, StackConfig};
 
 use crate::{http::Rest, wait};
 

@@ -8,13 +8,11 @@
 
 use std::time::Duration;
 
-use steading::{
-    demo::{
-        flow::{self, Pace},
-        report::{Report, Summary},
-    },
-    stack::Part,
+use steading::demo::{
+    flow::{self, Pace},
+    report::{Report, Summary},
 };
+use steading_stack::Part;
 use steading_tests::stack;
 use tokio::sync::mpsc;
 

@@ -14,7 +14,7 @@ use kube::{
     core::{ApiResource, DynamicObject, GroupVersionKind},
 };
 use serde_json::json;
-use steading::stack::Stack;
+use steading_stack::Stack;
 use steading_tests::{
     http::Rest,
     stack::{self, POOLS, make_cluster, mk_pool, wait_pool},

@@ -41,7 +41,7 @@ const fn service(name: &'static str) -> Rule {
     Rule {
         name,
         ours: SERVICE,
-        dev: &["steading-sim"],
+        dev: &["steading-sim", "steading-kubesim"],
         never: &[],
     }
 }
@@ -61,7 +61,7 @@ const RULES: &[Rule] = &[
     rule("steading-api", &["steading-model"]),
     // Usable by any controller: knows nothing of Steading.
     Rule {
-        dev: &["steading-sim"],
+        dev: &["steading-kubesim", "steading-sim"],
         ..rule("steading-controller", &[])
     },
     rule("steading-infra", &["steading-model"]),
@@ -69,7 +69,12 @@ const RULES: &[Rule] = &[
         "steading-runtime",
         &["steading-model", "steading-api", "steading-controller"],
     ),
-    rule("steading-sim", &["steading-infra", "steading-model"]),
+    // An API server for anybody's controllers: it knows nothing of KubeVirt and of Steading.
+    rule("steading-kubesim", &[]),
+    rule(
+        "steading-sim",
+        &["steading-kubesim", "steading-infra", "steading-model"],
+    ),
     service("steading-templating"),
     service("steading-scheduling"),
     service("steading-storage"),
@@ -80,13 +85,13 @@ const RULES: &[Rule] = &[
         &["steading-transcode", "steading-runtime", "steading-api"],
     ),
     rule(
-        "steading",
+        "steading-stack",
         &[
             "steading-api",
             "steading-gateway",
             "steading-infra",
+            "steading-kubesim",
             "steading-lifecycle",
-            "steading-model",
             "steading-runtime",
             "steading-scheduling",
             "steading-sim",
@@ -95,12 +100,30 @@ const RULES: &[Rule] = &[
         ],
     ),
     rule(
+        "steading",
+        &[
+            "steading-api",
+            "steading-infra",
+            "steading-model",
+            "steading-runtime",
+            "steading-sim",
+            "steading-stack",
+        ],
+    ),
+    rule(
         "steading-tests",
-        &["steading", "steading-api", "steading-infra", "steading-sim"],
+        &[
+            "steading",
+            "steading-api",
+            "steading-infra",
+            "steading-kubesim",
+            "steading-sim",
+            "steading-stack",
+        ],
     ),
     // Drives the product as its users do, and plays on real control planes what the simulation plays on its own.
     Rule {
-        dev: &["steading", "steading-tests"],
+        dev: &["steading", "steading-stack", "steading-tests"],
         ..rule(
             "steading-testbed",
             &["steading-infra", "steading-model", "steading-sim"],
@@ -195,6 +218,7 @@ mod tests {
         let edges = [
             ("steading-storage", "steading-infra", false),
             ("steading-storage", "steading-sim", true),
+            ("steading-storage", "steading-kubesim", true),
             ("steading-storage", "tokio", false),
             ("steading-transcode", "tokio", true),
         ];
@@ -219,6 +243,10 @@ mod tests {
             (
                 ("steading-model", "tokio", false),
                 "steading-model must not do IO, but depends on tokio",
+            ),
+            (
+                ("steading-kubesim", "steading-infra", true),
+                "steading-kubesim must not depend on steading-infra",
             ),
             (
                 ("xtask", "steading-model", true),

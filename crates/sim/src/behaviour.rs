@@ -35,7 +35,7 @@ use std::{
 
 use kube::Client;
 
-use crate::time::SimTime;
+use steading_kubesim::time::SimTime;
 
 /// What every behaviour is given.
 #[derive(Clone)]

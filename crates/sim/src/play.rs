@@ -8,23 +8,20 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use kube::Client;
+use steading_kubesim::{ApiServer, time::SimTime};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use crate::behaviour::tenants::{ControlPlane, Source};
-use crate::{
-    apiserver::ApiServer,
-    behaviour::{
-        Context, Pace, cdi, gc,
-        guests::{self, Guests},
-        kubelet::{self, Lost},
-        load_balancers,
-        nodes::{self, Power, Shape},
-        scheduler, snapshots,
-        tenants::{self, Tenants},
-        virt, virt_handler, volumes,
-    },
-    time::SimTime,
+use crate::behaviour::{
+    Context, Pace, cdi, gc,
+    guests::{self, Guests},
+    kubelet::{self, Lost},
+    load_balancers,
+    nodes::{self, Power, Shape},
+    scheduler, snapshots,
+    tenants::{self, Tenants},
+    virt, virt_handler, volumes,
 };
 
 /// Pod addresses of the infra cluster are in 10.244/16.

@@ -5,21 +5,21 @@ use std::{
     sync::Arc,
 };
 
+use steading_kubesim::{
+    ApiServer, ApiServerConfig, PodDeletion, counters::Counters, faults::Faults, http, time::SimTime,
+};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    apiserver::{ApiServer, ApiServerConfig, PodDeletion},
     behaviour::{
         Pace,
         guests::Guests,
         nodes::{Power, Shape},
+        tenants,
     },
-    counters::Counters,
-    faults::Faults,
-    http,
+    kinds,
     play::{Part, Play, PlayConfig, Simulated, Source, play},
-    time::SimTime,
 };
 
 /// What a simulation is made of.
@@ -55,6 +55,15 @@ impl Default for SimConfig {
     }
 }
 
+/// An API server that knows the kinds of KubeVirt and CDI; nothing plays on it yet.
+pub fn infra_api_server(config: ApiServerConfig) -> ApiServer {
+    let server = ApiServer::new(config);
+    for kind in kinds::resources() {
+        server.register(kind);
+    }
+    server
+}
+
 /// A running simulation. Dropping it ends everything.
 pub struct Sim {
     server: ApiServer,
@@ -76,7 +85,7 @@ impl Sim {
         let address = listener.local_addr()?;
         let url = config.advertise.clone().unwrap_or_else(|| format!("http://{address}"));
         let time = config.time.clone().unwrap_or_else(|| SimTime::automatic(1.0));
-        let server = ApiServer::new(ApiServerConfig {
+        let server = infra_api_server(ApiServerConfig {
             time: time.clone(),
             seed: config.seed,
             pod_deletion: PodDeletion::Graceful,
@@ -116,7 +125,9 @@ impl Sim {
 
     fn serve(&mut self, listener: TcpListener) {
         let tenants = self.play.tenants().clone();
-        let router = http::with_tenants(self.server.clone(), move |namespace| tenants.get(namespace));
+        let router = http::with_named(self.server.clone(), tenants::BELOW, move |namespace| {
+            tenants.get(namespace)
+        });
         let cancel = self.cancel.clone();
         self.tasks.spawn(async move {
             if let Err(error) = http::serve(listener, router, cancel).await {

@@ -21,17 +21,17 @@ use steading_infra::{
     apply::FieldManager,
     install::{ensure_system_namespace, install_crds},
 };
+use steading_kubesim::{
+    ApiError, Verb,
+    faults::{Effect, Matcher, Rule},
+};
 use steading_runtime::{CallContext, CancellationToken, clock::Clock};
 use steading_scheduling::{
     Config, Deps, Service,
     api::{capacity::CapacityApi, placement::PlacementApi},
     reconcile,
 };
-use steading_sim::{
-    Sim, SimConfig,
-    apiserver::{ApiError, Verb},
-    faults::{Effect, Matcher, Rule},
-};
+use steading_sim::{Sim, SimConfig};
 use tonic::{Request, Status};
 
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -40,7 +40,7 @@ struct Stack {
     placement: PlacementApi,
     capacity: CapacityApi,
     kube: kube::Client,
-    faults: steading_sim::faults::Faults,
+    faults: steading_kubesim::faults::Faults,
 }
 
 /// A simulated infra cluster with the service's reconciler running while `test` runs.

@@ -23,7 +23,7 @@ use super::{
     drive::{Again, Cache, follow, key_of, unless_gone, unless_there, work_off},
     timers::{Timers, controller_of, owned_by},
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 pub use claims::{DEFAULT_CLASS, SNAPSHOT_CLASS};
 

@@ -23,7 +23,7 @@ use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use tokio_util::sync::CancellationToken;
 
-use crate::{apiserver::Key, time::SimTime};
+use steading_kubesim::{Key, time::SimTime};
 
 /// Keys worked on at the same time: a simulation has few cores, and each key holds at most one request.
 const MAX_RUNNING: usize = 64;

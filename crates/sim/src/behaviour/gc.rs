@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 use super::Context;
-use crate::apiserver::{ApiServer, Change, Collection, Key, Object, ResourceDef, Scope};
+use steading_kubesim::{ApiServer, Change, Collection, Key, Object, ResourceDef, Scope};
 
 /// Events taken from one collection's log at a time.
 const BATCH: usize = 1_024;

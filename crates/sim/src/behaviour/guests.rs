@@ -27,7 +27,7 @@ use super::{
     nodes::conditions,
     tenants::{Kind, Tenants},
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Pause before a guest that could not join tries again, as a kubelet does.
 const RETRY: Duration = Duration::from_millis(300);

@@ -24,7 +24,7 @@ use super::{
     drive::{Again, Cache, follow, key_of, unless_gone, work_off},
     timers::Timers,
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// How long containers take to stop: simulated processes heed the first signal.
 const STOP: Duration = Duration::from_millis(30);

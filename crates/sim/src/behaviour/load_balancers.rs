@@ -18,7 +18,7 @@ use super::{
     drive::{Again, Cache, follow, unless_gone, work_off},
     timers::Timers,
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Addresses that can be handed out in each family: the benchmarking network 198.18.0.0/16 and 2001:db8::/112.
 const POOL: u32 = 1 << 16;

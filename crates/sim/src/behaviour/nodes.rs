@@ -22,7 +22,7 @@ use super::{
     Context,
     drive::{Again, follow, unless_gone, unless_there, work_off},
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// What one bare-metal node has: enough for the 334 machines that a pool of 1,000 puts on each of three.
 const CPUS: &str = "2k";

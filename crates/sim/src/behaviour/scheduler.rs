@@ -33,7 +33,7 @@ use self::{
     snapshot::Snapshot,
 };
 use super::Context;
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Pause before a pod whose binding failed is tried again.
 const RETRY: Duration = Duration::from_millis(100);

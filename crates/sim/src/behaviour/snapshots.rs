@@ -16,7 +16,7 @@ use super::{
     drive::{Again, Cache, follow, unless_gone, work_off},
     timers::Timers,
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Pause before a snapshot of a claim that is not there or not bound is looked at again.
 const RETRY: std::time::Duration = std::time::Duration::from_millis(500);

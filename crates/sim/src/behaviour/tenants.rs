@@ -21,7 +21,7 @@ use super::{
     Context,
     drive::{Again, Cache, follow, unless_there, work_off},
 };
-use crate::apiserver::{ApiServer, Key};
+use steading_kubesim::{ApiServer, Key};
 
 /// Pause before the kubeconfig of a cluster without a namespace is tried again.
 const RETRY: Duration = Duration::from_millis(50);
@@ -50,7 +50,7 @@ impl std::fmt::Debug for ControlPlane {
 /// Where tenants' control planes come from.
 #[derive(Clone, Debug)]
 pub enum Source {
-    /// In-memory API servers, served below this URL (such as `http://127.0.0.1:6443`) by [`crate::http::with_tenants`].
+    /// In-memory API servers, served below this URL (such as `http://127.0.0.1:6443`) by [`steading_kubesim::http::with_named`].
     Memory(String),
     /// These, each for one Cluster at a time. When a Cluster is gone, its control plane is emptied and is free for the next one.
     Given(Vec<ControlPlane>),
@@ -119,9 +119,12 @@ impl Tenants {
     }
 }
 
+/// Below which path the tenants' API servers are served.
+pub const BELOW: &str = "/tenants/";
+
 /// Below which path a tenant's API server in memory is served.
 pub fn path_of(namespace: &str) -> String {
-    format!("/tenants/{namespace}")
+    format!("{BELOW}{namespace}")
 }
 
 #[derive(Clone)]

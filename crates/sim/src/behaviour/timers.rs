@@ -11,7 +11,7 @@ use kube::{Resource, ResourceExt};
 use parking_lot::Mutex;
 
 use super::Context;
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// When steps of objects are over, so that nobody has to sleep for them. Clones share it.
 #[derive(Clone)]

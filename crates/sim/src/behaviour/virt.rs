@@ -44,7 +44,7 @@ use super::{
     timers::Timers,
     virt_api::Webhooks,
 };
-use crate::apiserver::{ApiServer, Key};
+use steading_kubesim::{ApiServer, Key};
 
 /// Registers the webhooks and KubeVirt's subresources with a simulated API server.
 pub fn install(server: &ApiServer, context: &Context) {

@@ -21,7 +21,7 @@ use serde_json::Value;
 
 use self::fields::{Causes, list, text};
 use super::Context;
-use crate::apiserver::{Admission, AdmissionHook, ApiError, Verb};
+use steading_kubesim::{Admission, AdmissionHook, ApiError, Verb};
 
 /// Names of those whose writes count as KubeVirt's own.
 const OWN: [&str; 3] = ["virt-api", "virt-controller", "virt-handler"];

@@ -37,7 +37,7 @@ use super::{
     kubelet::is_ready,
     timers::Timers,
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Annotation of a VM's template: the VMI is not live-migratable.
 pub const NOT_MIGRATABLE: &str = "sim.steading.dev/not-migratable";

@@ -15,7 +15,7 @@ use super::{
     Context,
     drive::{Again, Cache, follow, unless_gone, work_off},
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Runs until `cancel`.
 pub async fn run(context: Context, cancel: CancellationToken) {

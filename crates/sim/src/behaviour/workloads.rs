@@ -24,7 +24,7 @@ use super::{
     Context,
     drive::{Again, Cache, follow, key_of, unless_gone, unless_there, work_off},
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Label that tells the pods of a Deployment's revisions apart.
 const TEMPLATE_HASH: &str = "pod-template-hash";

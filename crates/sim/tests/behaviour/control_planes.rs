@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Service};
+use steading_kubesim::{ApiServer, ApiServerConfig, http};
 use steading_sim::{
-    apiserver::{ApiServer, ApiServerConfig, Flavour},
-    http,
+    infra_api_server,
     play::{ControlPlane, Part, Play, PlayConfig, play},
 };
 use tokio::{net::TcpListener, task::JoinSet};
@@ -15,10 +15,7 @@ use super::*;
 
 /// An API server that somebody else has started, reached over HTTP.
 async fn mk_plane(name: &str, tasks: &mut JoinSet<()>) -> (ControlPlane, ApiServer) {
-    let server = ApiServer::new(ApiServerConfig {
-        flavour: Flavour::Tenant,
-        ..ApiServerConfig::default()
-    });
+    let server = ApiServer::new(ApiServerConfig::default());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let kubeconfig = http::kubeconfig(listener.local_addr().unwrap(), "", None);
     let router = http::at_root(server.clone());
@@ -32,7 +29,7 @@ async fn mk_plane(name: &str, tasks: &mut JoinSet<()>) -> (ControlPlane, ApiServ
 
 /// An infra cluster with namespaces `p--a` and `p--b`, on which nothing plays.
 async fn mk_infra() -> ApiServer {
-    let server = ApiServer::new(ApiServerConfig::default());
+    let server = infra_api_server(ApiServerConfig::default());
     let client = server.client();
     install::install_crds(&client, FieldManager::Lifecycle, Duration::from_secs(10))
         .await

@@ -3,8 +3,8 @@
 use k8s_openapi::api::{core::v1::Pod, policy::v1::PodDisruptionBudget, storage::v1::VolumeAttachment};
 use kube::Resource;
 use steading_infra::crd::MachinePool;
-use steading_sim::{
-    apiserver::{ApiError, Verb},
+use steading_kubesim::{
+    ApiError, Verb,
     faults::{Effect, Matcher, Rule},
 };
 

@@ -17,7 +17,7 @@ use steading_api::{
     types::v1::ErrorReason,
 };
 use steading_infra::kubevirt::{VirtualMachine, VirtualMachineInstance};
-use steading_sim::apiserver::Verb;
+use steading_kubesim::Verb;
 
 use crate::fixture::{Fixture, NS, ask, eventually, machine_name, mk_volume, reason};
 

@@ -4,8 +4,8 @@ use steading_api::storage::v1::{
     self as proto,
     volume::{AttachmentState, State},
 };
-use steading_sim::{
-    apiserver::Verb,
+use steading_kubesim::{
+    Verb,
     faults::{Cut, Effect, Matcher, Rule},
 };
 

@@ -36,8 +36,8 @@ use steading_infra::{
     kubevirt::{VirtualMachine, VirtualMachineInstance},
     samples::mk_vm,
 };
+use steading_kubesim::{ApiServer, ApiServerConfig, Verb};
 use steading_runtime::{CallContext, CancellationToken, clock::Clock, tasks::TaskGroup};
-use steading_sim::apiserver::{ApiServer, ApiServerConfig, Verb};
 use steading_storage::{
     Config, Deps, Service,
     api::{class_service::StorageClassApi, volume_service::VolumeApi},
@@ -138,7 +138,7 @@ impl Fixture {
 
     /// As [`Self::start`], without any offer.
     pub(crate) async fn bare() -> Self {
-        let server = ApiServer::new(ApiServerConfig::default());
+        let server = steading_sim::infra_api_server(ApiServerConfig::default());
         let client = server.client();
         install_crds(&client, FieldManager::Storage, DEADLINE)
             .await

@@ -11,7 +11,7 @@ use steading_api::{
     types::v1::{ErrorReason, WatchEventType},
 };
 use steading_infra::cdi::DataVolume;
-use steading_sim::{apiserver::Verb, counters::RequestKey};
+use steading_kubesim::{Verb, counters::RequestKey};
 
 use crate::fixture::{
     CLUSTER, Fixture, NS, ask, dynamic, eventually, machine_name, mk_class, mk_volume, reason, volume_name,

@@ -2,15 +2,13 @@
 
 use std::{path::PathBuf, sync::OnceLock};
 
-use steading::{
-    demo::{
-        census::Before,
-        clean_up,
-        flow::{self, Pace},
-        report::{Report, Summary},
-    },
-    stack::{Infra, Part, Stack, StackConfig},
+use steading::demo::{
+    census::Before,
+    clean_up,
+    flow::{self, Pace},
+    report::{Report, Summary},
 };
+use steading_stack::{Infra, Part, Stack, StackConfig};
 use steading_testbed::{
     home::home,
     progress::Progress,

@@ -1,6 +1,6 @@
 //! The demonstration on the real control plane, undisturbed and with everything dying on the way: always the same end.
 
-use steading::stack::Part;
+use steading_stack::Part;
 
 use crate::bed::{Victim, assert_ok, demonstrate};
 

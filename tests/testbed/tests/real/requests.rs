@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::json;
-use steading::stack::{Infra, SimConfig, Stack, StackConfig};
+use steading_stack::{Infra, SimConfig, Stack, StackConfig};
 use steading_testbed::requests::Mark;
 use steading_tests::{
     http::Rest,

@@ -22,7 +22,7 @@ use super::super::{
     drive::{Again, follow, unless_gone, unless_there, work_off},
     timers::Timers,
 };
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Name of the infra cluster's default storage class; its claims can be read and written by several nodes at once.
 pub const DEFAULT_CLASS: &str = "standard";

@@ -11,14 +11,12 @@ use kube::{
 };
 use serde_json::{Value, json};
 use steading_infra::{kubevirt::VirtualMachineInstance, labels};
+use steading_kubesim::Key;
 
 use super::Joined;
-use crate::{
-    apiserver::Key,
-    behaviour::{
-        Context,
-        tenants::{Kind, Reached, Tenants},
-    },
+use crate::behaviour::{
+    Context,
+    tenants::{Kind, Reached, Tenants},
 };
 
 /// Name of the Secret with a machine's user data. Without any, it is a machine of somebody else and joins nothing.

@@ -58,7 +58,7 @@ pub(super) async fn register(
 
 /// The kubelet's version: that of the simulated API servers.
 fn context_version() -> String {
-    crate::apiserver::ApiServerConfig::default().git_version
+    steading_kubesim::ApiServerConfig::default().git_version
 }
 
 /// CPUs and memory that the guest sees; a small machine where the VMI does not say.

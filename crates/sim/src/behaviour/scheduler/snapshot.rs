@@ -12,7 +12,7 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use steading_model::quantity::Quantity;
 
-use crate::apiserver::Key;
+use steading_kubesim::Key;
 
 /// Amounts by resource, in thousandths.
 pub type Amounts = BTreeMap<String, u64>;

@@ -1,16 +1,14 @@
 //! Tenants' API servers in memory, with what a controller manager would do on them.
 
 use serde_json::{Value, json};
+use steading_kubesim::{ApiServer, ApiServerConfig, PodDeletion};
 use tokio::task::JoinSet;
 
 use super::{Kind, Landlord, POD_NETWORK, Reached, Tenant, path_of};
-use crate::{
-    apiserver::{ApiServer, ApiServerConfig, Flavour, PodDeletion},
-    behaviour::{
-        Context, gc,
-        kubelet::{self, Lost},
-        scheduler, workloads,
-    },
+use crate::behaviour::{
+    Context, gc,
+    kubelet::{self, Lost},
+    scheduler, workloads,
 };
 
 /// Gives a namespace its API server, if it has none yet. Returns the kubeconfig.
@@ -23,7 +21,6 @@ pub(super) fn ensure(landlord: &Landlord, namespace: &str, url: &str) -> String 
     let context = &landlord.context;
     let memory = ApiServer::new(ApiServerConfig {
         time: context.time.clone(),
-        flavour: Flavour::Tenant,
         seed: context.seed ^ namespace.bytes().map(u64::from).sum::<u64>(),
         pod_deletion: PodDeletion::Graceful,
         base_path: path_of(namespace),

@@ -7,11 +7,9 @@ use steading_infra::kubevirt::{
     VirtualMachineInstance, VirtualMachineInstanceMigration, condition, migration::MigrationPhase,
     virtual_machine_instance::VmiPhase,
 };
+use steading_kubesim::{Admission, AdmissionHook, ApiError, Cause, Verb};
 
-use crate::{
-    apiserver::{Admission, AdmissionHook, ApiError, Cause, Verb},
-    behaviour::Context,
-};
+use crate::behaviour::Context;
 
 /// Finalizer of KubeVirt on migrations: they end before they go.
 pub(super) const MIGRATION_FINALIZER: &str = "kubevirt.io/migrationJobFinalize";

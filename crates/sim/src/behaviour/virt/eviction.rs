@@ -7,12 +7,10 @@ use steading_infra::{
     kubevirt::{VirtualMachineInstance, condition_is_true, virtual_machine::EvictionStrategy},
     labels,
 };
+use steading_kubesim::{Admission, AdmissionHook, ApiError};
 
 use super::status::mark;
-use crate::{
-    apiserver::{Admission, AdmissionHook, ApiError},
-    behaviour::Context,
-};
+use crate::behaviour::Context;
 
 /// How often the mark is tried when the VMI is written by others at the same time.
 const ATTEMPTS: usize = 5;

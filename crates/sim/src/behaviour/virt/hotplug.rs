@@ -22,14 +22,12 @@ use steading_infra::{
         virtual_machine_instance::{HotplugVolume, VirtualMachineInstanceStatus, VolumePhase, VolumeStatus},
     },
 };
+use steading_kubesim::Key;
 
 use super::{Virt, is_over, launcher::attachment_pod, phase, role};
-use crate::{
-    apiserver::Key,
-    behaviour::{
-        drive::{unless_gone, unless_there},
-        timers::controller_of,
-    },
+use crate::behaviour::{
+    drive::{unless_gone, unless_there},
+    timers::controller_of,
 };
 
 /// What CDI sets aside for a file system unless it is told otherwise; KubeVirt says it of block volumes, too.

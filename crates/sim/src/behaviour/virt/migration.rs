@@ -17,6 +17,7 @@ use steading_infra::kubevirt::{
     migration::MigrationPhase,
     virtual_machine_instance::{MigrationState, VmiPhase},
 };
+use steading_kubesim::Key;
 
 use self::steps::{Next, Seen, Target};
 use super::{
@@ -26,10 +27,7 @@ use super::{
     launcher::{launcher_name, target_pod},
     node_of, phase,
 };
-use crate::{
-    apiserver::Key,
-    behaviour::drive::{Again, unless_gone, unless_there},
-};
+use crate::behaviour::drive::{Again, unless_gone, unless_there};
 
 /// How long a target pod that was made may stay unseen: its watch may be a little behind.
 const UNSEEN: Duration = Duration::from_millis(500);

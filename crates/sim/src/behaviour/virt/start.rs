@@ -11,17 +11,15 @@ use steading_infra::{
     },
     labels,
 };
+use steading_kubesim::Key;
 
 use super::Virt;
-use crate::{
-    apiserver::Key,
-    behaviour::{
-        drive::unless_there,
-        timers::owned_by,
-        virt_api::{
-            self,
-            types::{self, Found},
-        },
+use crate::behaviour::{
+    drive::unless_there,
+    timers::owned_by,
+    virt_api::{
+        self,
+        types::{self, Found},
     },
 };
 

@@ -15,11 +15,9 @@ use kube::{
 };
 use serde_json::{Value, json};
 use steading_infra::kubevirt::{VirtualMachine, VirtualMachineInstance};
+use steading_kubesim::{ApiError, ApiServer, BareGroup, SubresourceHandler, SubresourceRequest};
 
-use crate::{
-    apiserver::{ApiError, ApiServer, BareGroup, SubresourceHandler, SubresourceRequest},
-    behaviour::{Context, virt_api},
-};
+use crate::behaviour::{Context, virt_api};
 
 const GROUP: &str = "subresources.kubevirt.io";
 const MACHINES: &str = "virtualmachines";

@@ -19,6 +19,7 @@ use steading_infra::{
     },
     labels,
 };
+use steading_kubesim::Key;
 
 use self::strategy::{Seen, Step};
 use super::{
@@ -27,12 +28,9 @@ use super::{
     start::{Failure, GENERATION},
     status::{clear, set},
 };
-use crate::{
-    apiserver::Key,
-    behaviour::{
-        drive::{Again, unless_gone},
-        timers::owned_by,
-    },
+use crate::behaviour::{
+    drive::{Again, unless_gone},
+    timers::owned_by,
 };
 
 /// Annotations with which KubeVirt's controllers say which version of the API they have seen.

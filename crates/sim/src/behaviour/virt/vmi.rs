@@ -16,6 +16,7 @@ use steading_infra::{
     },
     labels,
 };
+use steading_kubesim::Key;
 
 use super::{
     Virt, digest, is_over,
@@ -24,10 +25,7 @@ use super::{
     start::is_filled,
     status::{clear, mark, now, set},
 };
-use crate::{
-    apiserver::Key,
-    behaviour::drive::{Again, unless_gone, unless_there},
-};
+use crate::behaviour::drive::{Again, unless_gone, unless_there};
 
 /// What a VMI waits for before it gets a pod.
 enum Wait {

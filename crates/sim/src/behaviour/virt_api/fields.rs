@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use steading_model::quantity::Quantity;
 
-use crate::apiserver::{ApiError, Cause};
+use steading_kubesim::{ApiError, Cause};
 
 /// What is wrong with an object.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::{
     fields::{Causes, object},
     is_own, reserved_labels, shape, validate,
 };
-use crate::apiserver::{Admission, ApiError};
+use steading_kubesim::{Admission, ApiError};
 
 const MUTATOR: &str = "virtualmachineinstances-mutator.kubevirt.io";
 const CREATION: &str = "virtualmachineinstances-create-validator.kubevirt.io";

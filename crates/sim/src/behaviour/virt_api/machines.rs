@@ -8,7 +8,7 @@ use super::{
     is_own, shape, types,
     validate::{self, sizes},
 };
-use crate::apiserver::{Admission, ApiError};
+use steading_kubesim::{Admission, ApiError};
 
 const MUTATOR: &str = "virtualmachines-mutator.kubevirt.io";
 const VALIDATOR: &str = "virtualmachine-validator.kubevirt.io";

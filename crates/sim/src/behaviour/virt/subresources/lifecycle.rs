@@ -11,7 +11,9 @@ use steading_infra::kubevirt::{
 };
 
 use super::{Call, Subresources, json_patch, passed_on};
-use crate::{apiserver::ApiError, behaviour::virt::vm::run_strategy};
+use steading_kubesim::ApiError;
+
+use crate::behaviour::virt::vm::run_strategy;
 
 const NOT_RUNNING: &str = "VM is not running";
 
@@ -152,7 +154,7 @@ fn stop_of(vmi: &VirtualMachineInstance) -> Value {
 fn internal(error: kube::Error) -> ApiError {
     let message = passed_on(error).message;
     let mut error = ApiError::internal(message.clone());
-    error.details.causes.push(crate::apiserver::Cause::new("", "", message));
+    error.details.causes.push(steading_kubesim::Cause::new("", "", message));
     error
 }
 

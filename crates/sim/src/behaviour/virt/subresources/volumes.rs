@@ -4,7 +4,9 @@ use kube::api::Patch;
 use serde_json::{Value, json};
 
 use super::{Call, Subresources, passed_on};
-use crate::{apiserver::ApiError, behaviour::timers::controller_of};
+use steading_kubesim::ApiError;
+
+use crate::behaviour::timers::controller_of;
 
 impl Subresources {
     pub(super) async fn add_volume(&self, call: &Call) -> Result<(), ApiError> {

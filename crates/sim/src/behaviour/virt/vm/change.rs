@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use steading_infra::kubevirt::{
     VirtualMachine, VirtualMachineInstance, virtual_machine::VirtualMachineStatus, virtual_machine_instance::VmiPhase,
 };
+use steading_kubesim::Key;
 
 use super::{
     super::{
@@ -18,10 +19,7 @@ use super::{
     },
     made_from,
 };
-use crate::{
-    apiserver::Key,
-    behaviour::{drive::unless_gone, virt_api::types},
-};
+use crate::behaviour::{drive::unless_gone, virt_api::types};
 
 /// Fields of the spec that a VMI follows while it runs.
 const FOLLOWED: [&str; 3] = ["nodeSelector", "affinity", "tolerations"];

@@ -8,14 +8,12 @@ use steading_infra::{
         virtual_machine_instance::VmiPhase,
     },
 };
+use steading_kubesim::Key;
 
 use super::{super::Virt, is_migrating, is_over};
-use crate::{
-    apiserver::Key,
-    behaviour::{
-        Context,
-        virt::status::{clear, set},
-    },
+use crate::behaviour::{
+    Context,
+    virt::status::{clear, set},
 };
 
 /// Conditions of a VM that are not its VMI's.

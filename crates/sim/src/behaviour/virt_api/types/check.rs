@@ -6,7 +6,7 @@ use super::{
     super::fields::{Causes, has, number, quantity, refused, shown, text},
     Found, INSTANCETYPE, PREFERENCE,
 };
-use crate::apiserver::{ApiError, Cause};
+use steading_kubesim::{ApiError, Cause};
 
 /// What of a preference's requirements a VM does not meet: the field, and the text.
 pub(in crate::behaviour::virt_api) fn unmet(found: &Found, spec: &Value) -> Option<(String, String)> {

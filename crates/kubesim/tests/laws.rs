@@ -16,7 +16,7 @@ use kube::{
 };
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use steading_sim::apiserver::{ApiServer, ApiServerConfig};
+use steading_kubesim::{ApiServer, ApiServerConfig};
 
 /// One write: to which of a few objects, and what.
 #[derive(Clone, Debug)]

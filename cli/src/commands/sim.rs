@@ -7,7 +7,6 @@ use steading_infra::{apply::FieldManager, install};
 use steading_runtime::shutdown;
 use steading_sim::Sim;
 
-use super::simulation;
 use crate::args::SimArgs;
 
 /// Serves it until Ctrl-C or SIGTERM, with Steading's kinds installed.
@@ -15,7 +14,7 @@ use crate::args::SimArgs;
 /// # Errors
 /// When the address cannot be bound or the kubeconfig cannot be written.
 pub async fn run(args: SimArgs) -> anyhow::Result<()> {
-    let mut config = simulation(&args.simulation);
+    let mut config = args.simulation.config();
     config.listen = args.listen;
     config.advertise = args.advertise;
     let sim = Sim::start(config).await?;

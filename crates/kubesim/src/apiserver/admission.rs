@@ -40,13 +40,13 @@ pub struct SubresourceRequest {
     pub server: ApiServer,
 }
 
-/// Plays an aggregated API server's subresource, as KubeVirt's `start`.
+/// Plays an aggregated API server's subresource, such as `start` of a virtual machine.
 pub trait SubresourceHandler: Send + Sync {
     /// Answers one request with a status and a body (null for none).
     fn handle(&self, request: SubresourceRequest) -> BoxFuture<'_, Result<(u16, Value), ApiError>>;
 }
 
-/// A group that has subresources but no resources of its own, as KubeVirt's `subresources.kubevirt.io`.
+/// A group that has subresources but no resources of its own, such as one that an aggregated API server brings.
 #[derive(Clone, Debug)]
 pub struct BareGroup {
     /// Its name.

@@ -8,16 +8,14 @@
 //! ```
 //!
 //! The parts are the very libraries that the binaries run. Any of them can be killed and started again on its port while the rest
-//! goes on, which is how tests crash a service.
+//! keeps running, which is how tests crash a service.
 
 pub mod part;
 pub mod prepare;
-pub mod sim;
-pub mod up;
 
 use std::{
     collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -30,7 +28,7 @@ pub use steading_sim::{Sim, SimConfig};
 
 pub use self::part::Part;
 use self::{
-    part::{Launch, Running},
+    part::{Launch, Running, loopback},
     prepare::Prepared,
 };
 
@@ -67,10 +65,6 @@ impl Default for StackConfig {
             write_kubeconfig: None,
         }
     }
-}
-
-fn loopback(port: u16) -> SocketAddr {
-    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
 /// A running stack. Dropping it ends everything at once; [`Stack::stop`] drains first.
@@ -272,15 +266,5 @@ async fn bind_again(address: SocketAddr) -> anyhow::Result<tokio::net::TcpListen
             Err(error) if tokio::time::Instant::now() > deadline => return Err(error.into()),
             Err(_) => tokio::time::sleep(LOOK_EVERY).await,
         }
-    }
-}
-
-/// The simulation that arguments describe.
-pub fn simulation(args: &crate::args::SimulationArgs) -> SimConfig {
-    SimConfig {
-        infra_nodes: args.infra_nodes,
-        zones: args.zones,
-        seed: args.seed,
-        ..SimConfig::default()
     }
 }

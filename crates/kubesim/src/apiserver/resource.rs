@@ -20,7 +20,7 @@ pub enum Scope {
 pub enum Origin {
     /// A type that Kubernetes itself compiles in.
     BuiltIn,
-    /// A type that a real cluster would have by somebody's CRD, known to the simulation from the start.
+    /// A type that a real cluster would have by somebody's CRD, known to the server from the start.
     Preset,
     /// A type made by a CustomResourceDefinition object.
     Custom,
@@ -125,6 +125,71 @@ impl ResourceDef {
         }
     }
 
+    /// A resource that is known without a CustomResourceDefinition object but behaves as one that came with it, and has no schema.
+    pub fn preset(group: &str, version: &str, plural: &str, kind: &str, scope: Scope) -> Self {
+        Self {
+            origin: Origin::Preset,
+            ..Self::built_in(group, version, plural, kind, scope)
+        }
+    }
+
+    /// With these short names, separated by commas.
+    #[must_use]
+    pub fn with_short_names(mut self, names: &str) -> Self {
+        self.short_names = words(names);
+        self
+    }
+
+    /// In these categories, separated by commas.
+    #[must_use]
+    pub fn with_categories(mut self, categories: &str) -> Self {
+        self.categories = words(categories);
+        self
+    }
+
+    /// With the status subresource in every version so far.
+    #[must_use]
+    pub fn with_status(mut self) -> Self {
+        for version in &mut self.versions {
+            version.status = true;
+        }
+        self
+    }
+
+    /// With the scale subresource at the usual paths in every version so far.
+    #[must_use]
+    pub fn with_scale(mut self) -> Self {
+        for version in &mut self.versions {
+            version.scale = Some(ScalePaths {
+                spec: ".spec.replicas".to_owned(),
+                status: ".status.replicas".to_owned(),
+                selector: ".status.labelSelector".to_owned(),
+            });
+        }
+        self
+    }
+
+    /// With these columns in every version so far.
+    #[must_use]
+    pub fn with_columns(mut self, columns: Vec<Column>) -> Self {
+        for version in &mut self.versions {
+            version.columns.clone_from(&columns);
+        }
+        self
+    }
+
+    /// Also served in another version, which differs from the first in its name alone.
+    #[must_use]
+    pub fn with_version(mut self, name: &str) -> Self {
+        if let Some(first) = self.versions.first() {
+            self.versions.push(VersionDef {
+                name: name.to_owned(),
+                ..first.clone()
+            });
+        }
+        self
+    }
+
     /// `plural` or `plural.group`, as error messages say it.
     pub fn qualified(&self) -> String {
         if self.group.is_empty() {
@@ -173,6 +238,11 @@ impl ResourceDef {
                         | "services"
                 ))
     }
+}
+
+fn words(text: &str) -> Vec<String> {
+    let words = text.split(',').filter(|word| !word.is_empty());
+    words.map(str::to_owned).collect()
 }
 
 /// `group/version`, or `version` in the core group.

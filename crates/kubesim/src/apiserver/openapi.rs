@@ -21,7 +21,7 @@ fn prefix(group: &str, version: &str) -> String {
 pub(crate) fn v2(server: &ApiServer) -> Value {
     json!({
         "swagger": "2.0",
-        "info": {"title": "Steading's simulated Kubernetes", "version": server.config().git_version},
+        "info": {"title": "simulated Kubernetes", "version": server.config().git_version},
         "paths": {}, "definitions": {},
     })
 }
@@ -66,7 +66,7 @@ pub(crate) fn v3(server: &ApiServer, group: &str, version_name: &str) -> Result<
         200,
         &json!({
             "openapi": "3.0.0",
-            "info": {"title": "Steading's simulated Kubernetes", "version": server.config().git_version},
+            "info": {"title": "simulated Kubernetes", "version": server.config().git_version},
             "paths": paths,
             "components": {"schemas": schemas},
         }),

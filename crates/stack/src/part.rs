@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    net::SocketAddr,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
 };
 
@@ -12,9 +12,17 @@ use bytes::Bytes;
 use kube::Client;
 use steading_gateway::{Gateway, Route};
 use steading_infra::labels;
+use steading_kubesim::ApiServer;
 use steading_runtime::{CancellationToken, admin::Readiness, clock::Clock, lease::LeaseConfig, server::ServerConfig};
 use steading_sim::Sim;
 use tokio::{net::TcpListener, task::JoinSet};
+
+use crate::prepare::whence;
+
+/// A port of this machine that only this machine reaches; 0 lets the kernel choose.
+pub(crate) fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
 
 /// A part of the stack.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -71,8 +79,8 @@ impl fmt::Display for Part {
 }
 
 /// Starts parts.
-pub(super) struct Launch {
-    server: Option<steading_sim::apiserver::ApiServer>,
+pub(crate) struct Launch {
+    server: Option<ApiServer>,
     kubeconfig: PathBuf,
     /// Who holds the leases: the same over the life of the stack, and nobody else's anywhere.
     identity: String,
@@ -80,7 +88,7 @@ pub(super) struct Launch {
 }
 
 impl Launch {
-    pub(super) fn new(sim: Option<&Sim>, kubeconfig: &Path) -> Self {
+    pub(crate) fn new(sim: Option<&Sim>, kubeconfig: &Path) -> Self {
         let server = sim.map(|s| s.api().clone());
         Self {
             server,
@@ -90,12 +98,12 @@ impl Launch {
         }
     }
 
-    pub(super) fn with_addresses(self, addresses: BTreeMap<Part, SocketAddr>) -> Self {
+    pub(crate) fn with_addresses(self, addresses: BTreeMap<Part, SocketAddr>) -> Self {
         Self { addresses, ..self }
     }
 
-    pub(super) fn address(&self, part: Part) -> SocketAddr {
-        self.addresses.get(&part).copied().unwrap_or_else(|| super::loopback(0))
+    pub(crate) fn address(&self, part: Part) -> SocketAddr {
+        self.addresses.get(&part).copied().unwrap_or_else(|| loopback(0))
     }
 
     fn url(&self, part: Part) -> String {
@@ -103,22 +111,17 @@ impl Launch {
     }
 
     /// A client of the infra cluster: in this process where it is simulated, as the kubeconfig says where it is not.
-    pub(super) async fn client(&self, user_agent: &str) -> anyhow::Result<Client> {
+    pub(crate) async fn client(&self, user_agent: &str) -> anyhow::Result<Client> {
         match &self.server {
             Some(server) => Ok(server.client_named(user_agent)),
             None => steading_runtime::kube::client(Some(&self.kubeconfig), user_agent)
                 .await
-                .with_context(|| {
-                    format!(
-                        "{} does not lead to a cluster",
-                        super::prepare::whence(&self.kubeconfig)
-                    )
-                }),
+                .with_context(|| format!("{} does not lead to a cluster", whence(&self.kubeconfig))),
         }
     }
 
     /// Starts a part on its listener.
-    pub(super) async fn launch(&self, part: Part, listener: TcpListener) -> anyhow::Result<Running> {
+    pub(crate) async fn launch(&self, part: Part, listener: TcpListener) -> anyhow::Result<Running> {
         let kube = self.client(&format!("steading-{part}")).await?;
         let clock = Clock::system();
         let readiness = Readiness::new();
@@ -198,19 +201,19 @@ impl Launch {
 }
 
 /// A part that runs. Dropping it kills it.
-pub(super) struct Running {
+pub(crate) struct Running {
     cancel: CancellationToken,
     tasks: JoinSet<anyhow::Result<()>>,
     readiness: Readiness,
 }
 
 impl Running {
-    pub(super) fn is_ready(&self) -> bool {
+    pub(crate) fn is_ready(&self) -> bool {
         self.readiness.is_ready()
     }
 
     /// What it still waits for.
-    pub(super) fn waits_for(&self) -> String {
+    pub(crate) fn waits_for(&self) -> String {
         let waits = self
             .readiness
             .gates()
@@ -220,7 +223,7 @@ impl Running {
     }
 
     /// Why it has ended, if it has.
-    pub(super) fn failure(&mut self) -> Option<anyhow::Error> {
+    pub(crate) fn failure(&mut self) -> Option<anyhow::Error> {
         match self.tasks.try_join_next()? {
             Ok(Ok(())) => Some(anyhow!("it returned without being told to")),
             Ok(Err(error)) => Some(error),
@@ -228,11 +231,11 @@ impl Running {
         }
     }
 
-    pub(super) async fn kill(mut self) {
+    pub(crate) async fn kill(mut self) {
         self.tasks.shutdown().await;
     }
 
-    pub(super) async fn drain(mut self) {
+    pub(crate) async fn drain(mut self) {
         self.cancel.cancel();
         while let Some(ended) = self.tasks.join_next().await {
             if let Ok(Err(error)) = ended {

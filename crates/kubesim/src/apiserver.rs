@@ -86,22 +86,11 @@ pub enum PodDeletion {
     Graceful,
 }
 
-/// Which types the server knows from the start.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flavour {
-    /// Kubernetes with KubeVirt, CDI and volume snapshots.
-    Infra,
-    /// Plain Kubernetes.
-    Tenant,
-}
-
 /// How a server is made.
 #[derive(Clone, Debug)]
 pub struct ApiServerConfig {
     /// Its clock: creation times, delays.
     pub time: SimTime,
-    /// Types known from the start.
-    pub flavour: Flavour,
     /// For uids, generated names and faults.
     pub seed: u64,
     /// How many events a resource keeps for its watches. Someone who falls further behind gets 410 and lists anew.
@@ -120,7 +109,6 @@ impl Default for ApiServerConfig {
     fn default() -> Self {
         Self {
             time: SimTime::automatic(1.0),
-            flavour: Flavour::Infra,
             seed: 0,
             history: 8192,
             max_body: 3 * 1024 * 1024,
@@ -162,7 +150,7 @@ impl ApiServer {
     /// A server with its built-in types and the four namespaces that every cluster has.
     pub fn new(config: ApiServerConfig) -> Self {
         let store = Store::new(config.history);
-        for def in builtins::resources(config.flavour) {
+        for def in builtins::resources() {
             store.register(def);
         }
         for (alias, of) in builtins::aliases() {
@@ -253,7 +241,7 @@ impl ApiServer {
         self.inner.admission.add_hook(hook);
     }
 
-    /// Lets `handler` answer `<group>/<resource>/<subresource>`, as `("kubevirt.io", "virtualmachineinstances", "evacuate/cancel")`.
+    /// Lets `handler` answer `<group>/<resource>/<subresource>`, such as `("example.io", "machines", "evacuate/cancel")`.
     pub fn add_subresource(
         &self,
         group: &str,

@@ -20,11 +20,9 @@ use kube::{
     runtime::{WatchStreamExt, reflector, watcher},
 };
 use serde_json::{Value, json};
-use steading_sim::{
-    apiserver::{
-        Admission, AdmissionHook, ApiError, ApiServer, ApiServerConfig, Identity, PodDeletion, SubresourceHandler,
-        SubresourceRequest, Verb,
-    },
+use steading_kubesim::{
+    Admission, AdmissionHook, ApiError, ApiServer, ApiServerConfig, Identity, PodDeletion, SubresourceHandler,
+    SubresourceRequest, Verb,
     faults::{Cut, Effect, Matcher, Rule},
 };
 use tokio_util::sync::CancellationToken;
@@ -119,13 +117,13 @@ async fn finalizers_keep_an_object_until_the_last_is_gone() {
     let api: Api<Secret> = Api::namespaced(client, "default");
     let mut secret = Secret::default();
     secret.metadata.name = Some("s".to_owned());
-    secret.metadata.finalizers = Some(vec!["steading.dev/a".to_owned()]);
+    secret.metadata.finalizers = Some(vec!["example.io/a".to_owned()]);
     secret.string_data = Some([("k".to_owned(), "v".to_owned())].into());
     let made = api.create(&PostParams::default(), &secret).await.unwrap();
     assert_eq!(made.data.unwrap()["k"].0, b"v");
     let left = api.delete("s", &DeleteParams::default()).await.unwrap();
     assert!(left.left().unwrap().metadata.deletion_timestamp.is_some());
-    let more = json!({"metadata": {"finalizers": ["steading.dev/a", "steading.dev/b"]}});
+    let more = json!({"metadata": {"finalizers": ["example.io/a", "example.io/b"]}});
     assert_eq!(
         reason(
             &api.patch("s", &PatchParams::default(), &Patch::Merge(more))
@@ -135,7 +133,7 @@ async fn finalizers_keep_an_object_until_the_last_is_gone() {
         .0,
         422
     );
-    let none = json!([{"op": "test", "path": "/metadata/finalizers/0", "value": "steading.dev/a"}, {"op": "remove", "path": "/metadata/finalizers/0"}]);
+    let none = json!([{"op": "test", "path": "/metadata/finalizers/0", "value": "example.io/a"}, {"op": "remove", "path": "/metadata/finalizers/0"}]);
     let patch: json_patch::Patch = serde_json::from_value(none.clone()).unwrap();
     api.patch("s", &PatchParams::default(), &Patch::Json::<()>(patch))
         .await
@@ -660,7 +658,7 @@ async fn the_finalizer_helper_works() {
     let reconcile = |object: ConfigMap| {
         let api = api.clone();
         async move {
-            kube::runtime::finalizer(&api, "steading.dev/test", object.into(), |_| async {
+            kube::runtime::finalizer(&api, "example.io/test", object.into(), |_| async {
                 Ok::<_, std::io::Error>(kube::runtime::controller::Action::await_change())
             })
             .await
@@ -668,7 +666,7 @@ async fn the_finalizer_helper_works() {
     };
     reconcile(made).await.unwrap();
     let held = api.get("a").await.unwrap();
-    assert_eq!(held.finalizers(), ["steading.dev/test"]);
+    assert_eq!(held.finalizers(), ["example.io/test"]);
     api.delete("a", &DeleteParams::default()).await.unwrap();
     reconcile(api.get("a").await.unwrap()).await.unwrap();
     assert_eq!(reason(&api.get("a").await.unwrap_err()).0, 404);
@@ -704,7 +702,7 @@ async fn hooks_and_handlers_play_webhooks_and_subresources() {
     let (server, client) = mk_server();
     server.add_hook(Arc::new(Evacuate));
     server.add_subresource(
-        "subresources.kubevirt.io",
+        "subresources.example.io",
         "virtualmachines",
         "evacuate/cancel",
         Arc::new(Start),
@@ -718,7 +716,7 @@ async fn hooks_and_handlers_play_webhooks_and_subresources() {
         reason(&pods.evict("p", &EvictParams::default()).await.unwrap_err()).0,
         429
     );
-    let path = "/apis/subresources.kubevirt.io/v1/namespaces/default/virtualmachines/v/evacuate/cancel";
+    let path = "/apis/subresources.example.io/v1/namespaces/default/virtualmachines/v/evacuate/cancel";
     let request = http::Request::put(path)
         .header("content-type", "application/json")
         .body(b"{\"a\":1}".to_vec())
@@ -736,11 +734,11 @@ async fn the_same_servers_are_served_over_http_below_their_paths() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let cancel = CancellationToken::new();
-    let router = steading_sim::http::with_tenants(infra.clone(), {
+    let router = steading_kubesim::http::with_named(infra.clone(), "/tenants/", {
         let tenant = tenant.clone();
         move |namespace| (namespace == "acme--web").then(|| tenant.clone())
     });
-    let serving = steading_sim::http::serve(listener, router, cancel.clone());
+    let serving = steading_kubesim::http::serve(listener, router, cancel.clone());
     let using = async {
         let url = format!("http://{address}/tenants/acme--web").parse().unwrap();
         let client = Client::try_from(kube::Config::new(url)).unwrap();

@@ -23,7 +23,6 @@ fn rows(group: &str, plural: &str) -> &'static [Row] {
     match group {
         "" => core(plural),
         "apps" | "batch" | "policy" => workloads(plural),
-        "kubevirt.io" | "instancetype.kubevirt.io" | "cdi.kubevirt.io" => virtualization(plural),
         _ => others(plural),
     }
 }
@@ -126,42 +125,6 @@ fn workloads(plural: &str) -> &'static [Row] {
             ("Min Available", "string", ".spec.minAvailable", 0),
             ("Max Unavailable", "string", ".spec.maxUnavailable", 0),
             ("Allowed Disruptions", "string", ".status.disruptionsAllowed", 0),
-            AGE,
-        ],
-        _ => &[],
-    }
-}
-
-fn virtualization(plural: &str) -> &'static [Row] {
-    match plural {
-        "virtualmachines" => &[
-            AGE,
-            ("Status", "string", ".status.printableStatus", 0),
-            ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", 0),
-        ],
-        "virtualmachineinstances" => &[
-            AGE,
-            ("Phase", "string", ".status.phase", 0),
-            ("IP", "string", ".status.interfaces[0].ipAddress", 0),
-            ("NodeName", "string", ".status.nodeName", 0),
-            ("Ready", "string", ".status.conditions[?(@.type=='Ready')].status", 0),
-            (
-                "Live-Migratable",
-                "string",
-                ".status.conditions[?(@.type=='LiveMigratable')].status",
-                1,
-            ),
-            ("Paused", "string", ".status.conditions[?(@.type=='Paused')].status", 1),
-        ],
-        "virtualmachineinstancemigrations" => &[
-            ("Phase", "string", ".status.phase", 0),
-            ("VMI", "string", ".spec.vmiName", 0),
-        ],
-        "kubevirts" => &[AGE, ("Phase", "string", ".status.phase", 0)],
-        "datavolumes" => &[
-            ("Phase", "string", ".status.phase", 0),
-            ("Progress", "string", ".status.progress", 0),
-            ("Restarts", "string", ".status.restartCount", 0),
             AGE,
         ],
         _ => &[],

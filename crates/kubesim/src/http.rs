@@ -28,15 +28,18 @@ pub fn at_root(server: ApiServer) -> Router {
     Arc::new(move |_| Some((server.clone(), 0)))
 }
 
-/// A router: `infra` at the root, `tenant(<namespace>)` below `/tenants/<namespace>`.
-pub fn with_tenants(infra: ApiServer, tenant: impl Fn(&str) -> Option<ApiServer> + Send + Sync + 'static) -> Router {
-    const PREFIX: &str = "/tenants/";
+/// A router: `root` at the root, `named(<segment>)` below `<prefix><segment>`. The prefix begins and ends with a slash.
+pub fn with_named(
+    root: ApiServer,
+    prefix: &'static str,
+    named: impl Fn(&str) -> Option<ApiServer> + Send + Sync + 'static,
+) -> Router {
     Arc::new(move |path| {
-        let Some(rest) = path.strip_prefix(PREFIX) else {
-            return Some((infra.clone(), 0));
+        let Some(rest) = path.strip_prefix(prefix) else {
+            return Some((root.clone(), 0));
         };
-        let namespace = rest.split('/').next().unwrap_or_default();
-        tenant(namespace).map(|server| (server, PREFIX.len() + namespace.len()))
+        let segment = rest.split('/').next().unwrap_or_default();
+        named(segment).map(|server| (server, prefix.len() + segment.len()))
     })
 }
 
@@ -127,10 +130,10 @@ pub fn kubeconfig(address: SocketAddr, path: &str, token: Option<&str>) -> Strin
     let user = token.map_or_else(|| json!({}), |token| json!({"token": token}));
     // JSON is YAML, and every reader of kubeconfigs reads YAML.
     let config = json!({
-        "apiVersion": "v1", "kind": "Config", "current-context": "steading",
-        "clusters": [{"name": "steading", "cluster": {"server": format!("http://{address}{path}")}}],
-        "users": [{"name": "steading", "user": user}],
-        "contexts": [{"name": "steading", "context": {"cluster": "steading", "user": "steading"}}],
+        "apiVersion": "v1", "kind": "Config", "current-context": "kubesim",
+        "clusters": [{"name": "kubesim", "cluster": {"server": format!("http://{address}{path}")}}],
+        "users": [{"name": "kubesim", "user": user}],
+        "contexts": [{"name": "kubesim", "context": {"cluster": "kubesim", "user": "kubesim"}}],
     });
     let text = serde_json::to_string_pretty(&config).unwrap_or_default();
     format!("{text}\n")

@@ -12,8 +12,8 @@ use steading_runtime::{
     process::bind,
     shutdown,
 };
+use steading_stack::{Infra, Part, Stack, StackConfig};
 
-use super::{Infra, Part, Stack, StackConfig, simulation};
 use crate::{args::UpArgs, commands::progress::spinner};
 
 /// Starts everything, says where it is, and runs until Ctrl-C or SIGTERM.
@@ -30,7 +30,7 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     }
     let infra = match &args.kubeconfig {
         Some(path) => Infra::Kubeconfig(path.clone()),
-        None => Infra::Simulated(simulation(&args.simulation)),
+        None => Infra::Simulated(args.simulation.config()),
     };
     let started = Instant::now();
     let bar = spinner("starting");

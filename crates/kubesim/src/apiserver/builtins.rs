@@ -1,10 +1,7 @@
 //! The resources that a server knows without any CustomResourceDefinition.
 
-mod kubevirt;
-
 use super::{
-    Flavour,
-    resource::{Origin, ResourceDef, ScalePaths, Scope, VersionDef},
+    resource::{Origin, ResourceDef, Scope},
     table,
 };
 
@@ -250,7 +247,7 @@ const KUBERNETES: &[Row] = &[
     ),
 ];
 
-/// What snapshots bring, in tenant clusters too.
+/// The snapshot controller's kinds, which most distributions of Kubernetes bring along.
 const SNAPSHOTS: &[Row] = &[
     (
         "snapshot.storage.k8s.io",
@@ -281,18 +278,11 @@ const SNAPSHOTS: &[Row] = &[
     ),
 ];
 
-/// Groups that are served in an older version, too, with the same fields.
-const OLDER: &[(&str, &str)] = &[("kubevirt.io", "v1alpha3"), ("snapshot.kubevirt.io", "v1alpha1")];
-
-/// All resources of a flavour.
-pub(crate) fn resources(flavour: Flavour) -> Vec<ResourceDef> {
+/// All resources that every server knows.
+pub(crate) fn resources() -> Vec<ResourceDef> {
     let kubernetes = KUBERNETES.iter().map(|row| def(row, Origin::BuiltIn));
     let snapshots = SNAPSHOTS.iter().map(|row| def(row, Origin::Preset));
-    let kubevirt = kubevirt::ROWS
-        .iter()
-        .filter(|_| flavour == Flavour::Infra)
-        .map(|row| def(row, Origin::Preset));
-    kubernetes.chain(snapshots).chain(kubevirt).collect()
+    kubernetes.chain(snapshots).collect()
 }
 
 /// Resources that show the objects of another: the definition, and group and plural of the other.
@@ -311,34 +301,17 @@ fn def(row: &Row, origin: Origin) -> ResourceDef {
     } else {
         Scope::Cluster
     };
-    let mut def = ResourceDef::built_in(group, version, plural, kind, scope);
-    let words = |text: &str| {
-        text.split(',')
-            .filter(|word| !word.is_empty())
-            .map(str::to_owned)
-            .collect()
-    };
-    def.short_names = words(short_names);
-    def.categories = words(categories);
+    let mut def = ResourceDef::built_in(group, version, plural, kind, scope)
+        .with_short_names(short_names)
+        .with_categories(categories)
+        .with_columns(table::built_in(group, plural));
+    if traits.contains('s') {
+        def = def.with_status();
+    }
+    if traits.contains('c') {
+        def = def.with_scale();
+    }
     def.origin = origin;
     def.virtual_only = traits.contains('v');
-    if let Some(version) = def.versions.first_mut() {
-        version.status = traits.contains('s');
-        version.scale = traits.contains('c').then(|| ScalePaths {
-            spec: ".spec.replicas".to_owned(),
-            status: ".status.replicas".to_owned(),
-            selector: ".status.labelSelector".to_owned(),
-        });
-        version.columns = table::built_in(group, plural);
-    }
-    let older = OLDER.iter().filter(|older| older.0 == group).map(|older| older.1);
-    let older: Vec<VersionDef> = older
-        .filter_map(|name| {
-            let mut version = def.versions.first()?.clone();
-            name.clone_into(&mut version.name);
-            Some(version)
-        })
-        .collect();
-    def.versions.extend(older);
     def
 }

@@ -295,7 +295,7 @@ mod tests {
             ),
             (
                 Method::PUT,
-                "/apis/subresources.kubevirt.io/v1/namespaces/a/vms/v/evacuate/cancel",
+                "/apis/subresources.example.io/v1/namespaces/a/vms/v/evacuate/cancel",
                 Verb::Update,
                 "a",
                 "vms",
