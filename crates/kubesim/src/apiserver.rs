@@ -159,7 +159,7 @@ impl ApiServer {
         let server = Self {
             inner: Arc::new(Inner {
                 store,
-                faults: Faults::new(config.seed),
+                faults: Faults::new(config.seed, config.time.clone()),
                 counters: Counters::default(),
                 access: Access::default(),
                 admission: admission::Registry::default(),
@@ -234,6 +234,14 @@ impl ApiServer {
     /// Serves a resource without a CustomResourceDefinition object.
     pub fn register(&self, def: ResourceDef) {
         self.inner.store.register(def);
+    }
+
+    /// Serves a resource no longer, as if it had never been installed: its objects are lost, its watches end, and discovery does not show it.
+    /// Returns what [`register`](Self::register) needs to install it again.
+    pub fn uninstall(&self, group: &str, plural: &str) -> Option<ResourceDef> {
+        let def = self.inner.store.collection(group, plural)?.def();
+        self.inner.store.unregister(group, plural);
+        Some(ResourceDef::clone(&def))
     }
 
     /// Asks `hook` before every write.

@@ -1,7 +1,11 @@
 //! Faults on demand: what an API server does wrong, when, and to whom.
 //!
 //! A [`Rule`] says which requests it strikes and what happens to them. Rules are tried in the order in which they were added; delays add
-//! up, the first other effect decides. Open watches are cut with [`Faults::cut_watches`]; [`Faults::go_away`] makes the whole server unreachable.
+//! up, the first other effect decides. Open watches are cut, expired or silenced with [`Faults::cut_watches`]; [`Faults::go_away`] makes the
+//! whole server unreachable, [`Faults::stop_answering`] lets it accept connections and never answer.
+//!
+//! Whatever hangs is released by removing its rule, [`Faults::clear`] or [`Faults::come_back`]: its connection then breaks, as that of a
+//! server that was restarted.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,7 +13,10 @@ use parking_lot::Mutex;
 use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::sync::watch;
 
-use crate::apiserver::{ApiError, RequestInfo, Verb};
+use crate::{
+    apiserver::{ApiError, RequestInfo, Verb},
+    time::SimTime,
+};
 
 /// How many watches may be open at once; far more than 1,000 tenants' need, far less than what would exhaust memory.
 const MAX_WATCHES: usize = 16_384;
@@ -19,6 +26,8 @@ const MAX_WATCHES: usize = 16_384;
 pub enum Effect {
     /// Refused with this status.
     Refuse(ApiError),
+    /// 403 in the words of RBAC. Access reviews about such requests are denied, too.
+    Forbid,
     /// 409, as if somebody else had written first.
     Conflict,
     /// 429 with `Retry-After`.
@@ -36,15 +45,21 @@ pub enum Effect {
     DropConnection,
     /// The request is carried out, then the connection breaks before the answer.
     DropAnswer,
+    /// The connection is accepted and no answer ever comes.
+    Hang,
+    /// A watch is answered and then stays silent: no events, no bookmarks, no end. Other requests hang.
+    SilentWatch,
 }
 
-/// How an open watch ends.
+/// What happens to an open watch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// The connection breaks.
     Drop,
     /// An event says that the resourceVersion has expired (410).
     Expire,
+    /// It stays open and says nothing more: no events, no bookmarks, not even its end. Another cut may follow.
+    Silence,
 }
 
 /// Which requests are meant; an empty matcher means all.
@@ -62,7 +77,7 @@ pub struct Matcher {
     pub namespace: Option<String>,
     /// Only this object.
     pub name: Option<String>,
-    /// Only user agents that begin so.
+    /// Only user agents with this prefix.
     pub user_agent: Option<String>,
 }
 
@@ -81,6 +96,21 @@ impl Matcher {
         }
     }
 
+    /// Requests on a group's resources, with whatever verb.
+    pub fn group(group: &str) -> Self {
+        Self {
+            group: Some(group.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    /// Only on one subresource, such as `status`.
+    #[must_use]
+    pub fn on_subresource(mut self, subresource: &str) -> Self {
+        self.subresource = Some(subresource.to_owned());
+        self
+    }
+
     /// Only on one object.
     #[must_use]
     pub fn named(mut self, name: &str) -> Self {
@@ -95,7 +125,7 @@ impl Matcher {
         self
     }
 
-    /// Only from user agents that begin with this.
+    /// Only from user agents with this prefix.
     #[must_use]
     pub fn from_agent(mut self, user_agent: &str) -> Self {
         self.user_agent = Some(user_agent.to_owned());
@@ -126,8 +156,10 @@ pub struct Rule {
     pub matcher: Matcher,
     /// With what.
     pub effect: Effect,
-    /// How often at most; `None` for ever.
+    /// How often at most; `None` for no limit.
     pub times: Option<u64>,
+    /// For how much simulated time from when it is added; `None` for no limit.
+    pub lasts: Option<Duration>,
     /// How many matching requests go free first.
     pub skip: u64,
     /// How likely each time, 0 to 1.
@@ -135,12 +167,13 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// Strikes every matching request, for ever.
+    /// Strikes every matching request until it is removed.
     pub fn always(matcher: Matcher, effect: Effect) -> Self {
         Self {
             matcher,
             effect,
             times: None,
+            lasts: None,
             skip: 0,
             probability: 1.0,
         }
@@ -150,6 +183,14 @@ impl Rule {
     pub fn times(times: u64, matcher: Matcher, effect: Effect) -> Self {
         Self {
             times: Some(times),
+            ..Self::always(matcher, effect)
+        }
+    }
+
+    /// Strikes every matching request for this much simulated time, such as an overloaded server that answers 429 for a minute.
+    pub fn lasting(lasts: Duration, matcher: Matcher, effect: Effect) -> Self {
+        Self {
+            lasts: Some(lasts),
             ..Self::always(matcher, effect)
         }
     }
@@ -172,7 +213,7 @@ impl Rule {
     }
 }
 
-/// Names a rule, to take it back.
+/// Names a rule, to remove it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RuleId(u64);
 
@@ -181,6 +222,8 @@ pub struct RuleId(u64);
 pub(crate) struct Verdict {
     pub(crate) delay: Duration,
     pub(crate) effect: Option<Effect>,
+    /// How many releases there had been.
+    released: u64,
 }
 
 struct OpenWatch {
@@ -189,12 +232,37 @@ struct OpenWatch {
     cut: watch::Sender<Option<Cut>>,
 }
 
+/// A rule in force.
+#[derive(Debug)]
+struct Standing {
+    id: RuleId,
+    rule: Rule,
+    /// When it ends, on the simulation's clock.
+    until: Option<Duration>,
+}
+
+impl Standing {
+    fn is_over(&self, now: Duration) -> bool {
+        self.rule.times == Some(0) || self.until.is_some_and(|until| until <= now)
+    }
+}
+
+/// How the server as a whole is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reach {
+    Normal,
+    /// Connections break.
+    Away,
+    /// Connections are accepted, nothing is answered.
+    Mute,
+}
+
 struct State {
     rng: StdRng,
     next_id: u64,
-    rules: Vec<(RuleId, Rule)>,
+    rules: Vec<Standing>,
     struck: u64,
-    away: bool,
+    reach: Reach,
     watches: Vec<OpenWatch>,
 }
 
@@ -202,6 +270,9 @@ struct State {
 #[derive(Clone)]
 pub struct Faults {
     state: Arc<Mutex<State>>,
+    time: SimTime,
+    /// Counts releases of what hangs.
+    released: Arc<watch::Sender<u64>>,
 }
 
 impl std::fmt::Debug for Faults {
@@ -209,24 +280,26 @@ impl std::fmt::Debug for Faults {
         let state = self.state.lock();
         f.debug_struct("Faults")
             .field("rules", &state.rules)
-            .field("away", &state.away)
+            .field("reach", &state.reach)
             .finish_non_exhaustive()
     }
 }
 
 impl Faults {
-    /// No faults; probabilities will be drawn from `seed`.
-    pub fn new(seed: u64) -> Self {
+    /// No faults; probabilities will be drawn from `seed`, rules that last are timed by `time`.
+    pub fn new(seed: u64, time: SimTime) -> Self {
         let state = State {
             rng: StdRng::seed_from_u64(seed),
             next_id: 0,
             rules: Vec::new(),
             struck: 0,
-            away: false,
+            reach: Reach::Normal,
             watches: Vec::new(),
         };
         Self {
             state: Arc::new(Mutex::new(state)),
+            time,
+            released: Arc::new(watch::Sender::new(0)),
         }
     }
 
@@ -235,20 +308,21 @@ impl Faults {
         let mut state = self.state.lock();
         state.next_id += 1;
         let id = RuleId(state.next_id);
-        state.rules.push((id, rule));
+        let until = rule.lasts.map(|lasts| self.time.elapsed().saturating_add(lasts));
+        state.rules.push(Standing { id, rule, until });
         id
     }
 
-    /// Takes a rule back.
+    /// Removes a rule and releases what hangs.
     pub fn remove(&self, id: RuleId) {
-        self.state.lock().rules.retain(|(other, _)| *other != id);
+        self.state.lock().rules.retain(|standing| standing.id != id);
+        self.release();
     }
 
-    /// Takes all rules back and makes the server reachable.
+    /// Removes all rules, makes the server reachable and releases what hangs. Silent watches break.
     pub fn clear(&self) {
-        let mut state = self.state.lock();
-        state.rules.clear();
-        state.away = false;
+        self.state.lock().rules.clear();
+        self.come_back();
     }
 
     /// How many requests have been struck.
@@ -258,25 +332,38 @@ impl Faults {
 
     /// Makes the server unreachable: open watches break, no request gets an answer until [`Faults::come_back`].
     pub fn go_away(&self) {
-        self.state.lock().away = true;
+        self.state.lock().reach = Reach::Away;
         self.cut_watches(&Matcher::any(), Cut::Drop);
     }
 
-    /// Ends [`Faults::go_away`].
+    /// Lets the server accept connections and answer nothing, open watches included, until [`Faults::come_back`].
+    pub fn stop_answering(&self) {
+        self.state.lock().reach = Reach::Mute;
+        self.cut_watches(&Matcher::any(), Cut::Silence);
+    }
+
+    /// Ends [`Faults::go_away`] and [`Faults::stop_answering`]: whatever hangs and every silent watch breaks.
     pub fn come_back(&self) {
-        self.state.lock().away = false;
+        self.state.lock().reach = Reach::Normal;
+        let silent = |open: &OpenWatch| *open.cut.borrow() == Some(Cut::Silence);
+        self.cut(silent, Cut::Drop);
+        self.release();
     }
 
     /// Whether the server is unreachable now.
     pub fn is_away(&self) -> bool {
-        self.state.lock().away
+        self.state.lock().reach == Reach::Away
     }
 
-    /// Ends the open watches that match; says how many.
+    /// Cuts, expires or silences the open watches that match; says how many.
     pub fn cut_watches(&self, matcher: &Matcher, cut: Cut) -> usize {
+        self.cut(|open| matcher.matches(&open.info), cut)
+    }
+
+    fn cut(&self, which: impl Fn(&OpenWatch) -> bool, cut: Cut) -> usize {
         let state = self.state.lock();
         let mut count = 0;
-        for open in state.watches.iter().filter(|open| matcher.matches(&open.info)) {
+        for open in state.watches.iter().filter(|open| which(open)) {
             open.cut.send_replace(Some(cut));
             count += 1;
         }
@@ -293,18 +380,48 @@ impl Faults {
             .count()
     }
 
+    /// Whether a rule forbids such requests; nothing is counted.
+    pub(crate) fn forbids(&self, info: &RequestInfo) -> bool {
+        let now = self.time.elapsed();
+        let state = self.state.lock();
+        let mut standing = state.rules.iter().filter(|standing| !standing.is_over(now));
+        standing.any(|standing| matches!(standing.rule.effect, Effect::Forbid) && standing.rule.matcher.matches(info))
+    }
+
+    /// Returns when what was judged so is released.
+    pub(crate) async fn hang(&self, verdict: &Verdict) {
+        let mut released = self.released.subscribe();
+        // The sender lives in `self`, so this cannot end early.
+        let _ = released.wait_for(|count| *count != verdict.released).await;
+    }
+
+    fn release(&self) {
+        self.released.send_modify(|count| *count += 1);
+    }
+
     pub(crate) fn judge(&self, info: &RequestInfo) -> Verdict {
+        let now = self.time.elapsed();
         let mut state = self.state.lock();
-        if state.away {
+        let whole = match state.reach {
+            Reach::Normal => None,
+            Reach::Away => Some(Effect::DropConnection),
+            Reach::Mute => Some(Effect::Hang),
+        };
+        if whole.is_some() {
             return Verdict {
                 delay: Duration::ZERO,
-                effect: Some(Effect::DropConnection),
+                effect: whole,
+                released: *self.released.borrow(),
             };
         }
         let State { rng, rules, struck, .. } = &mut *state;
-        let mut verdict = Verdict::default();
-        for (_, rule) in rules.iter_mut() {
-            if rule.times == Some(0) || !rule.matcher.matches(info) {
+        rules.retain(|standing| !standing.is_over(now));
+        let mut verdict = Verdict {
+            released: *self.released.borrow(),
+            ..Verdict::default()
+        };
+        for Standing { rule, .. } in rules.iter_mut() {
+            if !rule.matcher.matches(info) {
                 continue;
             }
             if rule.skip > 0 {
@@ -326,13 +443,13 @@ impl Faults {
                 }
             }
         }
-        rules.retain(|(_, rule)| rule.times != Some(0));
+        rules.retain(|standing| !standing.is_over(now));
         verdict
     }
 
-    /// Takes an open watch into the list; none when there are too many.
-    pub(crate) fn opened(&self, info: &RequestInfo) -> Option<WatchGuard> {
-        let (cut, signal) = watch::channel(None);
+    /// Takes an open watch into the list, cut from the start or not; none when there are too many.
+    pub(crate) fn opened(&self, info: &RequestInfo, cut: Option<Cut>) -> Option<WatchGuard> {
+        let (cut, signal) = watch::channel(cut);
         let mut state = self.state.lock();
         if state.watches.len() >= MAX_WATCHES {
             return None;

@@ -42,6 +42,23 @@ impl Verb {
         }
     }
 
+    /// The verb of this name; [`Verb::Other`] for an unknown one.
+    pub fn named(name: &str) -> Self {
+        let all = [
+            Self::Get,
+            Self::List,
+            Self::Watch,
+            Self::Create,
+            Self::Update,
+            Self::Patch,
+            Self::Delete,
+            Self::DeleteCollection,
+        ];
+        all.into_iter()
+            .find(|verb| verb.as_str() == name)
+            .unwrap_or(Self::Other)
+    }
+
     /// Whether it may change something.
     pub fn is_write(self) -> bool {
         matches!(

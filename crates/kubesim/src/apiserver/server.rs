@@ -117,9 +117,14 @@ impl ApiServer {
         if verdict.delay > Duration::ZERO {
             self.time().sleep(verdict.delay).await;
         }
+        let silent = matches!(verdict.effect, Some(Effect::SilentWatch)) && info.verb == Verb::Watch;
         match &verdict.effect {
             Some(Effect::DropConnection) => return Err(Disconnected),
-            Some(Effect::DropAnswer) | None => {}
+            Some(Effect::Hang | Effect::SilentWatch) if !silent => {
+                self.faults().hang(&verdict).await;
+                return Err(Disconnected);
+            }
+            Some(Effect::DropAnswer | Effect::SilentWatch) | None => {}
             Some(effect) => return Ok(refusal(&self.refused_by(effect, &info))),
         }
         let limit = self.config().max_body;
@@ -127,7 +132,7 @@ impl ApiServer {
             Ok(body) => body.to_bytes(),
             Err(_) => return Ok(refusal(&ApiError::too_large(limit))),
         };
-        let answer = self.route(&info, &body).await;
+        let answer = self.route(&info, &body, silent).await;
         if matches!(verdict.effect, Some(Effect::DropAnswer)) {
             return Err(Disconnected);
         }
@@ -150,6 +155,7 @@ impl ApiServer {
         let name = info.name.as_deref().unwrap_or_default();
         match effect {
             Effect::Refuse(error) => error.clone(),
+            Effect::Forbid => ApiError::not_authorized(&self.user(info), info),
             Effect::Conflict => match self.store().collection(&info.group, &info.resource) {
                 Some(collection) => ApiError::modified(&collection.def(), name),
                 None => ApiError::new(409, "Conflict", "the object has been modified"),
@@ -158,13 +164,22 @@ impl ApiServer {
                 ApiError::too_many_requests("too many requests, please try again later", *retry_after)
             }
             Effect::InternalError => ApiError::internal("simulated fault"),
-            Effect::Unavailable | Effect::Delay(_) | Effect::DropConnection | Effect::DropAnswer => {
-                ApiError::unavailable("the server is currently unable to handle the request")
-            }
+            Effect::Unavailable
+            | Effect::Delay(_)
+            | Effect::DropConnection
+            | Effect::DropAnswer
+            | Effect::Hang
+            | Effect::SilentWatch => ApiError::unavailable("the server is currently unable to handle the request"),
         }
     }
 
-    async fn route(&self, info: &RequestInfo, body: &Bytes) -> Result<Answer, ApiError> {
+    /// Who asks, as far as the token says.
+    pub(crate) fn user(&self, info: &RequestInfo) -> String {
+        let caller = info.bearer.as_deref().and_then(|token| self.access().identify(token));
+        caller.map_or_else(|| "system:admin".to_owned(), |identity| identity.username)
+    }
+
+    async fn route(&self, info: &RequestInfo, body: &Bytes, silent: bool) -> Result<Answer, ApiError> {
         if info.resource.is_empty() {
             return discovery::answer(self, info);
         }
@@ -202,7 +217,7 @@ impl ApiServer {
             }
             Verb::Get => read::get(&target),
             Verb::List => read::list(&target),
-            Verb::Watch => watch::answer(&target),
+            Verb::Watch => watch::answer(&target, silent),
             Verb::Create => write::create(&target, body).await,
             Verb::Update => write::update(&target, body).await,
             Verb::Patch => write::patch(&target, body).await,

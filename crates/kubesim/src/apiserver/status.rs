@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::resource::ResourceDef;
+use super::{request::RequestInfo, resource::ResourceDef};
 
 /// One thing that is wrong with a request, as in `details.causes`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,41 @@ impl ApiError {
             message: message.into(),
             details: Box::default(),
         }
+    }
+
+    /// 403 as RBAC says it.
+    pub fn not_authorized(user: &str, info: &RequestInfo) -> Self {
+        let (group, verb) = (&info.group, info.verb.as_str());
+        let resource = match &info.subresource {
+            Some(subresource) => format!("{}/{subresource}", info.resource),
+            None => info.resource.clone(),
+        };
+        let qualified = if group.is_empty() {
+            info.resource.clone()
+        } else {
+            format!("{}.{group}", info.resource)
+        };
+        let name = info.name.as_deref().unwrap_or_default();
+        let shown = if name.is_empty() {
+            qualified
+        } else {
+            format!("{qualified} \"{name}\"")
+        };
+        let place = match info.namespace.as_deref() {
+            Some(namespace) if !namespace.is_empty() => format!("in the namespace \"{namespace}\""),
+            _ => "at the cluster scope".to_owned(),
+        };
+        let mut error = Self::new(
+            403,
+            "Forbidden",
+            format!(
+                "{shown} is forbidden: User \"{user}\" cannot {verb} resource \"{resource}\" in API group \"{group}\" {place}"
+            ),
+        );
+        error.details.group.clone_from(group);
+        error.details.kind.clone_from(&info.resource);
+        name.clone_into(&mut error.details.name);
+        error
     }
 
     fn about(mut self, def: &ResourceDef, name: &str) -> Self {

@@ -8,7 +8,7 @@ use std::{
     collections::{BTreeMap, VecDeque},
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
 
@@ -109,6 +109,8 @@ pub struct Collection {
     head: watch::Sender<u64>,
     revision: Arc<AtomicU64>,
     history: usize,
+    /// Set once the resource is not served any longer.
+    retired: AtomicBool,
 }
 
 impl Collection {
@@ -125,7 +127,19 @@ impl Collection {
             head,
             revision,
             history,
+            retired: AtomicBool::new(false),
         }
+    }
+
+    /// Ends the watches of this resource, which is not served any longer.
+    fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
+        self.head.send_modify(|_| {});
+    }
+
+    /// Whether the resource is not served any longer.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
     }
 
     /// What this resource is.
@@ -357,7 +371,10 @@ impl Store {
 
     /// Serves a resource no longer.
     pub fn unregister(&self, group: &str, plural: &str) {
-        self.collections.write().remove(&(group.to_owned(), plural.to_owned()));
+        let removed = self.collections.write().remove(&(group.to_owned(), plural.to_owned()));
+        if let Some(collection) = removed {
+            collection.retire();
+        }
     }
 
     /// The collection of a resource.

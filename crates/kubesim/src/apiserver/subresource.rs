@@ -290,6 +290,21 @@ fn check_review(def: &ResourceDef, spec: &Value) -> Result<(), ApiError> {
     }
 }
 
+/// The request that an access review asks about, as far as its attributes say.
+fn asked(info: &RequestInfo, spec: &Value) -> Option<RequestInfo> {
+    let attributes = spec.get("resourceAttributes")?;
+    let text = |key: &str| Some(dig::text(attributes, &[key]).to_owned()).filter(|text| !text.is_empty());
+    Some(RequestInfo {
+        verb: Verb::named(dig::text(attributes, &["verb"])),
+        group: text("group").unwrap_or_default(),
+        resource: text("resource").unwrap_or_default(),
+        subresource: text("subresource"),
+        namespace: text("namespace"),
+        name: text("name"),
+        ..info.clone()
+    })
+}
+
 /// Answers a review.
 pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
     if target.info.verb != Verb::Create {
@@ -317,7 +332,10 @@ pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiErr
             "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
             "incomplete": false,
         }),
-        _ => access.access_review(user, &spec),
+        _ => match asked(target.info, &spec).filter(|asked| target.server.faults().forbids(asked)) {
+            Some(_) => json!({"allowed": false}),
+            None => access.access_review(user, &spec),
+        },
     };
     let map = dig::object(&mut review);
     map.insert("kind".to_owned(), json!(target.def.kind));

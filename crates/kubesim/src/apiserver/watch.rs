@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::Stream;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::{
     dig,
@@ -19,8 +20,10 @@ use crate::faults::{Cut, WatchGuard};
 
 /// How many events are taken from the log at once.
 const BATCH: usize = 256;
-/// How long a quiet watch that asked for bookmarks goes without one.
+/// How often a watch that asked for bookmarks gets one, as from kube-apiserver.
 const BOOKMARK_EVERY: Duration = Duration::from_mins(1);
+/// How long before its end a watch gets a last bookmark, as from kube-apiserver: the client then continues from there.
+const LAST_BOOKMARK: Duration = Duration::from_secs(2);
 /// How long a watch lasts when the client does not say; Kubernetes draws between 30 and 60 minutes.
 const DEFAULT_TIMEOUT: Duration = Duration::from_mins(30);
 
@@ -38,7 +41,8 @@ struct Watch {
     first: bool,
 }
 
-pub(crate) fn answer(target: &Target<'_>) -> Result<Answer, ApiError> {
+/// A watch, silent from the start if a fault wants it so.
+pub(crate) fn answer(target: &Target<'_>, silent: bool) -> Result<Answer, ApiError> {
     let query = &target.info.query;
     let selection = read::selection(target)?;
     let asked = read::check_not_ahead(target)?.filter(|revision| *revision > 0);
@@ -56,7 +60,8 @@ pub(crate) fn answer(target: &Target<'_>) -> Result<Answer, ApiError> {
         .get("timeoutSeconds")
         .and_then(|text| text.parse().ok())
         .filter(|seconds| *seconds > 0);
-    let guard = target.server.faults().opened(target.info);
+    let cut = silent.then_some(Cut::Silence);
+    let guard = target.server.faults().opened(target.info, cut);
     let guard = guard.ok_or_else(|| ApiError::too_many_requests("too many watches are open", 1))?;
     let watch = Watch {
         collection,
@@ -74,21 +79,42 @@ pub(crate) fn answer(target: &Target<'_>) -> Result<Answer, ApiError> {
     Ok(Answer::stream(watch.run()))
 }
 
-async fn cut_of(guard: &mut WatchGuard) -> Option<Cut> {
-    guard.signal.wait_for(Option::is_some).await.ok().and_then(|cut| *cut)
+/// When the next bookmark is due: every minute, and shortly before the watch ends.
+fn next_bookmark(now: Instant, deadline: Instant) -> Instant {
+    let usual = now + BOOKMARK_EVERY;
+    match deadline.checked_sub(LAST_BOOKMARK) {
+        Some(last) if last > now => usual.min(last),
+        _ => usual,
+    }
 }
 
 impl Watch {
     fn run(mut self) -> impl Stream<Item = Result<Bytes, Disconnected>> + Send {
         async_stream::stream! {
-            let deadline = tokio::time::Instant::now() + self.timeout;
-            let mut next_bookmark = tokio::time::Instant::now() + BOOKMARK_EVERY;
+            let deadline = Instant::now() + self.timeout;
+            let mut bookmark = next_bookmark(Instant::now(), deadline);
             let mut head = self.collection.subscribe();
-            if let Some(chunk) = self.initial() {
-                yield Ok(chunk);
-            }
+            let mut opening = true;
             loop {
                 head.mark_unchanged();
+                match self.cut().await {
+                    Some(Cut::Expire) => {
+                        yield Ok(self.expired());
+                        return;
+                    }
+                    Some(_) => {
+                        yield Err(Disconnected);
+                        return;
+                    }
+                    None if self.collection.is_retired() => return,
+                    None => {}
+                }
+                if std::mem::take(&mut opening)
+                    && let Some(chunk) = self.initial()
+                {
+                    yield Ok(chunk);
+                    continue;
+                }
                 match self.batch() {
                     Err(expired) => {
                         yield Ok(expired);
@@ -100,32 +126,41 @@ impl Watch {
                     }
                     Ok(None) => {}
                 }
-                let until = if self.bookmarks { next_bookmark.min(deadline) } else { deadline };
+                let now = Instant::now();
+                if now >= deadline {
+                    return;
+                }
+                if self.bookmarks && now >= bookmark {
+                    yield Ok(line("BOOKMARK", &Bytes::from(self.writer.bookmark(self.revision, false).to_string())));
+                    bookmark = next_bookmark(now, deadline);
+                }
+                let until = if self.bookmarks { bookmark.min(deadline) } else { deadline };
                 tokio::select! {
                     changed = head.changed() => {
                         if changed.is_err() {
                             return;
                         }
                     }
-                    cut = cut_of(&mut self.guard) => {
-                        match cut {
-                            Some(Cut::Expire) => yield Ok(self.expired()),
-                            Some(Cut::Drop) | None => yield Err(Disconnected),
-                        }
-                        return;
-                    }
-                    () = tokio::time::sleep_until(until) => {
-                        if self.bookmarks {
-                            yield Ok(line("BOOKMARK", &Bytes::from(self.writer.bookmark(self.revision, false).to_string())));
-                        }
-                        if until == deadline {
+                    changed = self.guard.signal.changed() => {
+                        if changed.is_err() {
                             return;
                         }
-                        next_bookmark = tokio::time::Instant::now() + BOOKMARK_EVERY;
                     }
+                    () = tokio::time::sleep_until(until) => {}
                 }
             }
         }
+    }
+
+    /// How the watch was cut, if it was. One that fell silent stays here until it is cut for good.
+    async fn cut(&mut self) -> Option<Cut> {
+        let now = *self.guard.signal.borrow_and_update();
+        if now != Some(Cut::Silence) {
+            return now;
+        }
+        let ends = |cut: &Option<Cut>| *cut != Some(Cut::Silence);
+        let cut = self.guard.signal.wait_for(ends).await.ok().and_then(|cut| *cut);
+        Some(cut.unwrap_or(Cut::Drop))
     }
 
     fn initial(&mut self) -> Option<Bytes> {
