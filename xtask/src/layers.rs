@@ -6,7 +6,7 @@
 use anyhow::{Context, Result, bail};
 use cargo_metadata::{DependencyKind, MetadataCommand};
 
-use crate::run::root;
+use crate::{modules, run::root};
 
 /// What one crate of ours may depend on.
 struct Rule {
@@ -171,7 +171,7 @@ pub(crate) fn run() -> Result<()> {
         bail!("{} dependencies point the wrong way", violations.len());
     }
     println!("    {} crates keep to their layers", names.len());
-    Ok(())
+    modules::run(&metadata)
 }
 
 /// Every breach of the rules.

@@ -2,7 +2,7 @@
 //!
 //! | task | what it does |
 //! |---|---|
-//! | `check-layers` | holds the dependency rules of the design against `cargo metadata` |
+//! | `check-layers` | holds crates to their dependencies, and modules to their roles and out of circles |
 //! | `lint` | formatting, clippy, contracts, layers, documented errors |
 //! | `test` | all tests |
 //! | `fuzz` | fuzzes the transcoder's parsers |
@@ -20,6 +20,7 @@ mod errors;
 mod fuzz;
 mod layers;
 mod lint;
+mod modules;
 mod run;
 mod suites;
 mod test;
@@ -35,7 +36,7 @@ struct Args {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Check that crates depend only on what their layer may.
+    /// Check that crates depend only on what their layer may, and that modules run in no circles.
     CheckLayers,
     /// Check formatting, lints, contracts, layers and the documentation of errors.
     Lint,
