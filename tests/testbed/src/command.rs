@@ -1,22 +1,19 @@
 //! The command line: `up`, `down`, `status`, `conformance`, and what the test bed runs of itself.
 
-use std::{
-    path::PathBuf,
-    process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering},
-    time::Instant,
-};
+use std::{process::ExitCode, time::Instant};
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use serde_json::json;
 
 use crate::{
+    arguments::ShapeArgs,
     conform,
     home::run_dir,
+    interrupts::catch_interrupts,
     play,
     progress::Progress,
-    state::{Phase, Shape, State},
+    state::{Phase, State},
     supervise,
     testbed::{Lifetime, Testbed, memory_mib},
 };
@@ -74,30 +71,6 @@ struct UpArgs {
     json: bool,
 }
 
-/// How many of what.
-#[derive(Debug, Clone, Args)]
-pub struct ShapeArgs {
-    /// Bare-metal nodes.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=200), value_name = "N")]
-    nodes: u32,
-    /// Zones that they are spread over.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=20), value_name = "Z")]
-    zones: u32,
-    /// Tenant control planes that are kept ready; each takes about half a gigabyte.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(0..=10), value_name = "T")]
-    tenants: u32,
-}
-
-impl From<ShapeArgs> for Shape {
-    fn from(args: ShapeArgs) -> Self {
-        Self {
-            nodes: args.nodes,
-            zones: args.zones,
-            tenants: args.tenants,
-        }
-    }
-}
-
 /// Runs a command to its end.
 ///
 /// # Errors
@@ -112,14 +85,6 @@ pub fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Play(args) => play::run(args)?,
     }
     Ok(ExitCode::SUCCESS)
-}
-
-/// Set by Ctrl-C while `up` waits.
-static INTERRUPTED: AtomicBool = AtomicBool::new(false);
-
-/// Whether the person has had enough.
-pub(crate) fn is_interrupted() -> bool {
-    INTERRUPTED.load(Ordering::Relaxed)
 }
 
 fn up(args: UpArgs) -> anyhow::Result<ExitCode> {
@@ -166,26 +131,6 @@ fn named(name: &str) -> String {
     } else {
         format!(" --name {name}")
     }
-}
-
-/// Ctrl-C ends the wait in an orderly way: what was started is ended before `up` returns.
-fn catch_interrupts() -> anyhow::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    std::thread::Builder::new()
-        .name("interrupts".to_owned())
-        .spawn(move || {
-            runtime.block_on(async {
-                use tokio::signal::unix::{SignalKind, signal};
-                let (Ok(mut interrupt), Ok(mut terminate)) =
-                    (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-                else {
-                    return;
-                };
-                tokio::select! { _ = interrupt.recv() => {} _ = terminate.recv() => {} }
-                INTERRUPTED.store(true, Ordering::Relaxed);
-            });
-        })?;
-    Ok(())
 }
 
 fn down(args: &NameArgs) -> anyhow::Result<()> {
@@ -237,12 +182,4 @@ fn status(args: &StatusArgs) -> anyhow::Result<ExitCode> {
 fn total_memory(state: &State) -> u64 {
     let pids = state.processes.values().filter_map(|process| process.pid);
     pids.filter_map(memory_mib).sum()
-}
-
-/// The folder of a test bed, as its own processes are told it.
-#[derive(Debug, Clone, Args)]
-pub struct DirArgs {
-    /// Folder of the test bed.
-    #[arg(long, value_name = "DIR")]
-    pub dir: PathBuf,
 }

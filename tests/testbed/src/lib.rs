@@ -15,6 +15,7 @@
     reason = "a tool for people talks on stdout"
 )]
 
+mod arguments;
 pub mod binaries;
 pub mod bring_up;
 pub mod certificates;
@@ -24,6 +25,7 @@ pub mod conform;
 pub mod conformance;
 pub mod control_plane;
 pub mod home;
+mod interrupts;
 pub mod kubevirt;
 pub mod objects;
 pub mod play;

@@ -7,7 +7,7 @@ use kube::Client;
 use steading_sim::play::{ControlPlane, Part, PlayConfig, play as play_parts};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clients, command::DirArgs, kubevirt, state::State};
+use crate::{arguments::DirArgs, clients, kubevirt, state::State};
 
 /// The player's name as a kubelet, to read pods and Nodes.
 const KUBELET: &str = "kubelet";

@@ -8,8 +8,8 @@ use tokio::{
 };
 
 use crate::{
+    arguments::{DirArgs, ShapeArgs},
     binaries, bring_up,
-    command::{DirArgs, ShapeArgs},
     home::home,
     progress::Progress,
     state::{Phase, Shape, State},

@@ -16,8 +16,8 @@ use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 
 use crate::{
     binaries,
-    command::is_interrupted,
     home::home,
+    interrupts::is_interrupted,
     progress::Progress,
     state::{Phase, Shape, State},
     supervisor::tail,

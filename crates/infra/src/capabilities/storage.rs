@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::api::storage::v1::StorageClass;
 use kube::{Client, ResourceExt};
 
-use super::{Found, list};
+use super::read::{Found, list};
 use crate::{cdi::StorageProfile, snapshot::VolumeSnapshotClass};
 
 /// Annotation of Kubernetes: the class is used where none is named.

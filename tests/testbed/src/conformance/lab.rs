@@ -13,10 +13,8 @@ use kube::client::Body;
 use serde_json::{Value, json};
 use tokio::{sync::Mutex, time::Instant};
 
-use super::stream::Watch;
+use super::stream::{DEADLINE, Watch, at};
 
-/// How long a case waits for what must happen. The real control plane needs some seconds where many cases run at once.
-pub const DEADLINE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(60);
 /// The manager under which the cases write where they name none: the first word of the user agent.
 const USER_AGENT: &str = "conformance/1.0";
@@ -149,18 +147,6 @@ impl Answer {
         }
         bail!("{what}: {} {}", self.code, self.body)
     }
-}
-
-/// The value at a path of names and indices divided by `/`; a `~1` in a name stands for a slash.
-pub(crate) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
-    if path.is_empty() {
-        return Some(value);
-    }
-    path.split('/').try_fold(value, |value, name| match value {
-        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
-        Value::Object(map) => map.get(&name.replace("~1", "/")),
-        _ => None,
-    })
 }
 
 /// A case's workplace.

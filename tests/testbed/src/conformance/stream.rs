@@ -8,7 +8,8 @@ use kube::client::Body;
 use serde_json::Value;
 use tokio::time::{Instant, timeout_at};
 
-use super::lab::{DEADLINE, at};
+/// How long a case waits for what must happen. The real control plane needs some seconds where many cases run at once.
+pub const DEADLINE: Duration = Duration::from_secs(60);
 
 /// An open watch.
 pub struct Watch {
@@ -113,4 +114,16 @@ impl Watch {
     pub fn close(self) {
         drop(self);
     }
+}
+
+/// The value at a path of names and indices divided by `/`; a `~1` in a name stands for a slash.
+pub(crate) fn at<'a>(value: &'a Value, path: &str) -> Option<&'a Value> {
+    if path.is_empty() {
+        return Some(value);
+    }
+    path.split('/').try_fold(value, |value, name| match value {
+        Value::Array(items) => items.get(name.parse::<usize>().ok()?),
+        Value::Object(map) => map.get(&name.replace("~1", "/")),
+        _ => None,
+    })
 }

@@ -8,7 +8,10 @@ use std::{collections::HashMap, sync::LazyLock};
 use regex::{Captures, Regex};
 use serde_json::{Map, Value, json};
 
-use super::lab::{Answer, Lab, at};
+use super::{
+    lab::{Answer, Lab},
+    stream::at,
+};
 
 static UID: LazyLock<Option<Regex>> =
     LazyLock::new(|| Regex::new("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").ok());
