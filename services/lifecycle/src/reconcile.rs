@@ -13,6 +13,8 @@ pub mod pool;
 pub mod project;
 pub mod queue;
 pub mod quota;
+pub mod teardown;
+pub mod token;
 
 use std::{convert::Infallible, time::Duration};
 
@@ -230,7 +232,15 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
             keys
         }
         Kind::InfraNode => vec![(Key::Maintenances, GATHER)],
-        Kind::InfraService | Kind::TenantService => vec![(Key::LoadBalancers(namespace.into()), GATHER)],
+        Kind::TenantService | Kind::InfraSlice => vec![(Key::LoadBalancers(namespace.into()), GATHER)],
+        Kind::InfraService => vec![
+            (Key::LoadBalancers(namespace.into()), GATHER),
+            (Key::Cluster(namespace.into()), COUNT),
+        ],
+        Kind::Namespace => vec![(Key::Cluster(name.into()), GATHER)],
+        Kind::Volume => vec![(Key::Cluster(namespace.into()), COUNT)],
+        // The tenant's own task takes it up.
+        Kind::Kubeconfig => Vec::new(),
         Kind::TenantNode => {
             let mut keys = machine_keys(observed, namespace, name);
             keys.push((Key::Cluster(namespace.into()), COUNT));
