@@ -117,6 +117,22 @@ pub const INSTALLATION: &[Right] = &[
         &["get", "list", "watch", "create", "patch"],
     ),
     cluster("", "namespaces", CREATE),
+    only_for(
+        "refusing kubectl delete of projects and clusters that hold something",
+        cluster(
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicies",
+            &["create", "patch"],
+        ),
+    ),
+    only_for(
+        "refusing kubectl delete of projects and clusters that hold something",
+        cluster(
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings",
+            &["create", "patch"],
+        ),
+    ),
 ];
 
 /// What templating needs.
