@@ -13,12 +13,13 @@ pub mod pool;
 pub mod project;
 pub mod queue;
 pub mod quota;
+mod share;
 pub mod teardown;
 pub mod token;
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, time::Duration};
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kube::ResourceExt;
 use steading_infra::labels;
 use steading_runtime::CancellationToken;
@@ -32,6 +33,7 @@ use crate::{
 };
 
 pub use queue::Queue;
+use share::Shares;
 
 /// What is reconciled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -50,6 +52,19 @@ pub enum Key {
     LoadBalancers(String),
 }
 
+impl Key {
+    /// The cluster that the work is for; `None` for work that is no one cluster's.
+    fn cluster(&self) -> Option<&str> {
+        match self {
+            Self::Cluster(namespace)
+            | Self::Pool(namespace, _)
+            | Self::Machine(namespace, _)
+            | Self::LoadBalancers(namespace) => Some(namespace),
+            Self::Project(_) | Self::Maintenances => None,
+        }
+    }
+}
+
 /// How a reconciliation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -61,6 +76,8 @@ pub enum Outcome {
 
 /// Pause for events that come in bursts, so that one look serves many.
 const GATHER: Duration = Duration::from_millis(50);
+/// Pause before a key whose cluster has taken its share of the slots is tried again.
+const CROWDED: Duration = Duration::from_millis(100);
 /// Pause before a cluster counts its machines again: the numbers are for people.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -75,6 +92,7 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
     }
     let mut changes = context.observed.subscribe();
     let mut queue = Queue::default();
+    let mut shares = Shares::new(config.concurrency);
     let mut working: FuturesUnordered<BoxFuture<'static, (Key, Result<Outcome, Error>)>> = FuturesUnordered::new();
     let mut resync = tokio::time::interval(config.resync);
     loop {
@@ -87,13 +105,19 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
                 Err(RecvError::Closed) => return Ok(()),
             },
             Some(key) = queue.next(), if working.len() < config.concurrency => {
+                if !shares.enter(key.cluster()) {
+                    queue.done(key, Outcome::Again(CROWDED));
+                    continue;
+                }
                 let context = context.clone();
                 working.push(Box::pin(async move {
-                    let result = reconcile(&context, &key).await;
-                    (key, result)
+                    // A fault in the work on one object must not end the work on all others.
+                    let result = AssertUnwindSafe(reconcile(&context, &key)).catch_unwind().await;
+                    (key, result.unwrap_or(Err(Error::Panicked)))
                 }));
             }
             Some((key, result)) = working.next(), if !working.is_empty() => {
+                shares.leave(key.cluster());
                 match result {
                     Ok(outcome) => queue.done(key, outcome),
                     Err(error) => {
