@@ -168,6 +168,11 @@ impl Observed {
         self.tenants.read().get(namespace).cloned()
     }
 
+    /// All tenants.
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.read().values().cloned().collect()
+    }
+
     /// Adds or replaces a tenant.
     pub fn insert_tenant(&self, tenant: Arc<Tenant>) {
         self.tenants.write().insert(tenant.namespace.clone(), tenant);

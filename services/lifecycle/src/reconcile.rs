@@ -113,7 +113,7 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
                 working.push(Box::pin(async move {
                     // A fault in the work on one object must not end the work on all others.
                     let result = AssertUnwindSafe(reconcile(&context, &key)).catch_unwind().await;
-                    (key, result.unwrap_or(Err(Error::Panicked)))
+                    (key, result.unwrap_or_else(|_| Err(Error::Panicked)))
                 }));
             }
             Some((key, result)) = working.next(), if !working.is_empty() => {
@@ -121,6 +121,9 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
                 match result {
                     Ok(outcome) => queue.done(key, outcome),
                     Err(error) => {
+                        if matches!(error, Error::Panicked) {
+                            config.server.metrics.task_panicked("reconcile");
+                        }
                         tracing::warn!(?key, error = %steading_runtime::tasks::Chain(&error), "reconciliation failed");
                         queue.failed(key, error.pause());
                     }

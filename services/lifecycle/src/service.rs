@@ -153,6 +153,7 @@ impl Service {
                 deps.kube.clone(),
                 deps.tenants.clone(),
                 deps.clock.clone(),
+                config.server.metrics.clone(),
                 group.spawner(),
             ),
         );

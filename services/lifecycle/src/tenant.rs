@@ -14,6 +14,7 @@
 mod actor;
 pub mod claims;
 mod feed;
+mod metrics;
 pub mod projection;
 
 use std::{collections::BTreeMap, fmt, sync::Arc};

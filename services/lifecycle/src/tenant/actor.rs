@@ -10,6 +10,7 @@ use steading_infra::labels;
 use steading_runtime::{
     CancellationToken,
     clock::Clock,
+    metrics::Metrics,
     tasks::{Chain, Spawner},
 };
 use tokio::sync::{Notify, broadcast::error::RecvError};
@@ -18,6 +19,7 @@ use super::{
     Connector, KindHealth, Tenant, TenantKind, Unreached,
     claims::{ServerClaim, described, owner},
     feed::Feed,
+    metrics::TenantMetrics,
     projection,
 };
 use crate::{
@@ -37,6 +39,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// Longest wait for an answer while connecting.
 const ANSWER: Duration = Duration::from_secs(10);
+/// How often tenants are counted for the metrics.
+const COUNT: Duration = Duration::from_secs(5);
 /// Longest text of an error that is kept.
 const WHY: usize = 300;
 
@@ -48,7 +52,16 @@ struct Running {
 }
 
 /// Keeps one actor for every Cluster that exists.
-pub async fn run(observed: Arc<Observed>, infra: Client, connector: Connector, clock: Clock, spawner: Spawner) {
+pub async fn run(
+    observed: Arc<Observed>,
+    infra: Client,
+    connector: Connector,
+    clock: Clock,
+    metrics: Metrics,
+    spawner: Spawner,
+) {
+    let metrics = TenantMetrics::new(&metrics);
+    let mut count = tokio::time::interval(COUNT);
     let cancel = spawner.token().clone();
     let mut changes = observed.subscribe();
     let mut running: HashMap<String, Running> = HashMap::new();
@@ -74,6 +87,7 @@ pub async fn run(observed: Arc<Observed>, infra: Client, connector: Connector, c
                 infra: infra.clone(),
                 connector: connector.clone(),
                 clock: clock.clone(),
+                metrics: metrics.clone(),
                 wake: Arc::clone(&wake),
                 tenant,
                 secret: secret.clone(),
@@ -90,6 +104,10 @@ pub async fn run(observed: Arc<Observed>, infra: Client, connector: Connector, c
         loop {
             let change = tokio::select! {
                 () = cancel.cancelled() => return,
+                _ = count.tick() => {
+                    metrics.count(&observed.tenants());
+                    continue;
+                }
                 change = changes.recv() => change,
             };
             match change {
@@ -131,6 +149,7 @@ struct Actor {
     infra: Client,
     connector: Connector,
     clock: Clock,
+    metrics: TenantMetrics,
     wake: Arc<Notify>,
     tenant: Arc<Tenant>,
     secret: String,
@@ -143,6 +162,7 @@ impl Actor {
             // Tenant data reaches many libraries from here. What one tenant makes panic ends its own attempt and nothing else.
             let attempt = AssertUnwindSafe(self.attempt(&mut pause)).catch_unwind().await;
             let why = attempt.unwrap_or_else(|_| {
+                self.metrics.process.task_panicked("tenant");
                 tracing::error!(cluster = %self.tenant.namespace, "the task of a tenant panicked; it is tried again");
                 Unreached::Failed("an internal error; see the log".into())
             });
