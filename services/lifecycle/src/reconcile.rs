@@ -191,6 +191,14 @@ fn machine_keys(observed: &Observed, namespace: &str, machine: &str) -> Vec<(Key
     keys
 }
 
+/// The load balancers of all clusters of a project.
+fn balancers_of_project(observed: &Observed, project: &str, pause: Duration) -> Vec<(Key, Duration)> {
+    let clusters = observed.clusters.all();
+    let own = clusters.iter().filter(|cluster| cluster.spec.project == project);
+    own.map(|cluster| (Key::LoadBalancers(cluster.name_any()), pause))
+        .collect()
+}
+
 /// What to look at after a change, and after how long.
 fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
     let (namespace, name) = (change.namespace.as_str(), change.name.as_str());
@@ -206,6 +214,7 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
                 .filter(|(namespace, _)| namespace.starts_with(&prefix));
             // Its quota may have changed. Its status does too, with every pool.
             keys.extend(pools.map(|(namespace, pool)| (Key::Pool(namespace, pool), COUNT)));
+            keys.extend(balancers_of_project(observed, name, COUNT));
             keys
         }
         Kind::Cluster => {
@@ -260,10 +269,22 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
         }
         Kind::InfraNode => vec![(Key::Maintenances, GATHER)],
         Kind::TenantService | Kind::InfraSlice => vec![(Key::LoadBalancers(namespace.into()), GATHER)],
-        Kind::InfraService => vec![
-            (Key::LoadBalancers(namespace.into()), GATHER),
-            (Key::Cluster(namespace.into()), COUNT),
-        ],
+        Kind::InfraService => {
+            let mut keys = vec![
+                (Key::LoadBalancers(namespace.into()), GATHER),
+                (Key::Cluster(namespace.into()), COUNT),
+            ];
+            // Under a quota, one that is gone makes a place for another cluster's.
+            if let Some((project, _)) = namespace.split_once(labels::PROJECT_SEPARATOR)
+                && observed
+                    .projects
+                    .get("", project)
+                    .is_some_and(|project| project.spec.quota.contains_key("loadBalancers"))
+            {
+                keys.extend(balancers_of_project(observed, project, COUNT));
+            }
+            keys
+        }
         Kind::Namespace => vec![(Key::Cluster(name.into()), GATHER)],
         Kind::Volume => vec![(Key::Cluster(namespace.into()), COUNT)],
         // The tenant's own task takes it up.

@@ -120,3 +120,6 @@ fn short(error: &watcher::Error) -> String {
     };
     text.chars().take(WHY).collect()
 }
+
+#[cfg(test)]
+mod tests;

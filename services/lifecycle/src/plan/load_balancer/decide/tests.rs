@@ -146,3 +146,90 @@ fn an_infra_service_that_nobody_wants_is_removed_by_its_uid() {
     let name = infra.name_any();
     assert_eq!(plan(Some(&[]), &[infra], &[], 0).remove, [(name, "u-1".to_owned())]);
 }
+
+/// Carries a plan out on a model of the infra cluster; whether anything was done.
+fn carry_out(infra: &mut Vec<Arc<Service>>, plan: &BalancerPlan, uids: &mut u32) -> bool {
+    let mut did = false;
+    for (name, uid) in &plan.remove {
+        infra.retain(|one| one.name_any() != *name || one.uid().as_ref() != Some(uid));
+        did = true;
+    }
+    for kept in &plan.keep {
+        let name = kept.balanced.infra_name();
+        let at = infra.iter().position(|one| one.name_any() == name);
+        match &kept.step {
+            BalancerStep::Leave => continue,
+            BalancerStep::Clear(uid) => infra.retain(|one| one.uid().as_ref() != Some(uid)),
+            BalancerStep::Annotate(hold) => {
+                let mut service = (*infra[at.unwrap()]).clone();
+                let text = serde_json::to_string(hold).unwrap();
+                service
+                    .annotations_mut()
+                    .insert(labels::LOAD_BALANCER_HOLD.into(), text);
+                infra[at.unwrap()] = Arc::new(service);
+            }
+            BalancerStep::Apply(wanted) => {
+                let mut service = (**wanted).clone();
+                *uids += 1;
+                service.metadata.uid = at.map_or_else(|| Some(format!("u-{uids}")), |at| infra[at].uid());
+                match at {
+                    Some(at) => infra[at] = Arc::new(service),
+                    None => infra.push(Arc::new(service)),
+                }
+            }
+        }
+        did = true;
+    }
+    did
+}
+
+proptest::proptest! {
+    /// Whatever the tenant does, in whatever order and however often the work ends in between: a fixed point in a few passes, no more
+    /// served than the quota admits, and nothing left that nobody wants.
+    #[test]
+    fn load_balancers_converge_whatever_the_tenant_does(
+        turns in proptest::collection::vec(proptest::collection::vec((0_usize..6, proptest::bool::ANY), 0..6), 1..5),
+        quota in 0_usize..5,
+    ) {
+        let (mut infra, mut uids) = (Vec::new(), 0);
+        for turn in turns {
+            let tenant: Vec<_> = turn
+                .iter()
+                .map(|(at, ports)| (*at, mk_tenant(&format!("s{at}"), ports.then_some(30080))))
+                .collect::<BTreeMap<_, _>>()
+                .into_values()
+                .collect();
+            let mut passes = 0;
+            loop {
+                // What is served keeps its place.
+                let served = infra.iter().filter(|one: &&Arc<Service>| !is_placeholder(one)).map(|one| one.name_any());
+                let mut places: Vec<String> = served.collect();
+                for service in &tenant {
+                    let name = mk_balanced(&service.name_any()).infra_name();
+                    if places.len() < quota && !places.contains(&name) {
+                        places.push(name);
+                    }
+                }
+                let admitted = places.into_iter().map(|name| ("acme--prod".to_owned(), name)).collect();
+                let observed = ObservedBalancers {
+                    cluster: "acme--prod",
+                    terminating: false,
+                    tenant: Some(&tenant),
+                    infra: &infra.clone(),
+                    admitted: &admitted,
+                    allowances: &Allowances::default(),
+                };
+                let plan = plan_balancers(&observed, Timestamp::default());
+                if !carry_out(&mut infra, &plan, &mut uids) {
+                    break;
+                }
+                passes += 1;
+                proptest::prop_assert!(passes < 6, "no fixed point");
+            }
+            let names: BTreeSet<_> = tenant.iter().map(|one| mk_balanced(&one.name_any()).infra_name()).collect();
+            proptest::prop_assert_eq!(infra.iter().map(|one| one.name_any()).collect::<BTreeSet<_>>(), names);
+            let served = infra.iter().filter(|one| !is_placeholder(one)).count();
+            proptest::prop_assert!(served <= quota, "{} served", served);
+        }
+    }
+}
