@@ -230,7 +230,7 @@ fn keys<K>(objects: &ByName<K>) -> Vec<(String, String)> {
 
 fn put<K: Resource + Clone>(objects: &mut ByName<K>, mut object: K) {
     // By far the largest part of most objects, and nobody here reads it.
-    object.managed_fields_mut().clear();
+    object.meta_mut().managed_fields = None;
     let (namespace, name) = key(&object);
     objects.entry(namespace).or_default().insert(name, Arc::new(object));
 }

@@ -33,7 +33,7 @@ pub fn namespace(cluster: &Cluster, name: &str) -> Namespace {
 }
 
 fn own_annotations(cluster: &Cluster) -> Value {
-    json!({labels::CLUSTER_UID: cluster.metadata.uid})
+    json!({labels::CLUSTER_UID: cluster.metadata.uid.clone().unwrap_or_default()})
 }
 
 /// Labels that a Cluster carries besides its user's own, whoever made it: selections by project find it by them.
