@@ -11,7 +11,7 @@ use kube::{Api, Client, ResourceExt};
 use crate::apply::{FieldManager, apply};
 use crate::crd;
 use crate::error::{InfraError, Result, optional};
-use crate::labels;
+use crate::{labels, protection};
 
 /// What became of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct InstalledKind {
     pub outcome: InstallOutcome,
 }
 
-/// Applies all of Steading's kinds and waits until the API server serves them. Says what became of each.
+/// Applies all of Steading's kinds with what protects them, and waits until the API server serves them. Says what became of each.
 ///
 /// Safe to run again and from several processes at once.
 ///
@@ -57,6 +57,7 @@ pub async fn install_crds(client: &Client, manager: FieldManager, deadline: Dura
         }
     });
     try_join_all(waits).await?;
+    protection::install(client, manager).await?;
     Ok(installed)
 }
 

@@ -81,6 +81,16 @@ pub const DRAIN_DETECTED: &str = "steading.dev/drain-detected";
 pub const TENANT_SERVICE: &str = "steading.dev/tenant-service";
 /// Annotation of an infra Service: JSON list of the tenant's fields that do not carry over, with the reasons.
 pub const FIELD_NOTES: &str = "steading.dev/field-notes";
+/// Annotation of an infra Service: digest of everything that it was rendered to be.
+pub const RENDERED: &str = "steading.dev/rendered";
+/// Annotation of an infra Service that only keeps the place of a load balancer: why that one is not served, as JSON.
+pub const LOAD_BALANCER_HOLD: &str = "steading.dev/hold";
+/// Annotation of what Steading made for a cluster: uid of the Cluster. Only an object that carries it is deleted with the cluster.
+pub const CLUSTER_UID: &str = "steading.dev/cluster-uid";
+/// Annotation of a Project or Cluster: its deletion may delete what is in it. The value is the object's name.
+pub const DELETION_CONSENT: &str = "steading.dev/deletion-consent";
+/// Annotation of a VirtualMachine: when its bootstrap token expires, RFC 3339; absent once there is none.
+pub const TOKEN_EXPIRES: &str = "steading.dev/token-expires";
 /// Annotation of a VirtualMachine: its deletion is wanted; the value is `drain` or `force`. Deleting the object itself would stop
 /// the guest at once, so that the drain has to come first.
 pub const DELETE_REQUESTED: &str = "steading.dev/delete-requested";

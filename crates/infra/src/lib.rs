@@ -17,6 +17,7 @@ pub mod install;
 pub mod kubevirt;
 pub mod labels;
 pub mod list;
+pub mod protection;
 pub mod rights;
 pub mod samples;
 pub mod snapshot;

@@ -117,6 +117,22 @@ pub const INSTALLATION: &[Right] = &[
         &["get", "list", "watch", "create", "patch"],
     ),
     cluster("", "namespaces", CREATE),
+    only_for(
+        "refusing kubectl delete of projects and clusters that hold something",
+        cluster(
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicies",
+            &["create", "patch"],
+        ),
+    ),
+    only_for(
+        "refusing kubectl delete of projects and clusters that hold something",
+        cluster(
+            "admissionregistration.k8s.io",
+            "validatingadmissionpolicybindings",
+            &["create", "patch"],
+        ),
+    ),
 ];
 
 /// What templating needs.
@@ -201,26 +217,44 @@ pub const LIFECYCLE: &[Right] = &[
     cluster(STEADING, "maintenances", PATCH),
     cluster(STEADING, "maintenances/status", PATCH),
     cluster(STEADING, "machinetemplates", READ),
-    cluster("", "namespaces", &["get", "create", "patch", "delete"]),
+    cluster("", "namespaces", &["get", "list", "watch", "create", "patch", "delete"]),
     // Machines clone golden images: KubeVirt wants their namespaces allowed to, and only who may do so may allow it.
     system(CDI, "datavolumes/source", CREATE),
     system("rbac.authorization.k8s.io", "roles", &["create", "patch"]),
     system(
         "rbac.authorization.k8s.io",
         "rolebindings",
-        &["create", "patch", "delete"],
+        &["get", "create", "patch", "delete"],
     ),
+    // A deleted project takes its own catalogue along.
+    cluster(STEADING, "machinetemplates", &["delete"]),
+    cluster(STEADING, "placementpolicies", &["list", "delete"]),
+    cluster(
+        INSTANCE_TYPES,
+        "virtualmachineclusterinstancetypes",
+        &["list", "delete"],
+    ),
+    cluster(INSTANCE_TYPES, "virtualmachineclusterpreferences", &["list", "delete"]),
+    system(CDI, "datasources", &["list", "delete"]),
+    system("apps", "controllerrevisions", &["list", "delete"]),
+    system(CDI, "datavolumes", &["delete"]),
+    only_for("what volumes use of a quota", cluster(CDI, "datavolumes", READ)),
     cluster(
         "networking.k8s.io",
         "networkpolicies",
         &["get", "create", "patch", "delete"],
     ),
-    cluster("", "secrets", &["get", "create", "patch", "delete"]),
+    // Watched without their content, for new kubeconfigs.
+    cluster("", "secrets", &["get", "list", "watch", "create", "patch", "delete"]),
     cluster("", "services", &["get", "list", "watch", "create", "patch", "delete"]),
     cluster(
         "discovery.k8s.io",
         "endpointslices",
-        &["get", "list", "create", "patch", "delete"],
+        &["get", "list", "watch", "create", "patch", "delete"],
+    ),
+    only_for(
+        "events on projects, clusters and machines",
+        cluster("events.k8s.io", "events", &["create", "patch"]),
     ),
     cluster("", "nodes", &["get", "list", "watch", "patch"]),
     cluster(

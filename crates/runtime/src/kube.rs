@@ -20,6 +20,10 @@ const READ_TIMEOUT: Duration = Duration::from_secs(295);
 /// Time until an answer begins, also that of a watch. Above the minute after which an API server whose etcd is away
 /// gives up by itself, so that its word arrives; below what a frozen one would cost by the read timeout alone.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(65);
+/// Time until a tenant's answer begins: it is foreign and may hang on purpose, and whoever waits for it serves others too.
+const TENANT_ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
+/// Requests under way per tenant: its two watches and some writes, whatever its API server does with them.
+const TENANT_CONCURRENT: usize = 8;
 /// Requests under way per client: enough to keep an API server busy, too few to starve its other users.
 const MAX_CONCURRENT: usize = 64;
 
@@ -57,20 +61,18 @@ pub async fn client(kubeconfig: Option<&Path>, user_agent: &str) -> Result<Clien
 /// A client from a kubeconfig that is data of a tenant, such as the one in a tenant cluster's Secret.
 ///
 /// It may name a server and hold credentials inline. Commands to run and files to read would be this process's own, so a kubeconfig
-/// that asks for them is refused. Proxies of the environment and of the kubeconfig are not used.
+/// that asks for them is refused, and so is one with a proxy: no machine could take that way. Proxies of the environment are not used.
 ///
 /// # Errors
 /// If it asks for too much or cannot be used. Nothing is connected yet.
-pub async fn tenant_client(mut kubeconfig: Kubeconfig, user_agent: &str) -> Result<Client, KubeError> {
-    for cluster in kubeconfig
-        .clusters
-        .iter_mut()
-        .filter_map(|named| named.cluster.as_mut())
-    {
+pub async fn tenant_client(kubeconfig: Kubeconfig, user_agent: &str) -> Result<Client, KubeError> {
+    for cluster in kubeconfig.clusters.iter().filter_map(|named| named.cluster.as_ref()) {
         if cluster.certificate_authority.is_some() {
             return Err(KubeError::Forbidden("certificate-authority"));
         }
-        cluster.proxy_url = None;
+        if cluster.proxy_url.is_some() {
+            return Err(KubeError::Forbidden("proxy-url"));
+        }
     }
     for user in kubeconfig
         .auth_infos
@@ -92,7 +94,7 @@ pub async fn tenant_client(mut kubeconfig: Kubeconfig, user_agent: &str) -> Resu
     config.proxy_url = None;
     // Callers have their own patience. This would hold a refused eviction for minutes instead of telling of it.
     config.default_retry = false;
-    build(config, user_agent)
+    build_with(config, user_agent, TENANT_ANSWER_TIMEOUT, TENANT_CONCURRENT)
 }
 
 async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Config, KubeError> {
@@ -102,10 +104,15 @@ async fn from_kubeconfig(kubeconfig: Kubeconfig) -> Result<Config, KubeError> {
 }
 
 fn build(config: Config, user_agent: &str) -> Result<Client, KubeError> {
-    build_with(config, user_agent, ANSWER_TIMEOUT)
+    build_with(config, user_agent, ANSWER_TIMEOUT, MAX_CONCURRENT)
 }
 
-fn build_with(mut config: Config, user_agent: &str, answer_timeout: Duration) -> Result<Client, KubeError> {
+fn build_with(
+    mut config: Config,
+    user_agent: &str,
+    answer_timeout: Duration,
+    concurrent: usize,
+) -> Result<Client, KubeError> {
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.read_timeout = Some(READ_TIMEOUT);
     let agent = format!("{user_agent}/{}", env!("CARGO_PKG_VERSION"));
@@ -115,7 +122,7 @@ fn build_with(mut config: Config, user_agent: &str, answer_timeout: Duration) ->
     let builder = ClientBuilder::try_from(config).map_err(KubeError::Build)?;
     Ok(builder
         .with_layer(&TimeoutLayer::new(answer_timeout))
-        .with_layer(&ConcurrencyLimitLayer::new(MAX_CONCURRENT))
+        .with_layer(&ConcurrencyLimitLayer::new(concurrent))
         .build())
 }
 
@@ -155,6 +162,7 @@ users: [{{name: u, user: {{{user}}}}}]
                 "token: t",
                 "certificate-authority",
             ),
+            (", proxy-url: 'socks5://bastion:1080'", "token: t", "proxy-url"),
         ] {
             let refused = tenant_client(mk_tenant(cluster, user), "test").await;
             assert!(
@@ -169,7 +177,7 @@ users: [{{name: u, user: {{{user}}}}}]
         let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = silent.local_addr().unwrap();
         let config = Config::new(format!("http://{address}").parse().unwrap());
-        let client = build_with(config, "test", Duration::from_millis(200)).unwrap();
+        let client = build_with(config, "test", Duration::from_millis(200), 8).unwrap();
         let answer = tokio::time::timeout(Duration::from_secs(30), client.apiserver_version()).await;
         assert!(matches!(answer, Ok(Err(kube::Error::Service(_)))));
     }

@@ -7,6 +7,7 @@ pub mod machine;
 pub mod machine_pool;
 pub mod maintenance;
 pub mod project;
+pub mod status;
 
 use steading_runtime::{collection::Keys, server::GrpcServer};
 

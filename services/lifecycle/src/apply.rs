@@ -1,7 +1,13 @@
 //! Actions → requests to the infra cluster, a tenant or another service. No decisions.
 
+pub mod consent;
 pub mod detach;
 pub mod drain;
+pub mod event;
+pub mod load_balancer;
 pub mod machine;
+pub mod namespace;
+pub mod project;
 pub mod render;
 pub mod status;
+pub mod token;

@@ -5,6 +5,8 @@ use std::time::Duration;
 use steading_infra::labels;
 use steading_runtime::{lease::LeaseConfig, server::ServerConfig};
 
+use crate::plan::load_balancer::allowances::Allowances;
+
 /// Arguments of the process.
 #[derive(Debug, clap::Parser)]
 #[command(name = "steading-lifecycle", about = "Runs tenant clusters, pools and machines.")]
@@ -15,6 +17,9 @@ pub struct Args {
     /// Where the other services are.
     #[command(flatten)]
     pub peers: PeerArgs,
+    /// What tenants' load balancers may ask of the infra cluster.
+    #[command(flatten)]
+    pub load_balancers: Allowances,
 }
 
 /// Where the other services are.
@@ -40,6 +45,8 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// Reconciliations at once. Each is a handful of requests; this keeps a burst below the API server's fair share.
     pub concurrency: usize,
+    /// What tenants' load balancers may ask of the infra cluster.
+    pub load_balancers: Allowances,
     /// How often everything is looked at again without a signal.
     pub resync: Duration,
     /// Time for background tasks to end.
@@ -52,6 +59,7 @@ impl Default for Config {
             server: ServerConfig::default(),
             lease: LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::LIFECYCLE_MANAGER),
             concurrency: 32,
+            load_balancers: Allowances::default(),
             resync: Duration::from_secs(300),
             drain: Duration::from_secs(10),
         }

@@ -6,7 +6,10 @@ use kube::{Api, Client};
 use parking_lot::Mutex;
 use steading_runtime::clock::Clock;
 
-use crate::{observe::Observed, reconcile::memory::Memory, service::Peers};
+use crate::{
+    apply::event::Events, observe::Observed, plan::load_balancer::allowances::Allowances, reconcile::memory::Memory,
+    service::Peers,
+};
 
 /// What every reconciliation has at hand. Cheap to clone.
 #[derive(Clone)]
@@ -17,8 +20,12 @@ pub struct Context {
     pub clock: Clock,
     /// The other services.
     pub peers: Peers,
+    /// What the operator allows tenants' load balancers.
+    pub allowances: Arc<Allowances>,
     /// What is seen.
     pub observed: Arc<Observed>,
+    /// Events on objects.
+    pub events: Events,
     /// What may be forgotten: renderings and failed evictions.
     pub memory: Arc<Mutex<Memory>>,
 }

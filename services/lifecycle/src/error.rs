@@ -32,6 +32,9 @@ pub enum Error {
     /// An answer that cannot be used.
     #[error("{0}")]
     Malformed(String),
+    /// The work panicked.
+    #[error("an internal error ended the work on this object; it is tried again")]
+    Panicked,
 }
 
 /// Pause after an error that nothing else will wake up from.
@@ -79,7 +82,7 @@ impl Error {
                 Retry::Never => PAUSE,
             },
             Self::Peer { .. } => Duration::from_secs(5),
-            Self::Malformed(_) => PAUSE,
+            Self::Malformed(_) | Self::Panicked => PAUSE,
         }
     }
 }

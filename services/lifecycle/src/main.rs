@@ -6,10 +6,11 @@ use steading_runtime::process;
 
 fn main() -> std::process::ExitCode {
     let args = Args::parse();
-    let (common, peers) = (args.common, args.peers);
+    let (common, peers, load_balancers) = (args.common, args.peers, args.load_balancers);
     process::run("steading-lifecycle", common, |process| async move {
         let config = Config {
             server: process.server.clone(),
+            load_balancers: load_balancers.clone(),
             ..Config::default()
         };
         let deps = Deps::new(process.kube().await?, process.clock(), Peers::connect(&peers)?);

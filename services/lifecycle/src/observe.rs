@@ -3,17 +3,23 @@
 //! Every replica observes, as Watch calls and machine states need it too; only the leading one acts. An index is filled by one watch;
 //! what a tenant cluster holds stands in its [`Tenant`].
 
+pub mod cluster;
 pub mod index;
+pub mod load_balancer;
 pub mod machine;
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures::{StreamExt, pin_mut};
-use k8s_openapi::api::core::v1::{Node, Service as KubeService};
-use kube::{Api, Client, Resource, runtime::watcher};
+use futures::{Stream, StreamExt, pin_mut};
+use k8s_openapi::api::{
+    core::v1::{Namespace, Node, Secret, Service as KubeService},
+    discovery::v1::EndpointSlice,
+};
+use kube::{Api, Client, Resource, core::PartialObjectMeta, runtime::watcher};
 use parking_lot::RwLock;
 use serde::de::DeserializeOwned;
 use steading_infra::{
+    cdi::DataVolume,
     crd::{Cluster, MachinePool, MachineTemplate, Maintenance, Project},
     kubevirt::{VirtualMachine, VirtualMachineInstance, VirtualMachineInstanceMigration},
     labels,
@@ -51,10 +57,18 @@ pub enum Kind {
     InfraNode,
     /// A Service of a load balancer in the infra cluster.
     InfraService,
+    /// An endpoint slice of a load balancer in the infra cluster.
+    InfraSlice,
     /// A node of a tenant cluster; the namespace is the cluster's.
     TenantNode,
     /// A Service of a tenant cluster; the namespace is the cluster's, the name `<namespace>/<name>`.
     TenantService,
+    /// The namespace of a cluster.
+    Namespace,
+    /// A Secret with a kubeconfig, of the usual name; the namespace is the cluster's.
+    Kubeconfig,
+    /// The DataVolume of a volume.
+    Volume,
     /// A tenant API server became reachable or unreachable; the namespace is the cluster's.
     Tenant,
 }
@@ -93,6 +107,14 @@ pub struct Observed {
     pub nodes: Index<Node>,
     /// Infra Services of load balancers.
     pub services: Index<KubeService>,
+    /// Endpoint slices of load balancers in the infra cluster.
+    pub slices: Index<EndpointSlice>,
+    /// Namespaces of clusters.
+    pub namespaces: Index<Namespace>,
+    /// Secrets with kubeconfigs, without their content.
+    pub kubeconfigs: Index<PartialObjectMeta<Secret>>,
+    /// DataVolumes of volumes.
+    pub volumes: Index<DataVolume>,
     tenants: RwLock<HashMap<String, Arc<Tenant>>>,
     changes: broadcast::Sender<Change>,
 }
@@ -110,6 +132,10 @@ impl Default for Observed {
             migrations: Index::default(),
             nodes: Index::default(),
             services: Index::default(),
+            slices: Index::default(),
+            namespaces: Index::default(),
+            kubeconfigs: Index::default(),
+            volumes: Index::default(),
             tenants: RwLock::default(),
             changes: broadcast::Sender::new(CHANGES),
         }
@@ -142,6 +168,11 @@ impl Observed {
         self.tenants.read().get(namespace).cloned()
     }
 
+    /// All tenants.
+    pub fn tenants(&self) -> Vec<Arc<Tenant>> {
+        self.tenants.read().values().cloned().collect()
+    }
+
     /// Adds or replaces a tenant.
     pub fn insert_tenant(&self, tenant: Arc<Tenant>) {
         self.tenants.write().insert(tenant.namespace.clone(), tenant);
@@ -164,6 +195,8 @@ impl Observed {
             && self.migrations.is_synced()
             && self.nodes.is_synced()
             && self.services.is_synced()
+            && self.slices.is_synced()
+            && self.namespaces.is_synced()
     }
 
     /// Waits until every index has been filled once.
@@ -211,9 +244,17 @@ pub fn spawn_watches(observed: &Arc<Observed>, client: &Client, spawner: &Spawne
         &o.migrations
     });
     start::<Node>(observed, client, spawner, Kind::InfraNode, all, |o| &o.nodes);
-    start::<KubeService>(observed, client, spawner, Kind::InfraService, balancers, |o| {
+    start::<KubeService>(observed, client, spawner, Kind::InfraService, balancers.clone(), |o| {
         &o.services
     });
+    start::<EndpointSlice>(observed, client, spawner, Kind::InfraSlice, balancers, |o| &o.slices);
+    let clusters = watcher::Config::default().labels(labels::CLUSTER);
+    start::<Namespace>(observed, client, spawner, Kind::Namespace, clusters, |o| &o.namespaces);
+    let volumes = watcher::Config::default().labels(labels::VOLUME);
+    start::<DataVolume>(observed, client, spawner, Kind::Volume, volumes, |o| &o.volumes);
+    let named = watcher::Config::default().fields(&format!("metadata.name={}", labels::KUBECONFIG_SECRET));
+    // Only what is needed to see that one changed: their content stays where it is.
+    start::<PartialObjectMeta<Secret>>(observed, client, spawner, Kind::Kubeconfig, named, |o| &o.kubeconfigs);
 }
 
 fn start<K>(
@@ -226,13 +267,17 @@ fn start<K>(
 ) where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
 {
-    let (observed, api, token) = (
-        Arc::clone(observed),
-        Api::<K>::all(client.clone()),
-        spawner.token().clone(),
-    );
+    let events = watcher(Api::<K>::all(client.clone()), config);
+    follow(observed, spawner, kind, events, pick);
+}
+
+fn follow<K, S>(observed: &Arc<Observed>, spawner: &Spawner, kind: Kind, events: S, pick: Pick<K>)
+where
+    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
+    S: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
+{
+    let (observed, token) = (Arc::clone(observed), spawner.token().clone());
     spawner.spawn(&format!("watch {kind:?}"), async move {
-        let events = watcher(api, config);
         pin_mut!(events);
         let mut pause = index::FIRST_PAUSE;
         loop {

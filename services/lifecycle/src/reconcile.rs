@@ -13,10 +13,13 @@ pub mod pool;
 pub mod project;
 pub mod queue;
 pub mod quota;
+mod share;
+pub mod teardown;
+pub mod token;
 
-use std::{convert::Infallible, time::Duration};
+use std::{convert::Infallible, panic::AssertUnwindSafe, time::Duration};
 
-use futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kube::ResourceExt;
 use steading_infra::labels;
 use steading_runtime::CancellationToken;
@@ -30,6 +33,7 @@ use crate::{
 };
 
 pub use queue::Queue;
+use share::Shares;
 
 /// What is reconciled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +52,19 @@ pub enum Key {
     LoadBalancers(String),
 }
 
+impl Key {
+    /// The cluster that the work is for; `None` for work that is no one cluster's.
+    fn cluster(&self) -> Option<&str> {
+        match self {
+            Self::Cluster(namespace)
+            | Self::Pool(namespace, _)
+            | Self::Machine(namespace, _)
+            | Self::LoadBalancers(namespace) => Some(namespace),
+            Self::Project(_) | Self::Maintenances => None,
+        }
+    }
+}
+
 /// How a reconciliation ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
@@ -59,6 +76,8 @@ pub enum Outcome {
 
 /// Pause for events that come in bursts, so that one look serves many.
 const GATHER: Duration = Duration::from_millis(50);
+/// Pause before a key whose cluster has taken its share of the slots is tried again.
+const CROWDED: Duration = Duration::from_millis(100);
 /// Pause before a cluster counts its machines again: the numbers are for people.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -73,6 +92,7 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
     }
     let mut changes = context.observed.subscribe();
     let mut queue = Queue::default();
+    let mut shares = Shares::new(config.concurrency);
     let mut working: FuturesUnordered<BoxFuture<'static, (Key, Result<Outcome, Error>)>> = FuturesUnordered::new();
     let mut resync = tokio::time::interval(config.resync);
     loop {
@@ -85,16 +105,25 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
                 Err(RecvError::Closed) => return Ok(()),
             },
             Some(key) = queue.next(), if working.len() < config.concurrency => {
+                if !shares.enter(key.cluster()) {
+                    queue.done(key, Outcome::Again(CROWDED));
+                    continue;
+                }
                 let context = context.clone();
                 working.push(Box::pin(async move {
-                    let result = reconcile(&context, &key).await;
-                    (key, result)
+                    // A fault in the work on one object must not end the work on all others.
+                    let result = AssertUnwindSafe(reconcile(&context, &key)).catch_unwind().await;
+                    (key, result.unwrap_or_else(|_| Err(Error::Panicked)))
                 }));
             }
             Some((key, result)) = working.next(), if !working.is_empty() => {
+                shares.leave(key.cluster());
                 match result {
                     Ok(outcome) => queue.done(key, outcome),
                     Err(error) => {
+                        if matches!(error, Error::Panicked) {
+                            config.server.metrics.task_panicked("reconcile");
+                        }
                         tracing::warn!(?key, error = %steading_runtime::tasks::Chain(&error), "reconciliation failed");
                         queue.failed(key, error.pause());
                     }
@@ -162,6 +191,14 @@ fn machine_keys(observed: &Observed, namespace: &str, machine: &str) -> Vec<(Key
     keys
 }
 
+/// The load balancers of all clusters of a project.
+fn balancers_of_project(observed: &Observed, project: &str, pause: Duration) -> Vec<(Key, Duration)> {
+    let clusters = observed.clusters.all();
+    let own = clusters.iter().filter(|cluster| cluster.spec.project == project);
+    own.map(|cluster| (Key::LoadBalancers(cluster.name_any()), pause))
+        .collect()
+}
+
 /// What to look at after a change, and after how long.
 fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
     let (namespace, name) = (change.namespace.as_str(), change.name.as_str());
@@ -177,6 +214,7 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
                 .filter(|(namespace, _)| namespace.starts_with(&prefix));
             // Its quota may have changed. Its status does too, with every pool.
             keys.extend(pools.map(|(namespace, pool)| (Key::Pool(namespace, pool), COUNT)));
+            keys.extend(balancers_of_project(observed, name, COUNT));
             keys
         }
         Kind::Cluster => {
@@ -230,7 +268,27 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
             keys
         }
         Kind::InfraNode => vec![(Key::Maintenances, GATHER)],
-        Kind::InfraService | Kind::TenantService => vec![(Key::LoadBalancers(namespace.into()), GATHER)],
+        Kind::TenantService | Kind::InfraSlice => vec![(Key::LoadBalancers(namespace.into()), GATHER)],
+        Kind::InfraService => {
+            let mut keys = vec![
+                (Key::LoadBalancers(namespace.into()), GATHER),
+                (Key::Cluster(namespace.into()), COUNT),
+            ];
+            // Under a quota, one that is gone makes a place for another cluster's.
+            if let Some((project, _)) = namespace.split_once(labels::PROJECT_SEPARATOR)
+                && observed
+                    .projects
+                    .get("", project)
+                    .is_some_and(|project| project.spec.quota.contains_key("loadBalancers"))
+            {
+                keys.extend(balancers_of_project(observed, project, COUNT));
+            }
+            keys
+        }
+        Kind::Namespace => vec![(Key::Cluster(name.into()), GATHER)],
+        Kind::Volume => vec![(Key::Cluster(namespace.into()), COUNT)],
+        // The tenant's own task takes it up.
+        Kind::Kubeconfig => Vec::new(),
         Kind::TenantNode => {
             let mut keys = machine_keys(observed, namespace, name);
             keys.push((Key::Cluster(namespace.into()), COUNT));

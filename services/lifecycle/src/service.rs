@@ -22,6 +22,7 @@ use tokio::net::TcpListener;
 
 use crate::{
     api,
+    apply::event::Events,
     config::{Config, PeerArgs},
     context::Context,
     error::ServiceError,
@@ -137,7 +138,9 @@ impl Service {
             kube: deps.kube.clone(),
             clock: deps.clock.clone(),
             peers: deps.peers.clone(),
+            allowances: Arc::new(config.load_balancers.clone()),
             observed: Arc::clone(&observed),
+            events: Events::new(deps.kube.clone()),
             memory: Arc::new(Mutex::default()),
         };
         let group = TaskGroup::new("lifecycle", cancel.clone());
@@ -149,6 +152,8 @@ impl Service {
                 Arc::clone(&observed),
                 deps.kube.clone(),
                 deps.tenants.clone(),
+                deps.clock.clone(),
+                config.server.metrics.clone(),
                 group.spawner(),
             ),
         );

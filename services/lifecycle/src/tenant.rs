@@ -1,55 +1,35 @@
-//! Connections to tenant API servers: one client and two watches for each cluster.
+//! One actor for each tenant cluster: its connection, its client, bounded caches and their health.
 //!
-//! The kubeconfig comes from the cluster's Secret and is read again at intervals and after failures, so that a rotation is
-//! followed. While a tenant cannot be reached its last known objects stay, and [`Tenant::reach`] says that they are old: unknown is
-//! never taken for gone.
+//! ```text
+//!   Cluster + Secret ─► actor ─► connect ─► nodes feed ──► projected index ─► changes
+//!                         ▲                 services feed ─► projected index ─► changes
+//!                         └── backoff with jitter ◄── what breaks
+//! ```
+//!
+//! A tenant is foreign: its API server may hang, flood, forbid a kind or disappear. Whatever it does degrades that one thing of that
+//! one tenant, is said in the cluster's conditions, and heals by itself. Each kind is followed for itself, so that a forbidden one
+//! costs nothing but itself. While a kind is not current its last known objects stay, and [`Tenant`] says that they are old: unknown
+//! is never taken for gone.
 
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+mod actor;
+pub mod claims;
+mod feed;
+mod metrics;
+pub mod projection;
 
-use futures::{StreamExt, future::BoxFuture};
-use k8s_openapi::api::core::v1::{Node, Secret, Service};
-use kube::{Api, Client, config::Kubeconfig, runtime::watcher};
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use futures::future::BoxFuture;
+use k8s_openapi::api::core::v1::{Node, Service};
+use kube::{Client, config::Kubeconfig};
 use parking_lot::RwLock;
 use steading_infra::labels;
-use steading_runtime::{
-    CancellationToken,
-    tasks::{Chain, Spawner},
-};
+use steading_runtime::tasks::Chain;
 
-use crate::observe::{Index, Kind, Observed};
+pub use actor::run;
 
-/// How often the Secret is looked at for a rotation while all is well.
-const ROTATION_CHECK: Duration = Duration::from_secs(120);
-/// Pause before the next attempt to connect.
-const RECONNECT: Duration = Duration::from_millis(500);
-/// Longest such pause.
-const RECONNECT_MAX: Duration = Duration::from_secs(30);
-/// Longest wait for an answer of a tenant.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Whether a tenant's API server can be reached.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Reach {
-    /// Never reached so far; why.
-    Connecting(String),
-    /// It answers.
-    Reachable,
-    /// It answered before and does not now; why.
-    Unreachable(String),
-}
-
-/// What a kubeconfig says about the server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Endpoint {
-    /// URL of the API server.
-    pub server: String,
-    /// Its certificate authority, base64 of PEM; empty if the system's are trusted.
-    pub ca_data: String,
-    /// Whether its certificate is not checked.
-    pub insecure: bool,
-    /// Version that it told.
-    pub version: String,
-}
+pub use crate::domain::tenant::{KindHealth, Reach, TenantKind};
+use crate::{domain::kubeconfig::Endpoint, observe::Index};
 
 /// What is known of one tenant cluster.
 pub struct Tenant {
@@ -67,6 +47,9 @@ struct State {
     reach: Reach,
     client: Option<Client>,
     endpoint: Endpoint,
+    /// Uid of its `kube-system`, which tells API servers apart.
+    uid: Option<String>,
+    kinds: BTreeMap<TenantKind, KindHealth>,
 }
 
 impl fmt::Debug for Tenant {
@@ -85,6 +68,11 @@ impl Tenant {
             reach: Reach::Connecting("no kubeconfig read yet".into()),
             client: None,
             endpoint: Endpoint::default(),
+            uid: None,
+            kinds: BTreeMap::from([
+                (TenantKind::Nodes, KindHealth::Syncing),
+                (TenantKind::Services, KindHealth::Syncing),
+            ]),
         };
         Self {
             namespace: namespace.to_owned(),
@@ -99,12 +87,23 @@ impl Tenant {
         self.state.read().reach.clone()
     }
 
-    /// Whether what the indexes hold is current.
+    /// Whether its nodes are known as they are now.
     pub fn is_reachable(&self) -> bool {
-        self.state.read().reach == Reach::Reachable
+        self.is_live(TenantKind::Nodes)
     }
 
-    /// A client, once a kubeconfig was read.
+    /// Whether a kind is known as it is now.
+    pub fn is_live(&self, kind: TenantKind) -> bool {
+        let state = self.state.read();
+        state.reach == Reach::Reachable && state.kinds.get(&kind).is_some_and(KindHealth::is_live)
+    }
+
+    /// The kinds with their health.
+    pub fn kinds(&self) -> BTreeMap<TenantKind, KindHealth> {
+        self.state.read().kinds.clone()
+    }
+
+    /// A client, while there is a kubeconfig that may be used.
     pub fn client(&self) -> Option<Client> {
         self.state.read().client.clone()
     }
@@ -114,24 +113,59 @@ impl Tenant {
         self.state.read().endpoint.clone()
     }
 
-    fn set_connected(&self, client: Client, endpoint: Endpoint) {
+    /// Uid of its `kube-system`, once it was read.
+    pub fn uid(&self) -> Option<String> {
+        self.state.read().uid.clone()
+    }
+
+    fn set_connected(&self, client: Client, endpoint: Endpoint, uid: Option<String>) {
         let mut state = self.state.write();
         state.client = Some(client);
         state.endpoint = endpoint;
+        state.uid = uid;
     }
 
-    /// Notes a success or a failure; true if that changed anything.
-    fn set_reach(&self, result: Result<(), String>) -> bool {
+    /// Gives up a client whose kubeconfig is gone or may not be used.
+    fn drop_client(&self) {
+        self.state.write().client = None;
+    }
+
+    /// Notes the health of a kind; true if that changed anything that others see.
+    fn set_kind(&self, kind: TenantKind, health: KindHealth) -> bool {
+        let mut state = self.state.write();
+        let health = match (health, state.kinds.get(&kind)) {
+            (KindHealth::Stale { why, .. }, Some(KindHealth::Stale { since, .. })) => {
+                KindHealth::Stale { since: *since, why }
+            }
+            (health, _) => health,
+        };
+        state.kinds.insert(kind, health.clone()).as_ref() != Some(&health)
+    }
+
+    /// Notes a success or a failure; true if that changed anything that others see.
+    fn set_reach(&self, result: Result<(), Unreached>) -> bool {
         let mut state = self.state.write();
         let next = match (result, &state.reach) {
             (Ok(()), _) => Reach::Reachable,
-            (Err(why), Reach::Connecting(_)) => Reach::Connecting(why),
-            (Err(why), Reach::Reachable | Reach::Unreachable(_)) => Reach::Unreachable(why),
+            (Err(Unreached::Duplicate(why)), _) => Reach::Duplicate(why),
+            (Err(Unreached::Failed(why)), Reach::Connecting(_)) => Reach::Connecting(why),
+            (Err(Unreached::Failed(why)), Reach::Reachable | Reach::Unreachable(_) | Reach::Duplicate(_)) => {
+                Reach::Unreachable(why)
+            }
         };
-        let changed = std::mem::discriminant(&next) != std::mem::discriminant(&state.reach);
+        let changed = next != state.reach;
         state.reach = next;
         changed
     }
+}
+
+/// Why a tenant is not reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Unreached {
+    /// It cannot be reached; why.
+    Failed(String),
+    /// It is another Cluster's.
+    Duplicate(String),
 }
 
 /// Makes a client for a tenant from its kubeconfig.
@@ -166,209 +200,42 @@ impl Connector {
     }
 }
 
-/// Keeps one connection for every Cluster that exists.
-pub async fn run(observed: Arc<Observed>, infra: Client, connector: Connector, spawner: Spawner) {
-    let cancel = spawner.token().clone();
-    let mut changes = observed.subscribe();
-    let mut running: HashMap<String, CancellationToken> = HashMap::new();
-    loop {
-        let wanted: HashMap<String, String> = observed
-            .clusters
-            .all()
-            .into_iter()
-            .filter_map(|cluster| {
-                let external = cluster.spec.control_plane.external.as_ref()?;
-                let secret = if external.kubeconfig_secret.is_empty() {
-                    labels::KUBECONFIG_SECRET
-                } else {
-                    &external.kubeconfig_secret
-                };
-                Some((cluster.metadata.name.clone()?, secret.to_owned()))
-            })
-            .collect();
-        running.retain(|namespace, stop| {
-            let keep = wanted.contains_key(namespace);
-            if !keep {
-                stop.cancel();
-                observed.remove_tenant(namespace);
-            }
-            keep
-        });
-        for (namespace, secret) in wanted {
-            if running.contains_key(&namespace) {
-                continue;
-            }
-            let (stop, tenant) = (cancel.child_token(), Arc::new(Tenant::new(&namespace)));
-            observed.insert_tenant(Arc::clone(&tenant));
-            let link = Link {
-                observed: Arc::clone(&observed),
-                infra: infra.clone(),
-                connector: connector.clone(),
-                tenant,
-                secret,
-            };
-            running.insert(namespace.clone(), stop.clone());
-            spawner.spawn_finite(&format!("tenant {namespace}"), async move {
-                tokio::select! {
-                    () = stop.cancelled() => {}
-                    () = link.run() => {}
-                }
-            });
-        }
-        loop {
-            tokio::select! {
-                () = cancel.cancelled() => return,
-                change = changes.recv() => match change {
-                    Ok(change) if change.kind == Kind::Cluster => break,
-                    Ok(_) => {}
-                    Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => break,
-                    Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
-                },
-            }
-        }
-    }
-}
-
-/// The task of one tenant.
-struct Link {
-    observed: Arc<Observed>,
-    infra: Client,
-    connector: Connector,
-    tenant: Arc<Tenant>,
-    secret: String,
-}
-
-impl Link {
-    async fn run(self) {
-        let mut pause = RECONNECT;
-        loop {
-            let why = match self.connect().await {
-                Ok((client, version)) => {
-                    pause = RECONNECT;
-                    self.follow(client, &version).await
-                }
-                Err(why) => why,
-            };
-            self.reach(Err(why));
-            tokio::time::sleep(pause).await;
-            pause = (pause * 2).min(RECONNECT_MAX);
-        }
-    }
-
-    fn reach(&self, result: Result<(), String>) {
-        if self.tenant.set_reach(result) {
-            tracing::info!(cluster = %self.tenant.namespace, reach = ?self.tenant.reach(), "tenant api server");
-            self.observed.notify(Kind::Tenant, &self.tenant.namespace, "");
-        }
-    }
-
-    /// Reads the Secret; its kubeconfig and its version.
-    async fn kubeconfig(&self) -> Result<(Kubeconfig, String), String> {
-        let secrets: Api<Secret> = Api::namespaced(self.infra.clone(), &self.tenant.namespace);
-        let secret = secrets
-            .get_opt(&self.secret)
-            .await
-            .map_err(|error| format!("secret {} cannot be read: {error}", self.secret))?
-            .ok_or_else(|| format!("secret {} does not exist", self.secret))?;
-        let version = secret.metadata.resource_version.clone().unwrap_or_default();
-        let bytes = secret.data.as_ref().and_then(|data| data.get(labels::KUBECONFIG_KEY));
-        let text = bytes
-            .and_then(|bytes| std::str::from_utf8(&bytes.0).ok())
-            .unwrap_or_default();
-        if text.is_empty() {
-            return Err(format!(
-                "secret {} has no text under {}",
-                self.secret,
-                labels::KUBECONFIG_KEY
-            ));
-        }
-        let parsed =
-            Kubeconfig::from_yaml(text).map_err(|error| format!("the kubeconfig cannot be parsed: {error}"))?;
-        Ok((parsed, version))
-    }
-
-    async fn connect(&self) -> Result<(Client, String), String> {
-        let (kubeconfig, version) = self.kubeconfig().await?;
-        let mut endpoint = endpoint_of(&kubeconfig);
-        let client = (self.connector.0)(self.tenant.namespace.clone(), kubeconfig).await?;
-        let answer = tokio::time::timeout(CONNECT_TIMEOUT, client.apiserver_version());
-        let info = answer.await.map_err(|_| "the api server does not answer".to_owned())?;
-        endpoint.version = info
-            .map_err(|error| format!("the api server does not answer: {error}"))?
-            .git_version;
-        self.tenant.set_connected(client.clone(), endpoint);
-        Ok((client, version))
-    }
-
-    /// Watches until something breaks or the Secret changes; says why.
-    async fn follow(&self, client: Client, version: &str) -> String {
-        let mut nodes = watcher(Api::<Node>::all(client.clone()), watcher::Config::default()).boxed();
-        let mut services = watcher(Api::<Service>::all(client), watcher::Config::default()).boxed();
-        let mut check = tokio::time::interval(ROTATION_CHECK);
-        check.tick().await;
-        let namespace = &self.tenant.namespace;
-        loop {
-            tokio::select! {
-                event = nodes.next() => match event {
-                    Some(Ok(event)) => {
-                        for (_, name) in self.tenant.nodes.apply(event) {
-                            self.observed.notify(Kind::TenantNode, namespace, &name);
-                        }
-                    }
-                    Some(Err(error)) => return format!("the watch of nodes broke: {error}"),
-                    None => return "the watch of nodes ended".into(),
-                },
-                event = services.next() => match event {
-                    Some(Ok(event)) => {
-                        for (space, name) in self.tenant.services.apply(event) {
-                            self.observed.notify(Kind::TenantService, namespace, &format!("{space}/{name}"));
-                        }
-                    }
-                    Some(Err(error)) => return format!("the watch of services broke: {error}"),
-                    None => return "the watch of services ended".into(),
-                },
-                _ = check.tick() => {
-                    // An infra cluster that does not answer says nothing about the tenant.
-                    if let Ok((_, now)) = self.kubeconfig().await && now != version {
-                        return "the kubeconfig was rotated".into();
-                    }
-                }
-            }
-            if self.tenant.nodes.is_synced() && self.tenant.services.is_synced() {
-                self.reach(Ok(()));
-            }
-        }
-    }
-}
-
-fn endpoint_of(kubeconfig: &Kubeconfig) -> Endpoint {
-    let context = kubeconfig.current_context.as_deref();
-    let context = kubeconfig
-        .contexts
-        .iter()
-        .find(|c| Some(c.name.as_str()) == context)
-        .and_then(|c| c.context.as_ref());
-    let named = context.and_then(|context| kubeconfig.clusters.iter().find(|c| c.name == context.cluster));
-    let cluster = named.or(kubeconfig.clusters.first()).and_then(|c| c.cluster.as_ref());
-    cluster.map_or_else(Endpoint::default, |cluster| Endpoint {
-        server: cluster.server.clone().unwrap_or_default(),
-        ca_data: cluster.certificate_authority_data.clone().unwrap_or_default(),
-        insecure: cluster.insecure_skip_tls_verify.unwrap_or(false),
-        version: String::new(),
-    })
-}
-
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
+
+    fn failed(why: &str) -> Result<(), Unreached> {
+        Err(Unreached::Failed(why.into()))
+    }
 
     #[test]
     fn a_tenant_that_was_reached_becomes_unreachable_not_connecting() {
         let tenant = Tenant::new("a--b");
-        assert!(!tenant.set_reach(Err("no secret".into())));
+        assert!(tenant.set_reach(failed("no secret")));
         assert_eq!(tenant.reach(), Reach::Connecting("no secret".into()));
         assert!(tenant.set_reach(Ok(())));
-        assert!(tenant.set_reach(Err("broke".into())));
+        assert!(tenant.set_reach(failed("broke")));
         assert_eq!(tenant.reach(), Reach::Unreachable("broke".into()));
+    }
+
+    #[test]
+    fn one_kind_that_is_stale_leaves_the_others_current() {
+        let tenant = Tenant::new("a--b");
+        tenant.set_reach(Ok(()));
+        tenant.set_kind(TenantKind::Nodes, KindHealth::Live { beyond: 0 });
+        let since = Timestamp::from_second(1).unwrap();
+        let stale = |since| KindHealth::Stale {
+            since,
+            why: "forbidden".into(),
+        };
+        assert!(tenant.set_kind(TenantKind::Services, stale(since)));
+        assert!(tenant.is_live(TenantKind::Nodes) && !tenant.is_live(TenantKind::Services));
+        let later = Timestamp::from_second(9).unwrap();
+        assert!(
+            !tenant.set_kind(TenantKind::Services, stale(later)),
+            "stale since it failed first"
+        );
     }
 }

@@ -42,6 +42,10 @@ mod endings;
 mod evacuations;
 #[path = "machines/limits.rs"]
 mod limits;
+#[path = "machines/ownership.rs"]
+mod ownership;
+#[path = "machines/tenants.rs"]
+mod tenants;
 
 const SOON: Duration = Duration::from_secs(60);
 const PARENT: &str = "projects/acme/clusters/prod";

@@ -182,6 +182,15 @@ pub struct ClusterStatus {
     /// Version of the tenant API server.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kubernetes_version: Option<String>,
+    /// Uid of the tenant's `kube-system`: two clusters with one uid name the same API server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant_uid: Option<String>,
+    /// Uid of the namespace whose isolation was set up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub namespace_uid: Option<String>,
+    /// Volumes that exist.
+    #[serde(default)]
+    pub volumes: i32,
     /// Machines that exist.
     #[serde(default)]
     pub machines: i32,

@@ -36,6 +36,7 @@ use steading_runtime::{
         self, Collection, CreateRequest, DeleteRequest, Keys, ListRequest, Scope, UpdateRequest, WatchRequest,
         kube_error,
     },
+    tasks::Chain,
 };
 use tonic::{Request, Response, Status};
 
@@ -43,11 +44,15 @@ use super::{
     KEYS,
     convert::{ResponseStream, cluster as convert, nested, responses, write_meta},
     project::has_children,
+    status::infra_error,
 };
-use crate::{context::Context, plan::cluster::namespace, reconcile::project::usage};
-
-/// Largest kubeconfig that is taken: certificates and keys, with room.
-const MAX_KUBECONFIG: usize = 128 * 1024;
+use crate::{
+    apply::{consent, namespace as own_namespace},
+    context::Context,
+    domain::kubeconfig,
+    plan::ownership::NamespaceOwnership,
+    reconcile::project::{Counted, usage},
+};
 
 /// Clusters as objects of the infra cluster.
 #[derive(Clone, Debug)]
@@ -121,6 +126,7 @@ impl Collection for Clusters {
         }
         if current.is_none() {
             self.check_project(&name).await?;
+            self.check_namespace(&name).await?;
         }
         let mut object = current
             .cloned()
@@ -138,28 +144,38 @@ impl Collection for Clusters {
     }
 }
 
-fn check_kubeconfig(kubeconfig: &[u8]) -> Result<(), RpcError> {
-    if kubeconfig.is_empty() {
+fn check_kubeconfig(bytes: &[u8]) -> Result<(), RpcError> {
+    if bytes.is_empty() {
         return Ok(());
     }
-    let mut found = Violations::new();
-    found.require(
-        kubeconfig.len() <= MAX_KUBECONFIG,
-        "cluster.external.kubeconfig",
-        format!("must have at most {MAX_KUBECONFIG} bytes"),
-    );
-    let parsed = std::str::from_utf8(kubeconfig)
-        .ok()
-        .and_then(|text| kube::config::Kubeconfig::from_yaml(text).ok());
-    found.require(
-        parsed.is_some_and(|config| !config.clusters.is_empty()),
-        "cluster.external.kubeconfig",
-        "must be a kubeconfig with a cluster",
-    );
-    Ok(found.finish()?)
+    kubeconfig::parse(bytes)
+        .map(drop)
+        .map_err(|fault| Violations::one("cluster.external.kubeconfig", fault.to_string()).into())
 }
 
 impl Clusters {
+    /// A namespace that is somebody else's is not taken.
+    async fn check_namespace(&self, name: &ClusterName) -> Result<(), RpcError> {
+        let space = name.namespace();
+        let spaces: Api<Namespace> = self.context.all();
+        let found = spaces
+            .get_opt(&space)
+            .await
+            .map_err(|e| kube_error(Self::KIND, &name.to_string(), &e))?;
+        let Some(found) = found else { return Ok(()) };
+        let label = |key: &str| found.labels().get(key).map(String::as_str);
+        let is_labelled = label(labels::PROJECT) == Some(name.project.as_str())
+            && label(labels::CLUSTER) == Some(name.cluster.as_str());
+        if is_labelled {
+            return Ok(());
+        }
+        Err(foreign_namespace(
+            &name.to_string(),
+            &space,
+            NamespaceOwnership::Foreign,
+        ))
+    }
+
     async fn check_project(&self, name: &ClusterName) -> Result<(), RpcError> {
         let project_name = name.project_name().to_string();
         let projects: Api<Project> = self.context.all();
@@ -176,7 +192,7 @@ impl Clusters {
             )
             .with_resource("Project", &project_name));
         }
-        let used = usage(&self.context.observed, &name.project);
+        let used = usage(&self.context.observed, &name.project, Counted::Wanted);
         let count = |map: &BTreeMap<String, String>| map.get("clusters").and_then(|n| n.parse::<i64>().ok());
         let limit = count(&project.spec.quota);
         if limit.is_some_and(|limit| count(&used).unwrap_or_default() >= limit) {
@@ -206,13 +222,16 @@ impl Clusters {
                 "the kubeconfig could not be stored; repeat the request",
             )
         };
-        apply::apply(
-            &self.context.all::<Namespace>(),
-            FieldManager::Lifecycle,
-            &namespace(&object, &space),
-        )
-        .await
-        .map_err(failed)?;
+        let ownership = own_namespace::ensure(&self.context, &object).await.map_err(|error| {
+            tracing::warn!(error = %Chain(&error), name, "the namespace could not be made");
+            RpcError::new(
+                ErrorReason::InfraUnavailable,
+                "the kubeconfig could not be stored; repeat the request",
+            )
+        })?;
+        if !ownership.is_usable() {
+            return Err(foreign_namespace(name, &space, ownership));
+        }
         let body = Secret {
             metadata: ObjectMeta {
                 name: Some(secret.unwrap_or(labels::KUBECONFIG_SECRET).to_owned()),
@@ -239,6 +258,42 @@ impl Clusters {
         .map_err(failed)?;
         Ok(())
     }
+}
+
+/// The refusal to use a namespace that is not the cluster's.
+fn foreign_namespace(name: &str, space: &str, ownership: NamespaceOwnership) -> RpcError {
+    let text = match ownership {
+        NamespaceOwnership::OfFormer => {
+            format!("namespace {space} was made for another cluster of this name; delete it first")
+        }
+        NamespaceOwnership::Foreign
+        | NamespaceOwnership::Absent
+        | NamespaceOwnership::Made
+        | NamespaceOwnership::Lent => format!(
+            "namespace {space} exists and is not this cluster's; label it {} and {} to have it used",
+            labels::PROJECT,
+            labels::CLUSTER
+        ),
+    };
+    RpcError::new(ErrorReason::InvalidState, &text)
+        .with_resource(Clusters::KIND, name)
+        .with_precondition("NAMESPACE", space, text)
+}
+
+fn kubeconfig_of(cluster: Option<&Message>) -> Vec<u8> {
+    match cluster.and_then(|cluster| cluster.control_plane.as_ref()) {
+        Some(ControlPlane::External(external)) => external.kubeconfig.clone(),
+        Some(ControlPlane::Managed(_)) | None => Vec::new(),
+    }
+}
+
+/// Whether an update is about the kubeconfig: its mask is absent or names it or what it is part of.
+fn covers_kubeconfig(mask: Option<&prost_types::FieldMask>) -> bool {
+    let paths = mask.map(|mask| mask.paths.as_slice()).unwrap_or_default();
+    paths.is_empty()
+        || paths
+            .iter()
+            .any(|path| ["*", "external", "external.kubeconfig"].contains(&path.as_str()))
 }
 
 /// The service.
@@ -290,10 +345,7 @@ impl ClusterService for ClusterApi {
     async fn create_cluster(&self, request: Request<CreateClusterRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let kubeconfig = match r.cluster.as_ref().and_then(|cluster| cluster.control_plane.as_ref()) {
-            Some(ControlPlane::External(external)) => external.kubeconfig.clone(),
-            Some(ControlPlane::Managed(_)) | None => Vec::new(),
-        };
+        let kubeconfig = kubeconfig_of(r.cluster.as_ref());
         let create = CreateRequest {
             parent: r.parent,
             id: r.cluster_id,
@@ -311,18 +363,23 @@ impl ClusterService for ClusterApi {
     async fn update_cluster(&self, request: Request<UpdateClusterRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
+        let kubeconfig = kubeconfig_of(r.cluster.as_ref());
         let update = UpdateRequest {
             message: r.cluster,
             mask: r.update_mask,
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        Ok(Response::new(collection::update(&self.clusters, &call, &update).await?))
+        let updated = collection::update(&self.clusters, &call, &update).await?;
+        if !kubeconfig.is_empty() && !update.validate_only && covers_kubeconfig(update.mask.as_ref()) {
+            self.clusters.keep_kubeconfig(&updated.name, kubeconfig).await?;
+        }
+        Ok(Response::new(updated))
     }
 
     async fn delete_cluster(&self, request: Request<DeleteClusterRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
-        let r = request.into_inner();
+        let mut r = request.into_inner();
         let space = self.clusters.object_name(&r.name)?;
         if !r.force {
             call.authorize(Action::new(Verb::Delete, Clusters::KIND, &r.name))
@@ -332,15 +389,23 @@ impl ClusterService for ClusterApi {
                 .list(&ListParams::default().limit(5))
                 .await
                 .map_err(|e| kube_error("MachinePool", &r.name, &e))?;
-            has_children(
-                Clusters::KIND,
-                &r.name,
-                found
-                    .items
-                    .iter()
-                    .map(|p| format!("{}/machinePools/{}", r.name, p.name_any()))
-                    .collect(),
-            )?;
+            let pools = found
+                .items
+                .iter()
+                .map(|pool| format!("{}/machinePools/{}", r.name, pool.name_any()));
+            let volumes = self.clusters.context.observed.volumes.list(&space);
+            let volumes = volumes
+                .iter()
+                .take(5)
+                .map(|volume| format!("{}/volumes/{}", r.name, volume.name_any()));
+            has_children(Clusters::KIND, &r.name, pools.chain(volumes).collect())?;
+        } else if !r.validate_only {
+            call.authorize(Action::new(Verb::Delete, Clusters::KIND, &r.name))
+                .await?;
+            let clusters: Api<Cluster> = self.clusters.context.all();
+            r.etag = consent::give_at(&clusters, &space, &r.etag)
+                .await
+                .map_err(|error| infra_error(Clusters::KIND, &r.name, &error))?;
         }
         let delete = DeleteRequest {
             name: r.name,

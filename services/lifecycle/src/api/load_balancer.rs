@@ -24,7 +24,7 @@ use super::{
     KEYS,
     convert::{ResponseStream, load_balancer as convert, responses},
 };
-use crate::{context::Context, plan::load_balancer::Balanced, reconcile::load_balancer::observe_backends};
+use crate::{context::Context, observe::load_balancer::slices_by_service, plan::load_balancer::Balanced};
 
 /// Adds the service to a server.
 pub fn add(server: GrpcServer, context: &Context) -> GrpcServer {
@@ -90,7 +90,10 @@ impl Collection for LoadBalancers {
     }
 
     fn message(&self, object: &Service) -> Option<Message> {
-        convert::message(object, &observe_backends(&self.context, &object.namespace()?))
+        let slices = slices_by_service(&self.context.observed, &object.namespace()?)
+            .remove(&object.name_any())
+            .unwrap_or_default();
+        convert::message(object, &slices)
     }
 
     async fn object(&self, _: &str, _: &Message, _: Option<&Service>) -> Result<Service, RpcError> {

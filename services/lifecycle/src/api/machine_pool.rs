@@ -18,7 +18,11 @@ use super::{
     KEYS,
     convert::{nested, pool as convert, write_meta},
 };
-use crate::{context::Context, domain::version::check_skew, reconcile::project::usage};
+use crate::{
+    context::Context,
+    domain::version::check_skew,
+    reconcile::project::{Counted, usage},
+};
 
 /// The collection.
 #[derive(Clone, Debug)]
@@ -219,7 +223,7 @@ impl Pools {
             .await
             .map_err(|e| kube_error("Project", &project, &e))?;
         let quota = found.map(|project| project.spec.quota).unwrap_or_default();
-        let used = usage(&self.context.observed, &name.cluster.project);
+        let used = usage(&self.context.observed, &name.cluster.project, Counted::Wanted);
         let status = current.and_then(|pool| pool.status.clone()).unwrap_or_default();
         let bytes = |text: Option<&String>| {
             text.and_then(|t| t.parse::<Quantity>().ok())

@@ -1,6 +1,6 @@
 //! `ProjectService`.
 
-use kube::{Api, ResourceExt, api::ListParams};
+use kube::{Api, ResourceExt};
 use steading_api::{
     error::RpcError,
     lifecycle::v1::{
@@ -12,7 +12,7 @@ use steading_api::{
 };
 use steading_infra::{
     crd::{Cluster, Project},
-    labels,
+    labels, list,
 };
 use steading_model::{ids::Id, name::ProjectName, violation::Violations};
 use steading_runtime::{
@@ -20,7 +20,6 @@ use steading_runtime::{
     auth::{Action, Verb},
     collection::{
         self, Collection, CreateRequest, DeleteRequest, Keys, ListRequest, Scope, UpdateRequest, WatchRequest,
-        kube_error,
     },
 };
 use tonic::{Request, Response, Status};
@@ -28,8 +27,13 @@ use tonic::{Request, Response, Status};
 use super::{
     KEYS,
     convert::{ResponseStream, nested, project as convert, responses, write_meta},
+    status::infra_error,
 };
-use crate::{context::Context, reconcile::project::usage};
+use crate::{
+    apply::consent,
+    context::Context,
+    reconcile::project::{Counted, usage},
+};
 
 /// Projects as objects of the infra cluster.
 #[derive(Clone, Debug)]
@@ -71,7 +75,11 @@ impl Collection for Projects {
     fn message(&self, object: &Project) -> Option<Message> {
         let mut message = convert::message(object);
         // What is used is always told as it is now.
-        message.usage = Some(convert::usage(&usage(&self.context.observed, &object.name_any())));
+        message.usage = Some(convert::usage(&usage(
+            &self.context.observed,
+            &object.name_any(),
+            Counted::Existing,
+        )));
         Some(message)
     }
 
@@ -168,24 +176,29 @@ impl ProjectService for ProjectApi {
 
     async fn delete_project(&self, request: Request<DeleteProjectRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
-        let r = request.into_inner();
+        let mut r = request.into_inner();
         let id = self.projects.object_name(&r.name)?;
         if !r.force {
             call.authorize(Action::new(Verb::Delete, Projects::KIND, &r.name))
                 .await?;
+            // By what they say, not by labels: kubectl sets none.
             let clusters: Api<Cluster> = self.projects.context.all();
-            let selector = ListParams::default()
-                .labels(&format!("{}={id}", labels::PROJECT))
-                .limit(5);
-            let found = clusters
-                .list(&selector)
+            let found = list::all(&clusters, "")
                 .await
-                .map_err(|e| kube_error("Cluster", &r.name, &e))?;
+                .map_err(|error| infra_error("Cluster", &r.name, &error))?;
+            let own = found.items.iter().filter(|cluster| cluster.spec.project == id);
             has_children(
                 Projects::KIND,
                 &r.name,
-                found.items.iter().map(ResourceExt::name_any).collect(),
+                own.take(5).map(ResourceExt::name_any).collect(),
             )?;
+        } else if !r.validate_only {
+            call.authorize(Action::new(Verb::Delete, Projects::KIND, &r.name))
+                .await?;
+            let projects: Api<Project> = self.projects.context.all();
+            r.etag = consent::give_at(&projects, &id, &r.etag)
+                .await
+                .map_err(|error| infra_error(Projects::KIND, &r.name, &error))?;
         }
         let delete = DeleteRequest {
             name: r.name,

@@ -9,7 +9,7 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams},
+    api::{ApiResource, DeleteParams, DynamicObject, PostParams},
 };
 use serde_json::{Value, json};
 use steading_infra::{
@@ -22,7 +22,7 @@ use steading_infra::{
 
 use steading_runtime::tasks::Chain;
 
-use super::render::PoolPlace;
+use super::{render::PoolPlace, token};
 use crate::{
     context::Context,
     domain::{
@@ -32,9 +32,6 @@ use crate::{
     error::Error,
     tenant::Tenant,
 };
-
-/// How long a token is valid unless the cluster says otherwise.
-const TOKEN_SECONDS: i64 = 3600;
 
 /// Makes one machine. Repeating it after a crash at any point is safe: the token and the Secret are written over, and a
 /// VirtualMachine that exists is left as it is.
@@ -51,13 +48,15 @@ pub async fn create_machine(
     machine: &str,
 ) -> Result<(), Error> {
     let namespace = place.cluster.namespace();
-    let vm = virtual_machine(place, pool, rendering, machine);
+    let mut vm = virtual_machine(place, pool, rendering, machine);
     let token = Token {
         id: token_id(&namespace, machine),
         secret: letters(&rand::random::<[u8; 16]>(), 16),
     };
-    put_token(context, cluster, tenant, machine, &token).await?;
+    let expires = token::expiry(context, cluster);
+    token::put(cluster, tenant, machine, &token, expires).await?;
 
+    vm["metadata"]["annotations"][labels::TOKEN_EXPIRES] = json!(expires.to_string());
     let endpoint = tenant.endpoint();
     let user_data = match cluster.spec.bootstrap.kind {
         BootstrapKind::Custom => custom_user_data(&cluster.spec.bootstrap.user_data, machine, &endpoint, &token),
@@ -79,10 +78,10 @@ pub async fn create_machine(
             owner_references: pool.owner_ref(&()).map(|owner| vec![owner]),
             ..ObjectMeta::default()
         },
-        data: Some(BTreeMap::from([(
-            labels::USER_DATA_KEY.to_owned(),
-            ByteString(user_data.into_bytes()),
-        )])),
+        data: Some(BTreeMap::from([
+            (labels::USER_DATA_KEY.to_owned(), ByteString(user_data.into_bytes())),
+            (token::JOIN_TOKEN_KEY.to_owned(), ByteString(token.text().into_bytes())),
+        ])),
         ..Secret::default()
     };
     apply::apply(
@@ -170,69 +169,6 @@ fn virtual_machine(place: &PoolPlace, pool: &MachinePool, rendering: &Rendering,
     }
     vm["spec"]["template"]["spec"]["hostname"] = json!(machine);
     vm
-}
-
-async fn put_token(
-    context: &Context,
-    cluster: &Cluster,
-    tenant: &Tenant,
-    machine: &str,
-    token: &Token,
-) -> Result<(), Error> {
-    let client = tenant
-        .client()
-        .ok_or_else(|| Error::Malformed("the tenant api server was not reached yet".into()))?;
-    let lifetime = cluster.spec.bootstrap.token_seconds.unwrap_or(TOKEN_SECONDS).max(60);
-    let expires = context
-        .clock
-        .now()
-        .saturating_add(jiff::SignedDuration::from_secs(lifetime));
-    let expires = expires
-        .map(|t| t.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
-        .unwrap_or_default();
-    let groups = ["system:bootstrappers:steading".to_owned()]
-        .into_iter()
-        .chain(cluster.spec.bootstrap.extra_groups.iter().cloned());
-    let data = BTreeMap::from([
-        ("token-id".to_owned(), token.id.clone()),
-        ("token-secret".to_owned(), token.secret.clone()),
-        ("expiration".to_owned(), expires),
-        ("usage-bootstrap-authentication".to_owned(), "true".to_owned()),
-        ("usage-bootstrap-signing".to_owned(), "false".to_owned()),
-        ("auth-extra-groups".to_owned(), groups.collect::<Vec<_>>().join(",")),
-        ("description".to_owned(), format!("machine {machine}")),
-    ]);
-    let body = json!({
-        "apiVersion": "v1",
-        "kind": "Secret",
-        "metadata": {
-            "name": Token::secret_name(&token.id),
-            "namespace": "kube-system",
-            "labels": {labels::MACHINE: machine, labels::MANAGED_BY: labels::MANAGED_BY_STEADING},
-        },
-        "type": "bootstrap.kubernetes.io/token",
-        "data": data.into_iter().map(|(key, text)| (key, ByteString(text.into_bytes()))).collect::<BTreeMap<_, _>>(),
-    });
-    let secrets: Api<Secret> = Api::namespaced(client, "kube-system");
-    let params = PatchParams::apply(FieldManager::Lifecycle.as_str()).force();
-    let name = Token::secret_name(&token.id);
-    secrets
-        .patch(&name, &params, &Patch::Apply(&body))
-        .await
-        .map_err(|error| Error::tenant(&tenant.namespace, error))?;
-    Ok(())
-}
-
-/// Removes the token of a machine; none is fine.
-///
-/// # Errors
-/// If the tenant refuses or cannot be reached.
-pub async fn delete_token(tenant: &Tenant, machine: &str) -> Result<(), Error> {
-    let Some(client) = tenant.client() else { return Ok(()) };
-    let secrets: Api<Secret> = Api::namespaced(client, "kube-system");
-    let name = Token::secret_name(&token_id(&tenant.namespace, machine));
-    absent(secrets.delete(&name, &DeleteParams::default()).await.map(drop))
-        .map_err(|error| Error::tenant(&tenant.namespace, error))
 }
 
 /// Removes the tenant node of a machine; none is fine.

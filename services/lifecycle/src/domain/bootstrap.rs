@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use steading_infra::labels;
 
-use crate::tenant::Endpoint;
+use super::kubeconfig::Endpoint;
 
 /// A bootstrap token as Kubernetes knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,6 +60,10 @@ pub fn bootstrap_kubeconfig(endpoint: &Endpoint, token: &Token) -> String {
         cluster["certificate-authority-data"] = json!(endpoint.ca_data);
     } else if endpoint.insecure {
         cluster["insecure-skip-tls-verify"] = json!(true);
+    }
+    if !endpoint.tls_server_name.is_empty() {
+        // The guest dials the same address as we do and checks the same certificate.
+        cluster["tls-server-name"] = json!(endpoint.tls_server_name);
     }
     json!({
         "apiVersion": "v1",
@@ -117,6 +121,24 @@ mod tests {
         assert_eq!(
             (config["hostname"].as_str(), token.id.len(), token.secret.len()),
             (Some("w-1"), 6, 16)
+        );
+    }
+
+    #[test]
+    fn the_guest_checks_the_certificate_against_the_same_name_as_we_do() {
+        let token = Token {
+            id: token_id("p--c", "w-1"),
+            secret: letters(&[7; 16], 16),
+        };
+        let endpoint = Endpoint {
+            server: "https://10.0.0.1:6443".into(),
+            tls_server_name: "api.prod.test".into(),
+            ..Endpoint::default()
+        };
+        let kubeconfig: Value = serde_json::from_str(&bootstrap_kubeconfig(&endpoint, &token)).expect("json");
+        assert_eq!(
+            kubeconfig["clusters"][0]["cluster"]["tls-server-name"],
+            json!("api.prod.test")
         );
     }
 }

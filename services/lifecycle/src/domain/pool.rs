@@ -1,7 +1,12 @@
 //! What a pool wants, and the rules that its fields obey.
 
+use std::collections::BTreeSet;
+
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use steading_infra::crd::machine_pool::{MachinePoolSpec, Repair, RolloutTrigger};
+use steading_infra::{
+    crd::machine_pool::{MachinePoolSpec, Repair, RolloutTrigger},
+    labels,
+};
 use steading_model::violation::Violations;
 
 use super::version::Version;
@@ -190,6 +195,7 @@ pub fn validate(spec: &MachinePoolSpec) -> Violations {
             "must be set",
         );
     }
+    reject_reserved_taints(spec, &mut found);
     let lengths = [
         ("eviction.drain_timeout", spec.eviction.drain_timeout_seconds),
         ("eviction.detach_timeout", spec.eviction.detach_timeout_seconds),
@@ -205,6 +211,30 @@ pub fn validate(spec: &MachinePoolSpec) -> Violations {
         found.require(length.is_none_or(|seconds| seconds >= 0), path, "must not be negative");
     }
     found
+}
+
+/// Taints that Kubernetes, cluster-autoscaler or Steading itself set and remove as a node's state changes. As a wish, one would keep
+/// the node from ever being ready, or fight with who removes it.
+fn reject_reserved_taints(spec: &MachinePoolSpec, found: &mut Violations) {
+    const RESERVED: [&str; 3] = [
+        labels::UNINITIALIZED_TAINT,
+        "node.cloudprovider.kubernetes.io/shutdown",
+        "ToBeDeletedByClusterAutoscaler",
+    ];
+    let mut seen = BTreeSet::new();
+    for (index, taint) in spec.node_taints.iter().enumerate() {
+        let reserved = RESERVED.contains(&taint.key.as_str()) || taint.key.starts_with("node.kubernetes.io/");
+        found.require(
+            !reserved,
+            format!("node_taints[{index}].key"),
+            "is set and removed as the node's state changes; it cannot be asked for",
+        );
+        found.require(
+            seen.insert((taint.key.as_str(), taint.effect.as_str())),
+            format!("node_taints[{index}]"),
+            "must differ from the others in key or effect: a Node has each pair once",
+        );
+    }
 }
 
 /// Whether text can be the key of a label: an optional DNS prefix and a name.
@@ -255,5 +285,34 @@ mod tests {
         assert!(!validate(&spec).is_empty());
         spec.rollout.max_unavailable = Some(IntOrString::String("10%".into()));
         assert!(validate(&spec).is_empty());
+    }
+
+    #[test]
+    fn taints_that_state_sets_and_doubled_ones_are_refused() {
+        let taint = |key: &str, value: &str, effect: &str| k8s_openapi::api::core::v1::Taint {
+            key: key.into(),
+            value: Some(value.into()),
+            effect: effect.into(),
+            ..Default::default()
+        };
+        let paths = |taints: &[k8s_openapi::api::core::v1::Taint]| -> Vec<String> {
+            let spec = MachinePoolSpec {
+                machine_template: "t".into(),
+                node_taints: taints.to_vec(),
+                ..MachinePoolSpec::default()
+            };
+            let found = validate(&spec);
+            found.iter().map(|violation| violation.path.clone()).collect()
+        };
+        let uninitialized = taint(labels::UNINITIALIZED_TAINT, "true", "NoSchedule");
+        assert_eq!(paths(&[uninitialized]), ["node_taints[0].key"]);
+        assert_eq!(
+            paths(&[taint("node.kubernetes.io/not-ready", "", "NoExecute")]),
+            ["node_taints[0].key"]
+        );
+        let twice = [taint("a", "1", "NoSchedule"), taint("a", "2", "NoSchedule")];
+        assert_eq!(paths(&twice), ["node_taints[1]"]);
+        let apart = [taint("a", "1", "NoSchedule"), taint("a", "1", "NoExecute")];
+        assert_eq!(paths(&apart), [""; 0]);
     }
 }

@@ -73,16 +73,39 @@ pub fn stored_progress(vm: &VirtualMachine, started: Timestamp) -> Option<Progre
     Progress::parse(vm.annotations().get(labels::DRAIN_PROGRESS)?, started)
 }
 
-fn vmi_sight(vmi: &VirtualMachineInstance) -> VmiSight {
-    let status = vmi.status.clone().unwrap_or_default();
+/// The addresses of a machine on the networks that its VMI is attached to, each once, the primary one first. The guest agent reports
+/// every interface of the guest, such as bridges of its pods; the infra cluster routes none of their addresses.
+pub fn addresses_of(vmi: &VirtualMachineInstance) -> Vec<String> {
+    let interfaces = vmi
+        .status
+        .as_ref()
+        .map(|status| status.interfaces.as_slice())
+        .unwrap_or_default();
+    let networks: Vec<&str> = vmi
+        .spec
+        .networks
+        .iter()
+        .filter_map(|network| network["name"].as_str())
+        .collect();
+    // KubeVirt attaches a machine that names no network to the pod network, as `default`.
+    let is_attached = |name: &str| networks.contains(&name) || (networks.is_empty() && name == "default");
     let mut addresses: Vec<String> = Vec::new();
-    for interface in &status.interfaces {
+    for interface in interfaces
+        .iter()
+        .filter(|one| one.name.as_deref().is_some_and(is_attached))
+    {
         for address in interface.ip_address.iter().chain(&interface.ip_addresses) {
-            if !addresses.contains(address) {
+            if !address.is_empty() && !addresses.contains(address) {
                 addresses.push(address.clone());
             }
         }
     }
+    addresses
+}
+
+fn vmi_sight(vmi: &VirtualMachineInstance) -> VmiSight {
+    let status = vmi.status.clone().unwrap_or_default();
+    let addresses = addresses_of(vmi);
     VmiSight {
         phase: status.phase.as_ref().map(|p| p.as_str().to_owned()).unwrap_or_default(),
         ready: condition_is_true(&status.conditions, "Ready"),
@@ -121,4 +144,32 @@ pub fn patience_of(pool: Option<&MachinePool>) -> Patience {
         unhealthy: seconds(pool.spec.health.unhealthy_after_seconds, usual.unhealthy),
         min_ready: seconds(pool.spec.rollout.min_ready_seconds, usual.min_ready),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn mk_vmi(networks: &serde_json::Value) -> VirtualMachineInstance {
+        serde_json::from_value(json!({
+            "apiVersion": "kubevirt.io/v1", "kind": "VirtualMachineInstance", "metadata": {"name": "w-1"},
+            "spec": {"domain": {"devices": {}}, "networks": networks},
+            "status": {"interfaces": [
+                {"ipAddress": "10.42.0.1", "ipAddresses": ["10.42.0.1"], "interfaceName": "cni0", "infoSource": "guest-agent"},
+                {"name": "default", "ipAddress": "10.0.0.5", "ipAddresses": ["10.0.0.5", "fd00::5", "10.0.0.5"]},
+                {"name": "kube-ipvs0", "ipAddress": "10.96.0.1", "ipAddresses": ["10.96.0.1"]},
+            ]},
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn addresses_inside_the_guest_are_not_the_machines() {
+        let vmi = mk_vmi(&json!([{"name": "default", "pod": {}}]));
+        assert_eq!(addresses_of(&vmi), ["10.0.0.5", "fd00::5"]);
+        assert_eq!(addresses_of(&mk_vmi(&json!([]))), ["10.0.0.5", "fd00::5"]);
+        assert_eq!(addresses_of(&mk_vmi(&json!([{"name": "storage"}]))), [""; 0]);
+    }
 }

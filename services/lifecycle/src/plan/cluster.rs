@@ -1,4 +1,4 @@
-//! What a cluster's namespace holds, and the order in which a cluster goes.
+//! What a cluster's namespace holds, and the labels that its objects carry.
 
 use k8s_openapi::api::{
     core::v1::Namespace,
@@ -7,7 +7,7 @@ use k8s_openapi::api::{
 };
 use serde_json::{Value, json};
 use steading_infra::{
-    crd::{Cluster, cluster::IsolationMode, cluster::VolumeDeletionPolicy},
+    crd::{Cluster, cluster::IsolationMode},
     labels,
 };
 
@@ -22,11 +22,40 @@ const PRIVATE_V4: [&str; 4] = ["10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", 
 /// The same for IPv6.
 const PRIVATE_V6: [&str; 2] = ["fc00::/7", "fe80::/10"];
 
-/// Namespace of a cluster.
+/// Namespace of a cluster. The uid says for which Cluster object it was made; another one of that name does not own it.
 pub fn namespace(cluster: &Cluster, name: &str) -> Namespace {
-    let value =
-        json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": own_labels(cluster)}});
+    let value = json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": {"name": name, "labels": own_labels(cluster), "annotations": own_annotations(cluster)},
+    });
     serde_json::from_value(value).unwrap_or_default()
+}
+
+fn own_annotations(cluster: &Cluster) -> Value {
+    json!({labels::CLUSTER_UID: cluster.metadata.uid.clone().unwrap_or_default()})
+}
+
+/// Labels that a Cluster carries besides its user's own, whoever made it: selections by project find it by them.
+pub fn missing_labels(cluster: &Cluster) -> Option<Value> {
+    let wanted = [
+        (labels::PROJECT, cluster.spec.project.as_str()),
+        (labels::CLUSTER, cluster.spec.cluster.as_str()),
+    ];
+    let present = |key: &str| {
+        cluster
+            .metadata
+            .labels
+            .as_ref()
+            .and_then(|map| map.get(key))
+            .map(String::as_str)
+    };
+    let missing: serde_json::Map<String, Value> = wanted
+        .into_iter()
+        .filter(|(key, value)| present(key) != Some(value))
+        .map(|(key, value)| (key.to_owned(), json!(value)))
+        .collect();
+    (!missing.is_empty()).then(|| json!({"metadata": {"labels": missing}}))
 }
 
 fn own_labels(cluster: &Cluster) -> Value {
@@ -58,7 +87,12 @@ pub fn may_clone_images(cluster: &Cluster, namespace: &str) -> RoleBinding {
     let value = json!({
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
-        "metadata": {"name": namespace, "namespace": labels::SYSTEM_NAMESPACE, "labels": own_labels(cluster)},
+        "metadata": {
+            "name": namespace,
+            "namespace": labels::SYSTEM_NAMESPACE,
+            "labels": own_labels(cluster),
+            "annotations": own_annotations(cluster),
+        },
         "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": IMAGE_CLONERS},
         "subjects": [{"kind": "ServiceAccount", "name": "default", "namespace": namespace}],
     });
@@ -112,60 +146,6 @@ fn host_of(url: &str) -> Option<std::net::IpAddr> {
         .map_or(authority, |(host, _)| host)
         .parse()
         .ok()
-}
-
-/// What is left of a cluster that goes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Remains {
-    /// Infra Services of load balancers.
-    pub balancers: usize,
-    /// Pools.
-    pub pools: usize,
-    /// Machines.
-    pub machines: usize,
-    /// Volumes.
-    pub volumes: usize,
-    /// Whether the namespace exists.
-    pub namespace: bool,
-}
-
-/// The next step of a cluster that goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Teardown {
-    /// Delete its load balancers.
-    Balancers,
-    /// Delete its pools and wait for their machines.
-    Pools,
-    /// Delete machines that no pool has.
-    Machines,
-    /// Delete its volumes.
-    Volumes,
-    /// Its user must delete its volumes.
-    WaitForVolumes,
-    /// Delete its namespace.
-    Namespace,
-    /// Nothing is left.
-    Finish,
-}
-
-/// Decides the next step of a cluster that goes.
-pub fn plan_teardown(remains: &Remains, volumes: VolumeDeletionPolicy) -> Teardown {
-    if remains.balancers > 0 {
-        Teardown::Balancers
-    } else if remains.pools > 0 {
-        Teardown::Pools
-    } else if remains.machines > 0 {
-        Teardown::Machines
-    } else if remains.volumes > 0 {
-        match volumes {
-            VolumeDeletionPolicy::Delete => Teardown::Volumes,
-            VolumeDeletionPolicy::Block => Teardown::WaitForVolumes,
-        }
-    } else if remains.namespace {
-        Teardown::Namespace
-    } else {
-        Teardown::Finish
-    }
 }
 
 #[cfg(test)]
@@ -223,32 +203,5 @@ mod tests {
             Some("fd00::1")
         );
         assert_eq!(host_of("https://api.example.com"), None);
-    }
-
-    #[test]
-    fn a_cluster_goes_in_the_safe_order() {
-        let mut remains = Remains {
-            balancers: 1,
-            pools: 1,
-            machines: 1,
-            volumes: 1,
-            namespace: true,
-        };
-        assert_eq!(
-            plan_teardown(&remains, VolumeDeletionPolicy::Delete),
-            Teardown::Balancers
-        );
-        remains.balancers = 0;
-        assert_eq!(plan_teardown(&remains, VolumeDeletionPolicy::Delete), Teardown::Pools);
-        (remains.pools, remains.machines) = (0, 0);
-        assert_eq!(
-            plan_teardown(&remains, VolumeDeletionPolicy::Block),
-            Teardown::WaitForVolumes
-        );
-        remains.volumes = 0;
-        assert_eq!(
-            plan_teardown(&remains, VolumeDeletionPolicy::Block),
-            Teardown::Namespace
-        );
     }
 }

@@ -3,7 +3,11 @@
 //! Every field that means something outside the tenant cluster is written on every pass, also when it is empty, so that drift and
 //! removals heal the same way. The infra Service has no selector: its endpoints are rendered by [`endpoints`].
 
+pub mod admit;
+pub mod allowances;
+pub mod decide;
 pub mod endpoints;
+pub mod hold;
 #[cfg(test)]
 mod tests;
 
@@ -17,13 +21,19 @@ use kube::ResourceExt;
 use serde_json::Value;
 use steading_infra::labels;
 
+use self::{
+    allowances::{Allowances, Cidr},
+    hold::{Hold, HoldReason},
+};
 use super::digest::short_digest;
 
+/// Finalizer of every cloud provider on Services of type LoadBalancer.
+pub const CLEANUP_FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
 /// Load balancer classes of the tenant that mean Steading; what follows the prefix is the infra cluster's class, `default` its
 /// default.
 pub const CLASS_PREFIX: &str = "steading.dev/";
-/// Prefixes of annotations that tell an implementation of load balancers what to do. Anything else on the tenant's Service is the
-/// tenant's own business and stays there.
+/// Prefixes of annotations that instruct an implementation of load balancers. They carry over as far as the operator allows; anything
+/// else on the tenant's Service is the tenant's own business and stays there without a word.
 pub const ANNOTATION_PREFIXES: [&str; 7] = [
     "metallb.io/",
     "metallb.universe.tf/",
@@ -33,6 +43,8 @@ pub const ANNOTATION_PREFIXES: [&str; 7] = [
     "loadbalancer.openstack.org/",
     "service.beta.kubernetes.io/",
 ];
+/// The older spelling of `loadBalancerSourceRanges`.
+const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 /// Annotations in one infra Service; a tenant must not fill the infra cluster's database.
 const ANNOTATIONS: usize = 32;
 
@@ -98,32 +110,52 @@ pub fn claim_of(service: &Service) -> Claim {
     }
 }
 
-/// The infra Service that a tenant's Service wants, and what could not be carried over. `current` is the one that exists.
+/// What a tenant's Service becomes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RenderedBalancer {
+    /// The infra Service.
+    pub service: Service,
+    /// What could not be carried over.
+    pub notes: Vec<FieldNote>,
+    /// Why it cannot be served as it is wanted.
+    pub hold: Option<Hold>,
+}
+
+/// The infra Service that a tenant's Service wants. `current` is the one that exists, if it is not a placeholder.
 pub fn render_service(
     balanced: &Balanced,
     tenant: &Service,
     class: Option<String>,
     current: Option<&Service>,
-) -> (Service, Vec<FieldNote>) {
+    allowances: &Allowances,
+) -> RenderedBalancer {
     let wanted = tenant.spec.clone().unwrap_or_default();
     let present = current.and_then(|service| service.spec.as_ref());
-    let mut notes = Vec::new();
+    let (mut notes, mut hold) = (Vec::new(), None);
     let affinity = wanted.session_affinity.clone().unwrap_or_else(|| "None".to_owned());
     let local = wanted.external_traffic_policy.as_deref() == Some("Local");
     let (ip_families, ip_family_policy) = families_of(&wanted, present, &mut notes);
+    let ports = ports_of(&wanted, &mut notes);
+    if ports.is_empty() {
+        let message = "no port of the Service has a node port, so traffic cannot reach the machines; set \
+                       allocateLoadBalancerNodePorts";
+        hold = Some(Hold::new(HoldReason::NoNodePorts, message));
+    }
+    let source_ranges = source_ranges_of(tenant, &wanted).unwrap_or_else(|bad| {
+        hold = Some(Hold::new(HoldReason::InvalidSourceRanges, bad));
+        Vec::new()
+    });
     let spec = ServiceSpec {
         type_: Some("LoadBalancer".to_owned()),
-        ports: Some(ports_of(&wanted, &mut notes)),
+        ports: Some(ports),
         external_traffic_policy: Some(if local { "Local" } else { "Cluster" }.to_owned()),
-        // Given once; the server forbids to change it, and has chosen one if the tenant's was taken.
-        health_check_node_port: match present {
-            Some(present) if local => present.health_check_node_port,
-            None if local => wanted.health_check_node_port,
-            _ => None,
-        },
-        load_balancer_source_ranges: Some(wanted.load_balancer_source_ranges.clone().unwrap_or_default()),
+        // Chosen by the infra cluster: a tenant's number would take a node port there.
+        health_check_node_port: present
+            .filter(|_| local)
+            .and_then(|present| present.health_check_node_port),
+        load_balancer_source_ranges: Some(source_ranges),
         load_balancer_class: class_of(class, present, &mut notes),
-        load_balancer_ip: Some(wanted.load_balancer_ip.clone().unwrap_or_default()),
+        load_balancer_ip: Some(requested_address_of(&wanted, allowances, &mut notes)),
         ip_families,
         ip_family_policy,
         session_affinity_config: wanted
@@ -132,24 +164,81 @@ pub fn render_service(
             .filter(|_| affinity == "ClientIP"),
         session_affinity: Some(affinity),
         allocate_load_balancer_node_ports: wanted.allocate_load_balancer_node_ports.or(Some(true)),
-        external_ips: Some(wanted.external_ips.clone().unwrap_or_default()),
+        external_ips: Some(external_ips_of(&wanted, allowances, &mut notes)),
         ..ServiceSpec::default()
     };
     let metadata = ObjectMeta {
         name: Some(balanced.infra_name()),
         namespace: Some(balanced.cluster.clone()),
         labels: Some(labels_of(balanced)),
-        annotations: Some(annotations_of(balanced, tenant, &mut notes)),
+        annotations: Some(annotations_of(balanced, tenant, allowances, &mut notes)),
         ..ObjectMeta::default()
     };
-    (
-        Service {
-            metadata,
-            spec: Some(spec),
-            status: None,
-        },
-        notes,
-    )
+    let mut service = Service {
+        metadata,
+        spec: Some(spec),
+        status: None,
+    };
+    // A field that is no longer wanted leaves no trace in what is wanted; the digest of all of it does.
+    let digest = short_digest(&serde_json::to_string(&service).unwrap_or_default(), 16);
+    service.annotations_mut().insert(labels::RENDERED.to_owned(), digest);
+    RenderedBalancer { service, notes, hold }
+}
+
+fn note(field: impl Into<String>, message: impl Into<String>) -> FieldNote {
+    FieldNote {
+        field: field.into(),
+        message: message.into(),
+    }
+}
+
+fn external_ips_of(wanted: &ServiceSpec, allowances: &Allowances, notes: &mut Vec<FieldNote>) -> Vec<String> {
+    let mut allowed = Vec::new();
+    for (at, address) in wanted.external_ips.iter().flatten().enumerate() {
+        if allowances.allows_external_ip(address) {
+            allowed.push(address.clone());
+        } else {
+            notes.push(note(
+                format!("spec.externalIPs[{at}]"),
+                "not carried over: the operator does not allow this address",
+            ));
+        }
+    }
+    allowed
+}
+
+fn requested_address_of(wanted: &ServiceSpec, allowances: &Allowances, notes: &mut Vec<FieldNote>) -> String {
+    let address = wanted.load_balancer_ip.clone().unwrap_or_default();
+    if address.is_empty() || allowances.allows_requested(&address) {
+        return address;
+    }
+    notes.push(note(
+        "spec.loadBalancerIP",
+        "not carried over: the operator does not allow this address; one is assigned",
+    ));
+    String::new()
+}
+
+/// Ranges that may reach the load balancer. They only ever narrow it, so that they carry over without being allowed; leaving one out
+/// would open what the tenant wants closed.
+fn source_ranges_of(tenant: &Service, wanted: &ServiceSpec) -> Result<Vec<String>, String> {
+    let mut ranges = wanted.load_balancer_source_ranges.clone().unwrap_or_default();
+    if ranges.is_empty()
+        && let Some(text) = tenant.annotations().get(SOURCE_RANGES)
+    {
+        ranges = text
+            .split(',')
+            .map(str::trim)
+            .filter(|one| !one.is_empty())
+            .map(str::to_owned)
+            .collect();
+    }
+    match ranges.iter().position(|range| range.trim().parse::<Cidr>().is_err()) {
+        None => Ok(ranges.iter().map(|range| range.trim().to_owned()).collect()),
+        Some(at) => Err(format!(
+            "spec.loadBalancerSourceRanges[{at}] is not a range such as 192.0.2.0/24"
+        )),
+    }
 }
 
 /// Labels of everything that belongs to a load balancer.
@@ -165,15 +254,25 @@ pub fn labels_of(balanced: &Balanced) -> BTreeMap<String, String> {
     map
 }
 
-fn annotations_of(balanced: &Balanced, tenant: &Service, notes: &mut Vec<FieldNote>) -> BTreeMap<String, String> {
-    let allowed = |key: &str| ANNOTATION_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
-    let carried: Vec<_> = tenant.annotations().iter().filter(|(key, _)| allowed(key)).collect();
+fn annotations_of(
+    balanced: &Balanced,
+    tenant: &Service,
+    allowances: &Allowances,
+    notes: &mut Vec<FieldNote>,
+) -> BTreeMap<String, String> {
+    let is_instruction = |key: &str| ANNOTATION_PREFIXES.iter().any(|prefix| key.starts_with(prefix));
+    let known = tenant
+        .annotations()
+        .iter()
+        .filter(|(key, _)| is_instruction(key) && *key != SOURCE_RANGES);
+    let (carried, denied): (Vec<_>, Vec<_>) = known.partition(|(key, _)| allowances.allows_annotation(key));
+    for (key, _) in denied.into_iter().take(ANNOTATIONS) {
+        let message = "not carried over: the operator does not allow this annotation";
+        notes.push(note(format!("metadata.annotations[{key}]"), message));
+    }
     if carried.len() > ANNOTATIONS {
         let message = format!("only the first {ANNOTATIONS} annotations of load balancer implementations carry over");
-        notes.push(FieldNote {
-            field: "metadata.annotations".into(),
-            message,
-        });
+        notes.push(note("metadata.annotations", message));
     }
     let mut map: BTreeMap<String, String> = carried
         .into_iter()
@@ -181,11 +280,12 @@ fn annotations_of(balanced: &Balanced, tenant: &Service, notes: &mut Vec<FieldNo
         .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     map.insert(labels::TENANT_SERVICE.to_owned(), balanced.tenant_service());
-    // Empty is written too, so that a reason that has gone goes from the object.
+    // Empty is written too, so that a reason that no longer holds leaves the object.
     map.insert(
         labels::FIELD_NOTES.to_owned(),
         serde_json::to_string(notes).unwrap_or_default(),
     );
+    map.insert(labels::LOAD_BALANCER_HOLD.to_owned(), String::new());
     map
 }
 
@@ -193,12 +293,11 @@ fn ports_of(wanted: &ServiceSpec, notes: &mut Vec<FieldNote>) -> Vec<ServicePort
     let mut ports = Vec::new();
     for (at, port) in wanted.ports.iter().flatten().enumerate() {
         let Some(node_port) = port.node_port.filter(|&number| number > 0) else {
-            notes.push(FieldNote {
-                field: format!("spec.ports[{at}].nodePort"),
-                message: "the port has no node port in the tenant cluster, so traffic cannot reach its machines; set \
-                          allocateLoadBalancerNodePorts"
-                    .into(),
-            });
+            notes.push(note(
+                format!("spec.ports[{at}].nodePort"),
+                "the port has no node port in the tenant cluster, so traffic cannot reach its machines; set \
+                 allocateLoadBalancerNodePorts",
+            ));
             continue;
         };
         ports.push(ServicePort {
@@ -225,10 +324,7 @@ fn families_of(
         && old != new
     {
         let message = format!("the first IP family stays {old}: it cannot change; delete and recreate the Service");
-        notes.push(FieldNote {
-            field: "spec.ipFamilies".into(),
-            message,
-        });
+        notes.push(note("spec.ipFamilies", message));
         return (present.ip_families.clone(), present.ip_family_policy.clone());
     }
     (wanted.ip_families.clone(), wanted.ip_family_policy.clone())
@@ -239,10 +335,7 @@ fn class_of(class: Option<String>, present: Option<&ServiceSpec>, notes: &mut Ve
     let Some(present) = present else { return class };
     if present.load_balancer_class != class {
         let message = "the class cannot change; delete and recreate the Service".to_owned();
-        notes.push(FieldNote {
-            field: "spec.loadBalancerClass".into(),
-            message,
-        });
+        notes.push(note("spec.loadBalancerClass", message));
     }
     present.load_balancer_class.clone()
 }

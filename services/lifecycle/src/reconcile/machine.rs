@@ -20,7 +20,8 @@ use crate::{
     apply::{
         detach::detach_volumes,
         drain::{drain, known_progress, note_progress, set_cordon},
-        machine::{annotate, delete_node, delete_token, delete_vm, finish, restart},
+        machine::{annotate, delete_node, delete_vm, finish, restart},
+        token,
     },
     context::Context,
     domain::{
@@ -75,21 +76,43 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         .observed
         .tenant(namespace)
         .unwrap_or_else(|| Arc::new(Tenant::new(namespace)));
-    match plan_machine(&machine, fate) {
+    let mut token_due = None;
+    if let Some(cluster) = cluster.as_deref().filter(|_| fate == ClusterFate::Stays) {
+        token_due = super::token::keep(context, cluster, &tenant, &vm).await?;
+    }
+    let outcome = step(context, &vm, &machine, pool.as_deref(), &tenant, fate).await?;
+    Ok(match (outcome, token_due) {
+        (Outcome::Settled, Some(pause)) => Outcome::Again(pause),
+        (Outcome::Again(pause), Some(due)) => Outcome::Again(pause.min(due)),
+        (outcome, None) => outcome,
+    })
+}
+
+async fn step(
+    context: &Context,
+    vm: &VirtualMachine,
+    machine: &ObservedMachine,
+    pool: Option<&MachinePool>,
+    tenant: &Tenant,
+    fate: ClusterFate,
+) -> Result<Outcome, Error> {
+    let (namespace, name) = (machine.namespace.as_str(), machine.name.as_str());
+    let key = (namespace.to_owned(), name.to_owned());
+    match plan_machine(machine, fate) {
         MachineStep::WaitForInstance | MachineStep::WaitForTenant => Ok(Outcome::Again(WAIT)),
         MachineStep::Finish { delete_node: node } => {
             if node {
-                delete_node(&tenant, name).await?;
+                delete_node(tenant, name).await?;
             }
             if tenant.is_reachable() {
-                delete_token(&tenant, name).await?;
+                token::revoke(context, tenant, vm).await?;
             }
             finish(context, namespace, name).await?;
             Ok(Outcome::Settled)
         }
-        MachineStep::Drain(after) => drain_machine(context, &vm, &machine, pool.as_deref(), after, fate).await,
+        MachineStep::Drain(after) => drain_machine(context, vm, machine, pool, after, fate).await,
         MachineStep::DeleteVm => {
-            delete_vm(context, &vm).await?;
+            delete_vm(context, vm).await?;
             Ok(Outcome::Again(WAIT))
         }
         MachineStep::Uncordon => {
@@ -118,7 +141,7 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
             if !vm.annotations().contains_key(labels::EVACUATION) {
                 forget(context, &key);
             }
-            maintain(context, &tenant, &vm, &machine, pool.as_deref()).await
+            maintain(context, tenant, vm, machine, pool).await
         }
     }
 }
@@ -224,10 +247,7 @@ async fn maintain(
     machine: &ObservedMachine,
     pool: Option<&MachinePool>,
 ) -> Result<Outcome, Error> {
-    let NodeSight::Present {
-        ready, uninitialized, ..
-    } = machine.node
-    else {
+    let NodeSight::Present { .. } = machine.node else {
         return Ok(Outcome::Settled);
     };
     let (Some(node), Some(client)) = (tenant.nodes.get("", &machine.name), tenant.client()) else {
@@ -258,10 +278,6 @@ async fn maintain(
             Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(Outcome::Again(STALE)),
             Err(error) => return Err(Error::tenant(&tenant.namespace, error)),
         }
-    }
-    // The token has done its work once the kubelet has credentials of its own.
-    if ready && uninitialized {
-        delete_token(tenant, &machine.name).await?;
     }
     Ok(Outcome::Settled)
 }

@@ -1,18 +1,43 @@
 //! One project: what it uses, and its end.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use kube::ResourceExt;
+use k8s_openapi::api::core::v1::Service;
+use kube::{ResourceExt, api::Preconditions};
 use steading_infra::{
     apply::{self, FieldManager},
+    cdi::DataVolume,
     crd::{Cluster, Project},
     error::InfraError,
+    kubevirt::VirtualMachine,
     labels, list,
 };
 use steading_model::quantity::Quantity;
 
 use super::Outcome;
-use crate::{context::Context, error::Error, observe::Observed};
+use crate::{
+    apply::{
+        consent::{self, consent_of},
+        event::Tone,
+        project as own,
+        status::set_condition,
+    },
+    context::Context,
+    error::Error,
+    observe::Observed,
+    plan::{
+        load_balancer::hold::is_placeholder,
+        project::{ProjectPlan, ProjectRemains, ProjectStep, plan_project},
+        teardown::{Consent, Remainder},
+    },
+};
+
+/// Pause while watches tell of what happens next.
+const WATCHED: Duration = Duration::from_secs(15);
+/// Pause where nothing does.
+const UNWATCHED: Duration = Duration::from_secs(2);
+/// Pause where a person has to act.
+const PEOPLE: Duration = Duration::from_secs(60);
 
 /// Looks at one project.
 ///
@@ -24,18 +49,7 @@ pub async fn reconcile(context: &Context, id: &str) -> Result<Outcome, Error> {
     };
     let api = context.all::<Project>();
     if project.metadata.deletion_timestamp.is_some() {
-        let clusters = list::all(&context.all::<Cluster>(), &format!("{}={id}", labels::PROJECT))
-            .await?
-            .items;
-        for cluster in clusters.iter().filter(|c| c.metadata.deletion_timestamp.is_none()) {
-            ignore_missing(apply::delete(&context.all::<Cluster>(), &cluster.name_any(), None).await)?;
-        }
-        if clusters.is_empty() {
-            ignore_missing(
-                apply::remove_finalizer(&api, FieldManager::Lifecycle, id, labels::PROJECT_FINALIZER).await,
-            )?;
-        }
-        return Ok(Outcome::Settled);
+        return take_down(context, &project, id).await;
     }
     if !project.finalizers().iter().any(|f| f == labels::PROJECT_FINALIZER) {
         ignore_missing(
@@ -46,7 +60,7 @@ pub async fn reconcile(context: &Context, id: &str) -> Result<Outcome, Error> {
     }
     let mut status = project.status.clone().unwrap_or_default();
     status.observed_generation = project.metadata.generation;
-    status.used = usage(&context.observed, id);
+    status.used = usage(&context.observed, id, Counted::Existing);
     if project.status.as_ref() != Some(&status) {
         ignore_missing(
             apply::apply_status(&api, FieldManager::Lifecycle, id, &status)
@@ -57,6 +71,106 @@ pub async fn reconcile(context: &Context, id: &str) -> Result<Outcome, Error> {
     Ok(Outcome::Settled)
 }
 
+/// Takes a project down by one step, on what is read from the API server in this pass.
+async fn take_down(context: &Context, project: &Project, id: &str) -> Result<Outcome, Error> {
+    let api = context.all::<Project>();
+    let mut clusters = list::all(&context.all::<Cluster>(), "").await?.items;
+    clusters.retain(|cluster| cluster.spec.project == id);
+    let catalogue = if clusters.is_empty() {
+        own::catalogue(context, id).await?
+    } else {
+        Vec::new()
+    };
+    let remains = ProjectRemains {
+        clusters: clusters
+            .iter()
+            .map(|one| remainder("cluster", one.name_any(), one.metadata.deletion_timestamp.is_some()))
+            .collect(),
+        catalogue: catalogue
+            .iter()
+            .map(|one| remainder(one.kind, one.name.clone(), one.terminating))
+            .collect(),
+    };
+    let plan = plan_project(&remains, consent_of(project));
+    if plan.step != ProjectStep::Finish {
+        report_deletion(context, project, id, &plan).await?;
+    }
+    match plan.step {
+        ProjectStep::WaitForConsent => Ok(Outcome::Again(PEOPLE)),
+        ProjectStep::Clusters => {
+            let api = context.all::<Cluster>();
+            for cluster in clusters.iter().filter(|one| one.metadata.deletion_timestamp.is_none()) {
+                // Whoever agreed to the project's end agreed to theirs.
+                consent::give(&api, &cluster.name_any()).await?;
+                let same = Preconditions {
+                    uid: cluster.uid(),
+                    resource_version: None,
+                };
+                match apply::delete(&api, &cluster.name_any(), Some(same)).await {
+                    Ok(()) | Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
+            for cluster in clusters.iter().filter(|one| one.metadata.deletion_timestamp.is_some()) {
+                if consent_of(cluster) == Consent::Missing {
+                    consent::give(&api, &cluster.name_any()).await?;
+                }
+            }
+            Ok(Outcome::Again(WATCHED))
+        }
+        ProjectStep::Catalogue => {
+            for object in catalogue.iter().filter(|one| !one.terminating) {
+                own::delete(object).await?;
+            }
+            Ok(Outcome::Again(UNWATCHED))
+        }
+        ProjectStep::Finish => {
+            ignore_missing(
+                apply::remove_finalizer(&api, FieldManager::Lifecycle, id, labels::PROJECT_FINALIZER).await,
+            )?;
+            tracing::info!(project = id, "project deleted");
+            Ok(Outcome::Settled)
+        }
+    }
+}
+
+fn remainder(kind: &'static str, name: String, terminating: bool) -> Remainder {
+    Remainder {
+        kind,
+        name,
+        terminating,
+        why: String::new(),
+    }
+}
+
+async fn report_deletion(context: &Context, project: &Project, id: &str, plan: &ProjectPlan) -> Result<(), Error> {
+    let before = project.status.clone().unwrap_or_default();
+    let mut after = before.clone();
+    let words = ("Deleting", "True", plan.reason, plan.message.as_str());
+    set_condition(
+        &mut after.conditions,
+        project.metadata.generation,
+        context.clock.now(),
+        words,
+    );
+    if after == before {
+        return Ok(());
+    }
+    tracing::info!(project = id, reason = plan.reason, message = %plan.message, "project is being deleted");
+    if plan.step == ProjectStep::WaitForConsent {
+        context
+            .events
+            .publish(project, Tone::Warning, "Delete", plan.reason, &plan.message)
+            .await;
+    }
+    let api = context.all::<Project>();
+    ignore_missing(
+        apply::apply_status(&api, FieldManager::Lifecycle, id, &after)
+            .await
+            .map(drop),
+    )
+}
+
 pub(super) fn ignore_missing(result: Result<(), InfraError>) -> Result<(), Error> {
     match result {
         Ok(()) | Err(InfraError::NotFound(_)) => Ok(()),
@@ -64,8 +178,17 @@ pub(super) fn ignore_missing(result: Result<(), InfraError>) -> Result<(), Error
     }
 }
 
-/// What a project uses, in the keys of its quota. Machines are counted as they are wanted, sizes as their pools resolve them.
-pub fn usage(observed: &Observed, project: &str) -> BTreeMap<String, String> {
+/// Which machines are counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Counted {
+    /// Those that exist.
+    Existing,
+    /// Those that exist or are wanted: what a call that wants more has to leave room for.
+    Wanted,
+}
+
+/// What a project uses, in the keys of its quota; sizes of machines as their pools resolve them, of volumes as they are wanted.
+pub fn usage(observed: &Observed, project: &str, counted: Counted) -> BTreeMap<String, String> {
     let clusters: Vec<_> = observed
         .clusters
         .all()
@@ -76,10 +199,22 @@ pub fn usage(observed: &Observed, project: &str) -> BTreeMap<String, String> {
     let (mut memory, mut storage) = (Quantity::from_bytes(0), Quantity::from_bytes(0));
     for cluster in &clusters {
         let namespace = cluster.name_any();
-        balancers += observed.services.count(&namespace);
+        let served = |service: &&Arc<Service>| !is_placeholder(service);
+        balancers += observed.services.list(&namespace).iter().filter(served).count();
+        for volume in observed.volumes.list(&namespace) {
+            storage = storage.saturating_add(size_of(&volume));
+        }
+        let vms = observed.vms.list(&namespace);
         for pool in observed.pools.list(&namespace) {
-            let count = i64::from(pool.spec.replicas.max(0));
             let status = pool.status.clone().unwrap_or_default();
+            let name = pool.name_any();
+            let of_pool = |vm: &&Arc<VirtualMachine>| vm.labels().get(labels::POOL) == Some(&name);
+            let exist = i64::try_from(vms.iter().filter(of_pool).count()).unwrap_or(i64::MAX);
+            let wanted = i64::from(pool.spec.replicas.max(0));
+            let count = match counted {
+                Counted::Existing => exist,
+                Counted::Wanted => exist.max(wanted),
+            };
             machines += count;
             vcpus += count * i64::from(status.machine_vcpus.unwrap_or_default());
             let times = |text: Option<String>| {
@@ -98,4 +233,15 @@ pub fn usage(observed: &Observed, project: &str) -> BTreeMap<String, String> {
         ("storage".to_owned(), storage.to_string()),
         ("loadBalancers".to_owned(), balancers.to_string()),
     ])
+}
+
+/// The size that a volume is wanted in: the one it was grown to, or the one it was made with.
+fn size_of(volume: &DataVolume) -> Quantity {
+    let grown = volume.annotations().get(labels::VOLUME_SIZE).cloned();
+    let spec = serde_json::to_value(&volume.spec).unwrap_or_default();
+    let made = ["/storage/resources/requests/storage", "/pvc/resources/requests/storage"]
+        .iter()
+        .find_map(|path| spec.pointer(path)?.as_str().map(str::to_owned));
+    let text = grown.or(made).unwrap_or_default();
+    text.parse().unwrap_or_else(|_| Quantity::from_bytes(0))
 }

@@ -21,7 +21,11 @@ pub(super) fn ensure(host: &Host, namespace: &str, url: &str) -> String {
     let context = &host.context;
     let memory = ApiServer::new(ApiServerConfig {
         time: context.time.clone(),
-        seed: context.seed ^ namespace.bytes().map(u64::from).sum::<u64>(),
+        // Two tenants with one seed would give their objects the same uids, and be taken for one API server.
+        seed: context.seed
+            ^ namespace
+                .bytes()
+                .fold(7, |hash: u64, byte| hash.wrapping_mul(31).wrapping_add(u64::from(byte))),
         pod_deletion: PodDeletion::Graceful,
         base_path: path_of(namespace),
         ..ApiServerConfig::default()

@@ -1,6 +1,11 @@
 //! Infra Services of load balancers → messages.
 
-use k8s_openapi::{api::core::v1::Service, apimachinery::pkg::util::intstr::IntOrString};
+use std::{collections::BTreeMap, sync::Arc};
+
+use k8s_openapi::{
+    api::{core::v1::Service, discovery::v1::EndpointSlice},
+    apimachinery::pkg::util::intstr::IntOrString,
+};
 use kube::ResourceExt;
 use prost_types::Timestamp;
 use steading_api::{
@@ -16,12 +21,12 @@ use steading_model::name::{LoadBalancerName, MachineName};
 use super::{Common, common};
 use crate::plan::load_balancer::{
     FieldNote,
-    endpoints::{Backend, BackendState},
+    hold::{Hold, hold_of},
     ingress_of,
 };
 
-/// The resource that an infra Service is, with the machines of its cluster.
-pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
+/// The resource that an infra Service is, with the slices of its endpoints.
+pub fn message(object: &Service, slices: &[Arc<EndpointSlice>]) -> Option<Message> {
     let cluster = object.namespace()?;
     let (namespace, service) = object.annotations().get(labels::TENANT_SERVICE)?.split_once('/')?;
     let name = LoadBalancerName::from_object(&cluster, &format!("{namespace}.{service}"))?;
@@ -40,9 +45,17 @@ pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
         .get(labels::FIELD_NOTES)
         .and_then(|text| serde_json::from_str(text).ok())
         .unwrap_or_default();
-    let endpoints = endpoints_of(&cluster, backends);
+    let endpoints = endpoints_of(&cluster, slices);
+    let hold = hold_of(object);
     let ingress = ingress_of(Some(object));
-    let conditions = conditions_of(object, !ingress.is_empty(), &endpoints, &notes, create_time);
+    let conditions = conditions_of(
+        object,
+        !ingress.is_empty(),
+        &endpoints,
+        &notes,
+        hold.as_ref(),
+        create_time,
+    );
     let state = match (object.metadata.deletion_timestamp.is_some(), ingress.is_empty()) {
         (true, _) => State::Deleting,
         (false, true) => State::Pending,
@@ -102,19 +115,25 @@ pub fn message(object: &Service, backends: &[Backend]) -> Option<Message> {
     })
 }
 
-fn endpoints_of(cluster: &str, backends: &[Backend]) -> Vec<LoadBalancerEndpoint> {
-    let shown = backends
-        .iter()
-        .filter(|one| one.state != BackendState::Excluded && !one.addresses.is_empty());
-    shown
-        .map(|one| LoadBalancerEndpoint {
-            machine: MachineName::from_object(cluster, &one.machine)
+/// The machines behind a load balancer, as its slices have them: one slice for each IP family that it uses.
+fn endpoints_of(cluster: &str, slices: &[Arc<EndpointSlice>]) -> Vec<LoadBalancerEndpoint> {
+    let mut by_machine: BTreeMap<&str, LoadBalancerEndpoint> = BTreeMap::new();
+    for endpoint in slices.iter().flat_map(|slice| slice.endpoints.iter().flatten()) {
+        let machine = endpoint.hostname.as_deref().unwrap_or_default();
+        let shown = by_machine.entry(machine).or_insert_with(|| LoadBalancerEndpoint {
+            machine: MachineName::from_object(cluster, machine)
                 .map(|name| name.to_string())
                 .unwrap_or_default(),
-            addresses: one.addresses.iter().map(ToString::to_string).collect(),
-            ready: one.state == BackendState::Ready,
-        })
-        .collect()
+            addresses: Vec::new(),
+            ready: endpoint
+                .conditions
+                .as_ref()
+                .and_then(|conditions| conditions.ready)
+                .unwrap_or(true),
+        });
+        shown.addresses.extend(endpoint.addresses.iter().cloned());
+    }
+    by_machine.into_values().collect()
 }
 
 fn ports_of(spec: &k8s_openapi::api::core::v1::ServiceSpec) -> Vec<LoadBalancerPort> {
@@ -138,6 +157,7 @@ fn conditions_of(
     assigned: bool,
     endpoints: &[LoadBalancerEndpoint],
     notes: &[FieldNote],
+    hold: Option<&Hold>,
     since: Option<Timestamp>,
 ) -> Vec<Condition> {
     let ready = endpoints.iter().filter(|one| one.ready).count();
@@ -154,15 +174,16 @@ fn conditions_of(
         last_transition_time: since,
         observed_generation: object.metadata.generation.unwrap_or_default(),
     };
-    let told: Vec<String> = notes
+    let said: Vec<String> = notes
         .iter()
         .map(|one| format!("{}: {}", one.field, one.message))
         .collect();
-    let address = if assigned {
-        ("Assigned", String::new())
-    } else {
-        ("Pending", "the infra cluster has given no address yet".into())
+    let address = match hold {
+        Some(hold) if !assigned => (hold.reason.as_str(), hold.message.clone()),
+        Some(_) | None if assigned => ("Assigned", String::new()),
+        Some(_) | None => ("Pending", "the infra cluster has given no address yet".into()),
     };
+    let kept_back = hold.filter(|_| assigned);
     vec![
         make("AddressAssigned", assigned, address.0, address.1),
         make(
@@ -171,11 +192,14 @@ fn conditions_of(
             if ready > 0 { "Ready" } else { "NoReadyMachine" },
             format!("{ready} machines are ready"),
         ),
-        make(
-            "FieldsApplied",
-            told.is_empty(),
-            if told.is_empty() { "Applied" } else { "NotCarriedOver" },
-            told.join("; "),
-        ),
+        match kept_back {
+            Some(hold) => make("FieldsApplied", false, hold.reason.as_str(), hold.message.clone()),
+            None => make(
+                "FieldsApplied",
+                said.is_empty(),
+                if said.is_empty() { "Applied" } else { "NotCarriedOver" },
+                said.join("; "),
+            ),
+        },
     ]
 }

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
+    sync::Arc,
 };
 
 use k8s_openapi::{
@@ -17,7 +18,7 @@ use k8s_openapi::{
 };
 use kube::ResourceExt;
 
-use super::{Balanced, labels_of};
+use super::{Balanced, decide::covers, labels_of};
 
 /// Endpoints in one slice, as Kubernetes' own controller writes them.
 pub const ENDPOINTS_PER_SLICE: usize = 100;
@@ -65,10 +66,25 @@ pub enum Leaving {
     Yes,
 }
 
-/// Whether a machine takes traffic: its guest runs, its node is ready, and nobody took it out.
-pub fn judge(running: bool, node: Option<&Node>, leaving: Leaving) -> BackendState {
-    let Some(node) = node else {
-        return BackendState::NotReady;
+/// What is seen of a machine's node in the tenant cluster.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum NodeView<'a> {
+    /// As it was seen last.
+    Present(&'a Node),
+    /// There is none.
+    Absent,
+    /// The tenant was not reached since this process began.
+    Unknown,
+}
+
+/// Whether a machine takes traffic: its guest runs, its node is ready, and nobody took it out. A node that is not known is no reason
+/// to take traffic from a guest that runs.
+pub fn judge(running: bool, node: NodeView<'_>, leaving: Leaving) -> BackendState {
+    let node = match node {
+        NodeView::Present(node) => node,
+        NodeView::Unknown if leaving == Leaving::Yes => return BackendState::Excluded,
+        NodeView::Unknown if running => return BackendState::Ready,
+        NodeView::Unknown | NodeView::Absent => return BackendState::NotReady,
     };
     let taints = node
         .spec
@@ -124,6 +140,41 @@ impl Family {
             Self::V6 => address.is_ipv6(),
         }
     }
+}
+
+/// What to do about one endpoint slice.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SliceStep {
+    /// Write it.
+    Apply(Box<EndpointSlice>),
+    /// Delete it, if it still has this uid.
+    Delete {
+        /// Its name.
+        name: String,
+        /// Its uid.
+        uid: String,
+    },
+}
+
+/// Brings the slices that are present to those that are wanted.
+pub fn plan_slices(wanted: &[EndpointSlice], present: &[Arc<EndpointSlice>]) -> Vec<SliceStep> {
+    let mut steps = Vec::new();
+    for slice in wanted {
+        let same = present.iter().find(|one| one.name_any() == slice.name_any());
+        if !same.is_some_and(|one| covers(slice, one)) {
+            steps.push(SliceStep::Apply(Box::new(slice.clone())));
+        }
+    }
+    let unwanted = present
+        .iter()
+        .filter(|one| !wanted.iter().any(|slice| slice.name_any() == one.name_any()));
+    steps.extend(unwanted.filter_map(|one| {
+        Some(SliceStep::Delete {
+            name: one.name_any(),
+            uid: one.uid()?,
+        })
+    }));
+    steps
 }
 
 /// The slices of an infra Service. `local` names the tenant nodes that have a ready pod of the Service, if only those may get

@@ -5,7 +5,8 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::{
-    endpoints::{Backend, BackendState, ENDPOINTS_PER_SLICE, Leaving, judge, render_slices},
+    allowances::Allowances,
+    endpoints::{Backend, BackendState, ENDPOINTS_PER_SLICE, Leaving, NodeView, judge, render_slices},
     *,
 };
 
@@ -46,7 +47,16 @@ fn mk_backend(name: &str, addresses: &[&str]) -> Backend {
 }
 
 fn render(tenant: &Service, current: Option<&Service>) -> (Service, Vec<FieldNote>) {
-    render_service(&mk_balanced(), tenant, None, current)
+    let rendered = render_service(&mk_balanced(), tenant, None, current, &Allowances::default());
+    (rendered.service, rendered.notes)
+}
+
+fn mk_generous() -> Allowances {
+    Allowances {
+        external_ips: vec!["192.0.2.0/29".parse().unwrap()],
+        requested: vec!["192.0.2.8/29".parse().unwrap()],
+        annotations: vec!["metallb.io/".into()],
+    }
 }
 
 #[test]
@@ -67,8 +77,9 @@ fn every_field_that_means_something_outside_carries_over() {
     spec.external_ips = Some(vec!["192.0.2.1".into()]);
     spec.load_balancer_ip = Some("192.0.2.9".into());
     spec.allocate_load_balancer_node_ports = Some(false);
-    let (infra, notes) = render_service(&mk_balanced(), &tenant, Some("gold".into()), None);
-    let got = infra.spec.unwrap();
+    let rendered = render_service(&mk_balanced(), &tenant, Some("gold".into()), None, &mk_generous());
+    assert!(rendered.notes.is_empty() && rendered.hold.is_none());
+    let got = rendered.service.spec.unwrap();
     let port = &got.ports.as_ref().unwrap()[0];
     assert_eq!(
         (port.port, port.target_port.clone(), port.node_port),
@@ -77,7 +88,7 @@ fn every_field_that_means_something_outside_carries_over() {
     assert_eq!(port.app_protocol.as_deref(), Some("http"));
     let spec = tenant.spec.unwrap();
     assert_eq!(got.external_traffic_policy, spec.external_traffic_policy);
-    assert_eq!(got.health_check_node_port, spec.health_check_node_port);
+    assert_eq!(got.health_check_node_port, None, "the infra cluster chooses its own");
     assert_eq!(got.load_balancer_source_ranges, spec.load_balancer_source_ranges);
     assert_eq!(
         (got.ip_families, got.ip_family_policy),
@@ -93,7 +104,58 @@ fn every_field_that_means_something_outside_carries_over() {
     );
     assert_eq!(got.allocate_load_balancer_node_ports, Some(false));
     assert_eq!(got.load_balancer_class.as_deref(), Some("gold"));
-    assert!(got.selector.is_none() && notes.is_empty());
+    assert!(got.selector.is_none());
+}
+
+#[test]
+fn addresses_that_the_operator_does_not_allow_never_reach_the_infra_cluster() {
+    let mut tenant = mk_tenant();
+    let spec = tenant.spec.as_mut().unwrap();
+    spec.external_ips = Some(vec!["10.96.0.1".into(), "192.0.2.1".into()]);
+    spec.load_balancer_ip = Some("192.0.2.1".into());
+    tenant
+        .annotations_mut()
+        .insert("metallb.io/allow-shared-ip".into(), "theirs".into());
+    let (infra, notes) = render(&tenant, None);
+    let spec = infra.spec.clone().unwrap();
+    assert_eq!(spec.external_ips, Some(Vec::new()));
+    assert_eq!(spec.load_balancer_ip.as_deref(), Some(""));
+    assert!(!infra.annotations().contains_key("metallb.io/allow-shared-ip"));
+    let fields: Vec<_> = notes.iter().map(|note| note.field.as_str()).collect();
+    assert_eq!(
+        fields,
+        [
+            "spec.loadBalancerIP",
+            "spec.externalIPs[0]",
+            "spec.externalIPs[1]",
+            "metadata.annotations[metallb.io/allow-shared-ip]"
+        ]
+    );
+    let rendered = render_service(&mk_balanced(), &tenant, None, None, &mk_generous());
+    assert_eq!(rendered.service.spec.unwrap().external_ips.unwrap(), ["192.0.2.1"]);
+    assert_eq!(
+        rendered.notes.len(),
+        2,
+        "only one external IP is allowed, and no request for it"
+    );
+}
+
+#[test]
+fn a_source_range_that_is_none_holds_the_load_balancer_back_instead_of_opening_it() {
+    let mut tenant = mk_tenant();
+    let old = "service.beta.kubernetes.io/load-balancer-source-ranges";
+    tenant
+        .annotations_mut()
+        .insert(old.into(), "10.0.0.0/8, 192.0.2.0/24".into());
+    let (infra, notes) = render(&tenant, None);
+    assert_eq!(
+        infra.spec.unwrap().load_balancer_source_ranges.unwrap(),
+        ["10.0.0.0/8", "192.0.2.0/24"]
+    );
+    assert!(notes.is_empty());
+    tenant.annotations_mut().insert(old.into(), "10.0.0.0".into());
+    let rendered = render_service(&mk_balanced(), &tenant, None, None, &Allowances::default());
+    assert_eq!(rendered.hold.unwrap().reason, HoldReason::InvalidSourceRanges);
 }
 
 #[test]
@@ -108,11 +170,17 @@ fn only_annotations_of_load_balancers_carry_over() {
     tenant
         .annotations_mut()
         .insert("steading.dev/tenant-service".into(), "other/one".into());
-    let (infra, _) = render(&tenant, None);
+    let infra = render_service(&mk_balanced(), &tenant, None, None, &mk_generous()).service;
     let keys: Vec<_> = infra.annotations().keys().map(String::as_str).collect();
     assert_eq!(
         keys,
-        ["metallb.io/address-pool", labels::FIELD_NOTES, labels::TENANT_SERVICE]
+        [
+            "metallb.io/address-pool",
+            labels::FIELD_NOTES,
+            labels::LOAD_BALANCER_HOLD,
+            labels::RENDERED,
+            labels::TENANT_SERVICE
+        ]
     );
     assert_eq!(infra.annotations()[labels::TENANT_SERVICE], "shop/web");
 }
@@ -136,9 +204,15 @@ fn fields_that_cannot_change_stay_and_say_so() {
     current.spec.as_mut().unwrap().ip_families = Some(vec!["IPv4".into()]);
     let mut tenant = mk_tenant();
     tenant.spec.as_mut().unwrap().ip_families = Some(vec!["IPv6".into()]);
-    let (infra, notes) = render_service(&mk_balanced(), &tenant, Some("gold".into()), Some(&current));
-    assert_eq!(infra.spec.unwrap().ip_families.unwrap(), ["IPv4"]);
-    let fields: Vec<_> = notes.iter().map(|note| note.field.as_str()).collect();
+    let rendered = render_service(
+        &mk_balanced(),
+        &tenant,
+        Some("gold".into()),
+        Some(&current),
+        &Allowances::default(),
+    );
+    assert_eq!(rendered.service.spec.unwrap().ip_families.unwrap(), ["IPv4"]);
+    let fields: Vec<_> = rendered.notes.iter().map(|note| note.field.as_str()).collect();
     assert_eq!(fields, ["spec.ipFamilies", "spec.loadBalancerClass"]);
 }
 
@@ -239,20 +313,26 @@ fn a_machine_takes_traffic_only_if_it_runs_is_ready_and_stays() {
     );
     let mut cordoned = node.clone();
     cordoned.spec.get_or_insert_default().unschedulable = Some(true);
-    assert_eq!(judge(true, Some(&node), Leaving::No), BackendState::Ready);
+    let unknown = mk_node("Unknown");
+    let present = NodeView::Present;
+    assert_eq!(judge(true, present(&node), Leaving::No), BackendState::Ready);
     assert_eq!(
-        judge(true, Some(&cordoned), Leaving::No),
+        judge(true, present(&cordoned), Leaving::No),
         BackendState::Ready,
         "a cordon alone moves no traffic"
     );
-    assert_eq!(judge(false, Some(&node), Leaving::No), BackendState::NotReady);
-    assert_eq!(
-        judge(true, Some(&mk_node("Unknown")), Leaving::No),
-        BackendState::NotReady
-    );
-    assert_eq!(judge(true, None, Leaving::No), BackendState::NotReady);
-    assert_eq!(judge(true, Some(&node), Leaving::Yes), BackendState::Excluded);
-    assert_eq!(judge(true, Some(&excluded), Leaving::No), BackendState::Excluded);
+    assert_eq!(judge(false, present(&node), Leaving::No), BackendState::NotReady);
+    assert_eq!(judge(true, present(&unknown), Leaving::No), BackendState::NotReady);
+    assert_eq!(judge(true, NodeView::Absent, Leaving::No), BackendState::NotReady);
+    assert_eq!(judge(true, present(&node), Leaving::Yes), BackendState::Excluded);
+    assert_eq!(judge(true, present(&excluded), Leaving::No), BackendState::Excluded);
+}
+
+#[test]
+fn endpoints_do_not_freeze_or_vanish_while_the_tenant_is_away() {
+    assert_eq!(judge(true, NodeView::Unknown, Leaving::No), BackendState::Ready);
+    assert_eq!(judge(false, NodeView::Unknown, Leaving::No), BackendState::NotReady);
+    assert_eq!(judge(true, NodeView::Unknown, Leaving::Yes), BackendState::Excluded);
 }
 
 proptest! {
