@@ -63,16 +63,18 @@ pub const VOLUME_BUS: &str = "steading.dev/bus";
 pub const VOLUME_ZONES: &str = "steading.dev/zones";
 /// Annotation of a DataVolume: what becomes of its bytes, `Delete` or `Retain`.
 pub const RECLAIM_POLICY: &str = "steading.dev/reclaim-policy";
-/// Annotation of a VirtualMachine: a replacement is wanted; the value is the reason.
-pub const REPLACE_REQUESTED: &str = "steading.dev/replace-requested";
-/// Annotation of a VirtualMachine: a drain is wanted; the value is the reason.
-pub const DRAIN_REQUESTED: &str = "steading.dev/drain-requested";
-/// Annotation of a VirtualMachine: a restart is wanted; the value is the reason.
-pub const RESTART_REQUESTED: &str = "steading.dev/restart-requested";
-/// Annotation of a VirtualMachine: it is being restarted elsewhere for a maintenance; the value is `<maintenance>@<RFC 3339>`.
-pub const EVACUATION: &str = "steading.dev/evacuation";
-/// Annotation of a VirtualMachine: seconds after which its drain is forced, whatever its pool says.
-pub const DRAIN_FORCE_AFTER: &str = "steading.dev/drain-force-after";
+/// Annotation of a migration that Steading made: the owner of the intent that it carries out.
+pub const INTENT_OWNER: &str = "steading.dev/intent-owner";
+/// Annotation of a VirtualMachine: when its guest joined the tenant cluster last, RFC 3339; a Node that is missing since then was deleted.
+pub const JOINED: &str = "steading.dev/joined";
+/// Annotation of a VirtualMachine: the last restart that was carried out, as JSON; a repeated request finds it.
+pub const LAST_RESTART: &str = "steading.dev/last-restart";
+/// Annotation of a Machine or VirtualMachine: what it costs to remove it, an integer; a scale-down removes the cheapest first.
+pub const DELETION_COST: &str = "steading.dev/deletion-cost";
+/// Annotation of a tenant Node: Steading cordoned it; a cordon of anybody else is never undone.
+pub const CORDONED: &str = "steading.dev/cordoned";
+/// Annotation of a MachinePool: when its rollout was resumed, RFC 3339; failures of new machines before it no longer count.
+pub const ROLLOUT_RESUMED: &str = "steading.dev/rollout-resumed";
 /// Annotation of an infra Node: the maintenance that cordoned it.
 pub const CORDONED_BY: &str = "steading.dev/cordoned-by";
 /// Annotation of a Maintenance that was made because pods were evicted from the infra node.
@@ -91,10 +93,7 @@ pub const CLUSTER_UID: &str = "steading.dev/cluster-uid";
 pub const DELETION_CONSENT: &str = "steading.dev/deletion-consent";
 /// Annotation of a VirtualMachine: when its bootstrap token expires, RFC 3339; absent once there is none.
 pub const TOKEN_EXPIRES: &str = "steading.dev/token-expires";
-/// Annotation of a VirtualMachine: its deletion is wanted; the value is `drain` or `force`. Deleting the object itself would stop
-/// the guest at once, so that the drain has to come first.
-pub const DELETE_REQUESTED: &str = "steading.dev/delete-requested";
-/// Annotation of a VirtualMachine: when the drain or deletion was asked for, RFC 3339; timeouts count from here.
+/// Annotation of a VirtualMachine: when Steading began to drain its Node, RFC 3339; timeouts count from here, and the drain is undone while it is there.
 pub const DRAIN_STARTED: &str = "steading.dev/drain-started";
 /// Annotation of a VirtualMachine: how far a drain is that lasts, as JSON; a new leader goes on from it.
 pub const DRAIN_PROGRESS: &str = "steading.dev/drain-progress";

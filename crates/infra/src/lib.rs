@@ -14,6 +14,7 @@ pub mod cdi;
 pub mod crd;
 pub mod error;
 pub mod install;
+pub mod intent;
 pub mod kubevirt;
 pub mod labels;
 pub mod list;

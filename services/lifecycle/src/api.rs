@@ -19,6 +19,7 @@ pub const KEYS: Keys = Keys {
     request_hash: steading_infra::labels::REQUEST_HASH,
     reserved: &[
         "steading.dev/",
+        "intent.steading.dev/",
         "app.kubernetes.io/managed-by",
         "kubectl.kubernetes.io/",
         "kubevirt.io/",

@@ -2,10 +2,12 @@
 
 pub mod consent;
 pub mod detach;
-pub mod drain;
 pub mod event;
+pub mod evict;
+pub mod intent;
 pub mod load_balancer;
 pub mod machine;
+pub mod migration;
 pub mod namespace;
 pub mod project;
 pub mod render;

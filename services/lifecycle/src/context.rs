@@ -26,7 +26,7 @@ pub struct Context {
     pub observed: Arc<Observed>,
     /// Events on objects.
     pub events: Events,
-    /// What may be forgotten: renderings and failed evictions.
+    /// What may be forgotten; it begins empty with each term of leadership.
     pub memory: Arc<Mutex<Memory>>,
 }
 

@@ -29,6 +29,9 @@ pub enum Error {
         /// What it said.
         message: String,
     },
+    /// Machines cannot be made without their tenant.
+    #[error("machines are made once the tenant api server answers")]
+    TenantUnreachable,
     /// An answer that cannot be used.
     #[error("{0}")]
     Malformed(String),
@@ -82,7 +85,7 @@ impl Error {
                 Retry::Never => PAUSE,
             },
             Self::Peer { .. } => Duration::from_secs(5),
-            Self::Malformed(_) | Self::Panicked => PAUSE,
+            Self::TenantUnreachable | Self::Malformed(_) | Self::Panicked => PAUSE,
         }
     }
 }

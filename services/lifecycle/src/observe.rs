@@ -4,6 +4,8 @@
 //! what a tenant cluster holds stands in its [`Tenant`].
 
 pub mod cluster;
+pub mod drain;
+pub mod evacuation;
 pub mod index;
 pub mod load_balancer;
 pub mod machine;

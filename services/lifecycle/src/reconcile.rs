@@ -4,7 +4,7 @@
 //! at again afterwards. Failures back off with jitter; everything is looked at again at intervals.
 
 pub mod cluster;
-pub mod evacuation;
+pub mod drain;
 pub mod load_balancer;
 pub mod machine;
 pub mod maintenance;
@@ -12,7 +12,6 @@ pub mod memory;
 pub mod pool;
 pub mod project;
 pub mod queue;
-pub mod quota;
 mod share;
 pub mod teardown;
 pub mod token;
@@ -90,6 +89,8 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
         () = lost.cancelled() => return Ok(()),
         () = context.observed.synced() => {}
     }
+    // What one term remembers of its acting is nothing to the next: others may have acted in between.
+    *context.memory.lock() = memory::Memory::default();
     let mut changes = context.observed.subscribe();
     let mut queue = Queue::default();
     let mut shares = Shares::new(config.concurrency);
@@ -229,15 +230,26 @@ fn keys_of(observed: &Observed, change: &Change) -> Vec<(Key, Duration)> {
                     .iter()
                     .map(|p| (Key::Pool(name.into(), p.name_any()), GATHER)),
             );
+            let vms = observed.vms.list(name);
+            keys.extend(vms.iter().map(|vm| (Key::Machine(name.into(), vm.name_any()), COUNT)));
             if let Some((project, _)) = name.split_once(labels::PROJECT_SEPARATOR) {
                 keys.push((Key::Project(project.into()), GATHER));
             }
             keys
         }
-        Kind::MachinePool => vec![
-            (Key::Pool(namespace.into(), name.into()), now),
-            (Key::Cluster(namespace.into()), GATHER),
-        ],
+        Kind::MachinePool => {
+            let mut keys = vec![
+                (Key::Pool(namespace.into(), name.into()), now),
+                (Key::Cluster(namespace.into()), GATHER),
+            ];
+            // Its labels and taints are for the Nodes of its machines.
+            let vms = observed.vms.list(namespace);
+            let machines = vms
+                .iter()
+                .filter(|vm| vm.labels().get(labels::POOL).is_some_and(|pool| pool == name));
+            keys.extend(machines.map(|vm| (Key::Machine(namespace.into(), vm.name_any()), GATHER)));
+            keys
+        }
         Kind::MachineTemplate => observed
             .pools
             .all()

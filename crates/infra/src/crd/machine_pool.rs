@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{
     api::core::v1::Taint,
-    apimachinery::pkg::{apis::meta::v1::Condition, util::intstr::IntOrString},
+    apimachinery::pkg::{
+        apis::meta::v1::{Condition, Time},
+        util::intstr::IntOrString,
+    },
 };
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -31,9 +34,9 @@ use serde::{Deserialize, Serialize};
 )]
 #[serde(rename_all = "camelCase")]
 pub struct MachinePoolSpec {
-    /// Wanted number of machines.
-    #[serde(default)]
-    pub replicas: i32,
+    /// Wanted number of machines. Absent: as many as there were, and with autoscaling at least its fewest; never none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
     /// Id of the project's machine template.
     pub machine_template: String,
     /// Revision of the template; empty follows the latest.
@@ -51,7 +54,7 @@ pub struct MachinePoolSpec {
     /// Bounds for an autoscaler.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub autoscaling: Option<AutoscalingSpec>,
-    /// How pods leave a machine that goes.
+    /// How pods are evicted when a machine is deleted.
     #[serde(default)]
     pub eviction: EvictionSpec,
     /// When a machine counts as unhealthy.
@@ -110,7 +113,7 @@ pub struct AutoscalingSpec {
     pub max_replicas: i32,
 }
 
-/// How pods leave a machine that goes.
+/// How pods are evicted when a machine is deleted.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct EvictionSpec {
@@ -151,6 +154,9 @@ pub struct HealthSpec {
     /// What happens to an unhealthy machine.
     #[serde(default)]
     pub repair: Repair,
+    /// New machines that may fail before the pool stops making more and keeps the old ones; absent: 3, 0: no limit.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_failures: Option<i32>,
 }
 
 /// What happens to an unhealthy machine.
@@ -176,7 +182,10 @@ pub struct MachinePoolStatus {
     /// Short word for the state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub phase: Option<String>,
-    /// Machines that exist and are not going.
+    /// The number of machines that was wanted last; kept while `spec.replicas` is absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub desired_replicas: Option<i32>,
+    /// Machines that exist and are not terminating.
     #[serde(default)]
     pub replicas: i32,
     /// Machines whose tenant Node is Ready.
@@ -185,7 +194,7 @@ pub struct MachinePoolStatus {
     /// Machines made from what is wanted now.
     #[serde(default)]
     pub updated_replicas: i32,
-    /// Machines that are on their way out.
+    /// Machines that are terminating.
     #[serde(default)]
     pub deleting_replicas: i32,
     /// Hash of everything that machines are made from.
@@ -203,4 +212,23 @@ pub struct MachinePoolStatus {
     /// Size of all boot disks of one machine.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub machine_storage: Option<String>,
+    /// New machines of the present revision that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failures: Option<FailuresStatus>,
+}
+
+/// New machines of one revision that failed before they had ever joined.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FailuresStatus {
+    /// Hash of what they were made from.
+    pub revision: String,
+    /// How many were removed since a machine of that revision last came up.
+    pub count: i32,
+    /// When the last of them was removed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_time: Option<Time>,
+    /// Why the last of them failed, for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
 }

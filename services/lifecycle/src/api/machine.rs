@@ -20,7 +20,13 @@ use steading_api::{
     reflect,
     types::v1::{ErrorReason, WatchEventType},
 };
-use steading_infra::{apply::FieldManager, crd::MachinePool, kubevirt::VirtualMachine, labels};
+use steading_infra::{
+    apply::FieldManager,
+    crd::MachinePool,
+    intent::{self, Action as Intended, Details, intents},
+    kubevirt::VirtualMachine,
+    labels,
+};
 use steading_model::{filter::Filter, name::MachineName};
 use steading_runtime::{
     CallContext,
@@ -104,8 +110,8 @@ impl Collection for Machines {
     }
 }
 
-/// A wish about one machine.
-struct Wish {
+/// A custom method that writes or revokes an intent on one machine.
+struct Intention {
     name: String,
     reason: String,
     etag: String,
@@ -114,64 +120,67 @@ struct Wish {
     verb: &'static str,
 }
 
+/// Annotations to set or remove.
+type Changes = Vec<(String, Option<String>)>;
+
 impl Machines {
-    /// Stores wishes as annotations; `decide` says which, or none if it is so already.
-    async fn wish(
+    /// Stores what `decide` makes of the machine and of the intent's details; none if it is so already.
+    async fn intend(
         &self,
         call: &CallContext,
-        wish: Wish,
-        decide: impl Fn(&VirtualMachine, &str) -> Vec<(&'static str, Option<String>)> + Send,
+        wanted: Intention,
+        decide: impl Fn(&VirtualMachine, Details) -> Changes + Send,
     ) -> Result<Message, RpcError> {
-        let object_name = self.object_name(&wish.name)?;
-        if !wish.request_id.is_empty() && uuid::Uuid::try_parse(&wish.request_id).is_err() {
+        let object_name = self.object_name(&wanted.name)?;
+        if !wanted.request_id.is_empty() && uuid::Uuid::try_parse(&wanted.request_id).is_err() {
             return Err(RpcError::new(ErrorReason::InvalidField, "request_id: must be a UUID")
                 .with_field("request_id", "must be a UUID"));
         }
-        if wish.reason.len() > MAX_REASON {
+        if wanted.reason.len() > MAX_REASON {
             let text = format!("must have at most {MAX_REASON} bytes");
             return Err(RpcError::new(ErrorReason::InvalidField, format!("reason: {text}")).with_field("reason", text));
         }
-        call.authorize(Action::new(Verb::Custom(wish.verb), Self::KIND, &wish.name))
+        call.authorize(Action::new(Verb::Custom(wanted.verb), Self::KIND, &wanted.name))
             .await?;
-        let api = self.api(&wish.name)?;
+        let api = self.api(&wanted.name)?;
         let found = api
             .get_opt(&object_name)
             .await
-            .map_err(|e| kube_error(Self::KIND, &wish.name, &e))?;
-        let missing = || RpcError::not_found(Self::KIND, &wish.name);
+            .map_err(|e| kube_error(Self::KIND, &wanted.name, &e))?;
+        let missing = || RpcError::not_found(Self::KIND, &wanted.name);
         let vm = found.ok_or_else(missing)?;
         let before = self.message(&vm).ok_or_else(missing)?;
-        if !wish.etag.is_empty() && vm.metadata.resource_version.as_deref() != Some(wish.etag.as_str()) {
-            return Err(RpcError::etag_mismatch(Self::KIND, &wish.name));
-        }
-        let deleting = vm.metadata.deletion_timestamp.is_some();
-        if deleting && wish.verb != "delete" {
-            return Err(
-                RpcError::new(ErrorReason::ResourceDeleting, format!("{} is being deleted", wish.name))
-                    .with_resource(Self::KIND, &wish.name),
-            );
-        }
-        let reason = if wish.reason.is_empty() {
-            "requested"
-        } else {
-            &wish.reason
+        let details = Details {
+            reason: wanted.reason.clone(),
+            since: Some(self.context.clock.now()),
+            request_id: (!wanted.request_id.is_empty()).then(|| wanted.request_id.clone()),
+            ..Details::default()
         };
-        let changes = decide(&vm, reason);
-        if changes.is_empty() || wish.validate_only || deleting {
+        let changes = decide(&vm, details);
+        let deleting = vm.metadata.deletion_timestamp.is_some();
+        if deleting && wanted.verb != "delete" {
+            return Err(RpcError::new(
+                ErrorReason::ResourceDeleting,
+                format!("{} is being deleted", wanted.name),
+            )
+            .with_resource(Self::KIND, &wanted.name));
+        }
+        if changes.is_empty() || deleting {
+            return Ok(before);
+        }
+        if !wanted.etag.is_empty() && vm.metadata.resource_version.as_deref() != Some(wanted.etag.as_str()) {
+            return Err(RpcError::etag_mismatch(Self::KIND, &wanted.name));
+        }
+        if wanted.validate_only {
             return Ok(before);
         }
         let map: serde_json::Map<String, serde_json::Value> = changes
             .into_iter()
-            .map(|(key, value)| {
-                (
-                    key.to_owned(),
-                    value.map_or(serde_json::Value::Null, serde_json::Value::String),
-                )
-            })
+            .map(|(key, value)| (key, value.map_or(serde_json::Value::Null, serde_json::Value::String)))
             .collect();
         let mut metadata = json!({"annotations": map});
-        if !wish.etag.is_empty() {
-            metadata["resourceVersion"] = json!(wish.etag);
+        if !wanted.etag.is_empty() {
+            metadata["resourceVersion"] = json!(wanted.etag);
         }
         let params = PatchParams {
             field_manager: Some(FieldManager::Lifecycle.as_str().into()),
@@ -180,18 +189,28 @@ impl Machines {
         let stored = api
             .patch(&object_name, &params, &Patch::Merge(json!({"metadata": metadata})))
             .await;
-        let stored = stored.map_err(|e| kube_error(Self::KIND, &wish.name, &e))?;
-        tracing::info!(name = %wish.name, verb = wish.verb, reason, "machine wish stored");
+        let stored = stored.map_err(|e| kube_error(Self::KIND, &wanted.name, &e))?;
+        tracing::info!(name = %wanted.name, verb = wanted.verb, reason = %wanted.reason, "intent of a call stored");
         self.message(&stored).ok_or_else(RpcError::internal)
     }
 }
 
-fn once(vm: &VirtualMachine, key: &'static str, value: &str) -> Vec<(&'static str, Option<String>)> {
-    if vm.annotations().contains_key(key) {
-        Vec::new()
-    } else {
-        vec![(key, Some(value.to_owned()))]
+/// The API's own intent of an action, unless it is there already.
+fn once(vm: &VirtualMachine, action: Intended, details: Details) -> Changes {
+    let key = intent::key(action, intent::API);
+    if vm.annotations().contains_key(&key) {
+        return Changes::new();
     }
+    let value = serde_json::to_string(&details).unwrap_or_default();
+    vec![(key, Some(value))]
+}
+
+/// Whether a restart of this request was carried out already.
+fn is_replay(vm: &VirtualMachine, details: &Details) -> bool {
+    let last = vm.annotations().get(labels::LAST_RESTART);
+    let last = last.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
+    let last = last.and_then(|value| value["requestId"].as_str().map(str::to_owned));
+    last.is_some() && last == details.request_id
 }
 
 /// The service.
@@ -216,6 +235,28 @@ pub struct MachineApi {
 }
 
 impl MachineApi {
+    /// A pool that stopped because new machines failed begins to count again.
+    async fn forget_failures(&self, name: &str) -> Result<(), RpcError> {
+        let parsed = super::machine_pool::parse("name", name)?;
+        let seen = self
+            .context
+            .observed
+            .pools
+            .get(&parsed.namespace(), &parsed.object_name());
+        if seen.and_then(|pool| pool.status.as_ref()?.failures.clone()).is_none() {
+            return Ok(());
+        }
+        let now = self.context.clock.now().to_string();
+        let patch = json!({"metadata": {"annotations": {labels::ROLLOUT_RESUMED: now}}});
+        let params = PatchParams {
+            field_manager: Some(FieldManager::Lifecycle.as_str().into()),
+            ..PatchParams::default()
+        };
+        let api: Api<MachinePool> = self.context.namespaced(&parsed.namespace());
+        let patched = api.patch(&parsed.object_name(), &params, &Patch::Merge(patch)).await;
+        patched.map(drop).map_err(|e| kube_error(Pools::KIND, name, &e))
+    }
+
     /// An update of one field of a pool, as custom methods are.
     async fn change(
         &self,
@@ -436,12 +477,17 @@ impl MachineService for MachineApi {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
         let pool = PoolMessage {
-            name: r.name,
+            name: r.name.clone(),
             etag: r.etag,
             ..PoolMessage::default()
         };
-        self.change(&call, pool, "rollout_paused", r.request_id, r.validate_only)
-            .await
+        let resumed = self
+            .change(&call, pool, "rollout_paused", r.request_id, r.validate_only)
+            .await?;
+        if !r.validate_only {
+            self.forget_failures(&r.name).await?;
+        }
+        Ok(resumed)
     }
 
     async fn get_machine(&self, request: Request<GetMachineRequest>) -> Result<Response<Message>, Status> {
@@ -493,7 +539,7 @@ impl MachineService for MachineApi {
     async fn replace_machine(&self, request: Request<ReplaceMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let wish = Wish {
+        let wanted = Intention {
             name: r.name,
             reason: r.reason,
             etag: r.etag,
@@ -503,7 +549,7 @@ impl MachineService for MachineApi {
         };
         Ok(Response::new(
             self.machines
-                .wish(&call, wish, |vm, reason| once(vm, labels::REPLACE_REQUESTED, reason))
+                .intend(&call, wanted, |vm, details| once(vm, Intended::Replace, details))
                 .await?,
         ))
     }
@@ -511,8 +557,8 @@ impl MachineService for MachineApi {
     async fn drain_machine(&self, request: Request<DrainMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let (undo, now) = (r.undo, self.context.clock.now().to_string());
-        let wish = Wish {
+        let undo = r.undo;
+        let wanted = Intention {
             name: r.name,
             reason: r.reason,
             etag: r.etag,
@@ -520,25 +566,22 @@ impl MachineService for MachineApi {
             validate_only: r.validate_only,
             verb: "drain",
         };
-        let decide = |vm: &VirtualMachine, reason: &str| {
-            let asked = vm.annotations().contains_key(labels::DRAIN_REQUESTED);
-            match (undo, asked) {
-                // The reconciler uncordons and then takes the start time away.
-                (true, true) => vec![(labels::DRAIN_REQUESTED, None)],
-                (false, false) => vec![
-                    (labels::DRAIN_REQUESTED, Some(reason.to_owned())),
-                    (labels::DRAIN_STARTED, Some(now.clone())),
-                ],
-                (true, false) | (false, true) => Vec::new(),
+        let decide = |vm: &VirtualMachine, details: Details| {
+            if !undo {
+                return once(vm, Intended::Drain, details);
             }
+            // Whoever asked for the drain, this call takes it back; the machine's reconciler then uncordons.
+            let drains = intents(vm.annotations()).into_iter();
+            let drains = drains.filter(|one| one.action == Intended::Drain);
+            drains.map(|one| (one.key(), None)).collect()
         };
-        Ok(Response::new(self.machines.wish(&call, wish, decide).await?))
+        Ok(Response::new(self.machines.intend(&call, wanted, decide).await?))
     }
 
     async fn restart_machine(&self, request: Request<RestartMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let wish = Wish {
+        let wanted = Intention {
             name: r.name,
             reason: r.reason,
             etag: r.etag,
@@ -548,7 +591,12 @@ impl MachineService for MachineApi {
         };
         Ok(Response::new(
             self.machines
-                .wish(&call, wish, |vm, reason| once(vm, labels::RESTART_REQUESTED, reason))
+                .intend(&call, wanted, |vm, details| {
+                    if is_replay(vm, &details) {
+                        return Changes::new();
+                    }
+                    once(vm, Intended::Restart, details)
+                })
                 .await?,
         ))
     }
@@ -556,11 +604,8 @@ impl MachineService for MachineApi {
     async fn delete_machine(&self, request: Request<DeleteMachineRequest>) -> Result<Response<Message>, Status> {
         let call = CallContext::from_request(&request);
         let r = request.into_inner();
-        let (mode, now) = (
-            if r.force { "force" } else { "drain" },
-            self.context.clock.now().to_string(),
-        );
-        let wish = Wish {
+        let force = r.force;
+        let wanted = Intention {
             name: r.name,
             reason: String::new(),
             etag: r.etag,
@@ -568,18 +613,21 @@ impl MachineService for MachineApi {
             validate_only: r.validate_only,
             verb: "delete",
         };
-        let decide = |vm: &VirtualMachine, _: &str| {
-            let present = vm.annotations().get(labels::DELETE_REQUESTED).map(String::as_str);
-            match (present, mode) {
-                (Some("force"), _) | (Some(_), "drain") => Vec::new(),
-                (Some(_), _) => vec![(labels::DELETE_REQUESTED, Some(mode.to_owned()))],
-                (None, _) => vec![
-                    (labels::DELETE_REQUESTED, Some(mode.to_owned())),
-                    (labels::DRAIN_STARTED, Some(now.clone())),
-                ],
+        let decide = |vm: &VirtualMachine, details: Details| {
+            let present = intents(vm.annotations());
+            let wants = |action| present.iter().any(|one| one.action == action);
+            // A pool or cluster may revoke its own deletion; a call's stays.
+            let stays = present
+                .iter()
+                .any(|one| one.action == Intended::Delete && one.owner == intent::API);
+            match (force, wants(Intended::ForceDelete)) {
+                (_, true) => Changes::new(),
+                (true, false) => once(vm, Intended::ForceDelete, details),
+                (false, false) if stays => Changes::new(),
+                (false, false) => once(vm, Intended::Delete, details),
             }
         };
-        match self.machines.wish(&call, wish, decide).await {
+        match self.machines.intend(&call, wanted, decide).await {
             Err(error) if r.allow_missing && error.reason() == ErrorReason::ResourceNotFound => {
                 Ok(Response::new(Message::default()))
             }

@@ -117,6 +117,13 @@ impl Collection for Pools {
             .unwrap_or_else(|| MachinePool::new(&name.object_name(), spec.clone()));
         let template_changes = current.is_none_or(|current| current.spec.machine_template != spec.machine_template);
         object.spec = spec;
+        if let Some(current) = current.filter(|current| current.spec.replicas.is_none()) {
+            // The pool keeps its number for whoever left it out, until this call says another.
+            let last = current.status.as_ref().and_then(|status| status.desired_replicas);
+            if message.replicas == last.unwrap_or_default() {
+                object.spec.replicas = None;
+            }
+        }
         object.metadata.namespace = Some(name.namespace());
         if current.is_none() {
             let cluster = self.check_cluster(&name).await?;
@@ -211,8 +218,11 @@ impl Pools {
         object: &MachinePool,
         current: Option<&MachinePool>,
     ) -> Result<(), RpcError> {
-        let before = current.map_or(0, |pool| pool.spec.replicas);
-        let more = i64::from(object.spec.replicas) - i64::from(before);
+        let wanted = |pool: &MachinePool| {
+            let last = pool.status.as_ref().and_then(|status| status.desired_replicas);
+            i64::from(pool.spec.replicas.or(last).unwrap_or_default())
+        };
+        let more = wanted(object) - current.map_or(0, wanted);
         if more <= 0 {
             return Ok(());
         }

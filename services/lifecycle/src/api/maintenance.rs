@@ -36,11 +36,11 @@ use super::{
 };
 use crate::{
     context::Context,
+    observe::evacuation::observe_node,
     plan::{
         evacuation::ObservedMachine,
         maintenance::{State, make_plan},
     },
-    reconcile::evacuation::observe_node,
 };
 
 /// Adds the service to a server.

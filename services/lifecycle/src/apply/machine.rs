@@ -211,16 +211,25 @@ pub async fn delete_vm(context: &Context, vm: &VirtualMachine) -> Result<(), Err
     }
 }
 
-/// Deletes the instance; KubeVirt makes another one.
+/// Deletes just this instance; KubeVirt makes another one.
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn restart(context: &Context, namespace: &str, machine: &str) -> Result<(), Error> {
-    match apply::delete(&context.namespaced::<VirtualMachineInstance>(namespace), machine, None).await {
-        Ok(()) | Err(InfraError::NotFound(_)) => {}
-        Err(error) => return Err(error.into()),
+pub async fn restart(context: &Context, namespace: &str, machine: &str, instance: &str) -> Result<(), Error> {
+    let exact = kube::api::Preconditions {
+        uid: Some(instance.to_owned()),
+        resource_version: None,
+    };
+    let instances = context.namespaced::<VirtualMachineInstance>(namespace);
+    match apply::delete(&instances, machine, Some(exact)).await {
+        Ok(()) => {
+            tracing::info!(namespace, machine, instance, "machine restarts");
+            Ok(())
+        }
+        // Gone, or another boot already.
+        Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => Ok(()),
+        Err(error) => Err(error.into()),
     }
-    annotate(context, namespace, machine, &[(labels::RESTART_REQUESTED, None)]).await
 }
 
 /// Sets or removes annotations of a VirtualMachine.
@@ -246,22 +255,13 @@ pub async fn annotate(
     )
     .await
     {
-        Ok(_) | Err(InfraError::NotFound(_)) => Ok(()),
+        Ok(written) => {
+            context.observed.vms.upsert(written);
+            Ok(())
+        }
+        Err(InfraError::NotFound(_)) => Ok(()),
         Err(error) => Err(error.into()),
     }
-}
-
-/// Asks for the deletion of a machine after a drain; the reason is kept for people.
-///
-/// # Errors
-/// If the infra cluster refuses or cannot be reached.
-pub async fn request_delete(context: &Context, namespace: &str, machine: &str) -> Result<(), Error> {
-    let now = context.clock.now().to_string();
-    let wanted = [
-        (labels::DELETE_REQUESTED, Some("drain".to_owned())),
-        (labels::DRAIN_STARTED, Some(now)),
-    ];
-    annotate(context, namespace, machine, &wanted).await
 }
 
 /// Ends a machine: secrets, then the finalizer.

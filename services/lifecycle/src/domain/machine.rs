@@ -1,8 +1,17 @@
-//! A machine as it is seen, and the phase that follows from it.
+//! A machine as it is observed: VirtualMachine, instance, tenant node, intents and migrations.
+//!
+//! Its phase is derived in [`phase`], never stored.
 
 use jiff::{SignedDuration, Timestamp};
+use steading_infra::intent::{Action, Intent};
 
 use super::pool::Availability;
+
+pub mod phase;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub use phase::{Phase, PhaseReport};
 
 /// How a machine is to be deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,31 +22,46 @@ pub enum DeleteMode {
     Force,
 }
 
-/// A VMI as far as a machine cares.
+/// A VirtualMachineInstance as far as its machine cares.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct VmiSight {
+pub struct ObservedInstance {
+    /// Its uid: another boot is another instance.
+    pub uid: String,
     /// KubeVirt's phase.
     pub phase: String,
     /// Whether it is ready.
     pub ready: bool,
-    /// Whether it is going.
-    pub going: bool,
+    /// Whether it is being deleted.
+    pub terminating: bool,
+    /// When it was created: its disks were filled by then.
+    pub created: Option<Timestamp>,
+    /// When its guest was started.
+    pub running_since: Option<Timestamp>,
     /// Infra node.
     pub infra_node: Option<String>,
     /// Addresses, the primary one first.
     pub addresses: Vec<String>,
     /// Whether a migration is under way.
     pub migrating: bool,
-    /// Whether it can be migrated.
+    /// Whether KubeVirt says that it can be migrated.
     pub migratable: bool,
+    /// Whether every hot-plugged volume is ready; KubeVirt refuses to migrate before.
+    pub hotplug_settled: bool,
 }
 
-/// A tenant node as far as a machine cares.
+impl ObservedInstance {
+    /// Whether a guest runs in it, or may.
+    pub fn may_run(&self) -> bool {
+        matches!(self.phase.as_str(), "Running" | "Unknown")
+    }
+}
+
+/// A tenant node as far as its machine cares.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NodeSight {
+pub enum ObservedNode {
     /// The tenant API server does not answer.
     Unknown,
-    /// It has not joined, or is gone.
+    /// It has not joined, or was deleted.
     Absent,
     /// It exists.
     Present {
@@ -49,10 +73,47 @@ pub enum NodeSight {
         kubelet: String,
         /// Whether it still has the cloud provider's taint.
         uninitialized: bool,
+        /// Whether it takes new pods, and who says not.
+        cordon: NodeCordon,
     },
 }
 
-/// A machine as it is seen.
+/// Whether a tenant node takes new pods, and who says not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NodeCordon {
+    /// It takes pods.
+    None,
+    /// Steading cordoned it.
+    Ours,
+    /// Somebody else did; it is theirs to undo.
+    Others,
+}
+
+/// A live migration of the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ObservedMigration {
+    /// Name of the object.
+    pub name: String,
+    /// Owner of the intent that it carries out; `None` if somebody else made it.
+    pub owner: Option<String>,
+    /// How far it is.
+    pub state: MigrationState,
+    /// When it was made.
+    pub created: Timestamp,
+}
+
+/// How far a migration is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MigrationState {
+    /// Pending or under way.
+    Active,
+    /// The machine has moved.
+    Succeeded,
+    /// It has not.
+    Failed,
+}
+
+/// A machine as it is observed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ObservedMachine {
     /// Namespace of its cluster.
@@ -66,71 +127,33 @@ pub struct ObservedMachine {
     /// When it was made.
     pub created: Timestamp,
     /// Whether the VirtualMachine itself is being deleted.
-    pub vm_going: bool,
-    /// Whether and how it is to be deleted.
-    pub delete: Option<DeleteMode>,
-    /// When drain or deletion was asked for.
+    pub vm_terminating: bool,
+    /// What is wanted of it, the strongest first; expired ones are left out.
+    pub intents: Vec<Intent>,
+    /// Keys of intents that have expired.
+    pub expired: Vec<String>,
+    /// When Steading began to drain it; there as long as the drain has to be undone or followed.
     pub drain_started: Option<Timestamp>,
-    /// Whether a replacement was asked for.
-    pub replace: bool,
-    /// Whether a drain was asked for.
-    pub drain: bool,
-    /// Whether a restart was asked for.
-    pub restart: bool,
-    /// KubeVirt's word for the state of the VM.
+    /// When its guest joined the tenant cluster last.
+    pub joined: Option<Timestamp>,
+    /// What its removal costs; the cheapest goes first.
+    pub deletion_cost: i32,
+    /// KubeVirt's word for the state of the VirtualMachine.
     pub printable: String,
     /// Message of the condition that explains a failure.
     pub trouble: Option<String>,
-    /// The VMI.
-    pub vmi: Option<VmiSight>,
+    /// The instance.
+    pub instance: Option<ObservedInstance>,
     /// The tenant node.
-    pub node: NodeSight,
-}
-
-/// Where a machine stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Phase {
-    /// The VM exists; nothing runs.
-    Pending,
-    /// Disks are filled, a place is looked for.
-    Provisioning,
-    /// The guest has not joined.
-    Booting,
-    /// The node is ready.
-    Running,
-    /// It moves.
-    Migrating,
-    /// Pods leave.
-    Draining,
-    /// Volumes are detached.
-    Detaching,
-    /// VM and node are deleted.
-    Deleting,
-    /// Not ready although it was, or never joined in time.
-    Unhealthy,
-    /// Cannot come up without a change.
-    Failed,
-    /// Stopped or restarting.
-    Stopped,
-    /// The tenant cannot be asked.
-    Unknown,
-}
-
-/// A phase with its reason in CamelCase and a sentence.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PhaseReport {
-    /// The phase.
-    pub phase: Phase,
-    /// Why.
-    pub reason: &'static str,
-    /// Why, for people.
-    pub message: String,
+    pub node: ObservedNode,
+    /// Its migrations, oldest first.
+    pub migrations: Vec<ObservedMigration>,
 }
 
 /// How patient a pool is with its machines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Patience {
-    /// For a new machine to join.
+    /// For a new machine to join, from when its disks were filled, and again from when its guest was started.
     pub join: SignedDuration,
     /// For a node that is not ready.
     pub unhealthy: SignedDuration,
@@ -148,130 +171,85 @@ impl Default for Patience {
     }
 }
 
-fn report(phase: Phase, reason: &'static str, message: impl Into<String>) -> PhaseReport {
-    PhaseReport {
-        phase,
-        reason,
-        message: message.into(),
-    }
-}
-
 impl ObservedMachine {
-    /// Whether it is on its way out.
-    pub fn is_going(&self) -> bool {
-        self.vm_going || self.delete.is_some()
+    /// Whether it is being deleted, or is to be.
+    pub fn is_terminating(&self) -> bool {
+        self.vm_terminating || self.delete().is_some()
+    }
+
+    /// Whether and how it is to be deleted.
+    pub fn delete(&self) -> Option<DeleteMode> {
+        match self.intents.first()?.action {
+            Action::ForceDelete => Some(DeleteMode::Force),
+            Action::Delete => Some(DeleteMode::Drain),
+            Action::Relocate | Action::Migrate | Action::Restart | Action::Drain | Action::Replace => None,
+        }
+    }
+
+    /// The first intent of an action.
+    pub fn intent(&self, action: Action) -> Option<&Intent> {
+        self.intents.iter().find(|one| one.action == action)
+    }
+
+    /// Whether an action is wanted.
+    pub fn wants(&self, action: Action) -> bool {
+        self.intent(action).is_some()
+    }
+
+    /// Whether its node is to take no pods.
+    pub fn wants_cordon(&self) -> bool {
+        self.delete().is_some() || self.wants(Action::Relocate) || self.wants(Action::Drain)
+    }
+
+    /// Whether it is on the move to another infra node, or to its end.
+    pub fn is_moving(&self) -> bool {
+        self.is_terminating()
+            || self.is_migrating()
+            || [Action::Relocate, Action::Migrate, Action::Replace]
+                .into_iter()
+                .any(|action| self.wants(action))
+    }
+
+    /// Whether a live migration is under way.
+    pub fn is_migrating(&self) -> bool {
+        self.instance.as_ref().is_some_and(|instance| instance.migrating) || self.active_migration().is_some()
+    }
+
+    /// The migration that is pending or under way.
+    pub fn active_migration(&self) -> Option<&ObservedMigration> {
+        self.migrations.iter().find(|one| one.state == MigrationState::Active)
     }
 
     /// Whether its node is ready.
     pub fn is_ready(&self) -> bool {
-        matches!(self.node, NodeSight::Present { ready: true, .. })
+        matches!(self.node, ObservedNode::Present { ready: true, .. })
+    }
+
+    /// Whether its node was ready or joined at any time.
+    pub fn has_joined(&self) -> bool {
+        self.joined.is_some() || matches!(self.node, ObservedNode::Present { .. })
+    }
+
+    /// Whether its node exists and takes no pods, whoever says so.
+    pub fn is_cordoned(&self) -> bool {
+        matches!(
+            self.node,
+            ObservedNode::Present {
+                cordon: NodeCordon::Ours | NodeCordon::Others,
+                ..
+            }
+        )
+    }
+
+    /// Whether it did its work once and does not now: not ready, cordoned, or on the move. Budgets count it as taken already.
+    pub fn is_away(&self) -> bool {
+        let silent = self.node == ObservedNode::Unknown;
+        self.has_joined() && (self.is_moving() || self.is_cordoned() || !(silent || self.is_ready()))
     }
 
     /// Infra node that it runs on.
     pub fn infra_node(&self) -> Option<&str> {
-        self.vmi.as_ref()?.infra_node.as_deref()
-    }
-
-    /// Derives the phase. `detaching` is what the drain says.
-    pub fn phase(&self, patience: &Patience, detaching: bool, now: Timestamp) -> PhaseReport {
-        if self.vm_going {
-            return report(
-                Phase::Deleting,
-                "VirtualMachineGoing",
-                "the virtual machine is being deleted",
-            );
-        }
-        if self.delete.is_some() && detaching {
-            return report(Phase::Detaching, "WaitingForDetach", "volumes are being detached");
-        }
-        if self.delete.is_some() || self.drain {
-            return report(Phase::Draining, "Draining", "pods are leaving the node");
-        }
-        self.running_phase(patience, now)
-    }
-
-    fn running_phase(&self, patience: &Patience, now: Timestamp) -> PhaseReport {
-        match self.printable.as_str() {
-            "ErrorUnschedulable" => {
-                return report(
-                    Phase::Provisioning,
-                    "Unschedulable",
-                    self.trouble_or("no infra node fits"),
-                );
-            }
-            "ErrorPvcNotFound" | "DataVolumeError" | "ErrorDataVolumeNotFound" => {
-                return report(Phase::Failed, "DiskFailed", self.trouble_or("a disk cannot be made"));
-            }
-            "CrashLoopBackOff" | "ErrImagePull" | "ImagePullBackOff" => {
-                return report(
-                    Phase::Failed,
-                    "CrashLoop",
-                    self.trouble_or("the virtual machine does not stay up"),
-                );
-            }
-            "Paused" => return report(Phase::Stopped, "Paused", "the guest is paused"),
-            _ => {}
-        }
-        let Some(vmi) = self.vmi.as_ref().filter(|vmi| !vmi.going) else {
-            let joined = !matches!(self.node, NodeSight::Absent | NodeSight::Unknown);
-            return match self.printable.as_str() {
-                "Provisioning" | "WaitingForVolumeBinding" => {
-                    report(Phase::Provisioning, "PreparingDisks", "disks are being filled")
-                }
-                // A VMI that is missing while its VM exists is a restart, not a deleted machine.
-                _ if joined => report(Phase::Stopped, "Restarting", "the guest is stopped or restarting"),
-                _ => report(Phase::Pending, "WaitingForInstance", "nothing runs yet"),
-            };
-        };
-        if vmi.migrating {
-            return report(
-                Phase::Migrating,
-                "LiveMigration",
-                "the machine moves to another infra node",
-            );
-        }
-        match vmi.phase.as_str() {
-            "Running" => self.guest_phase(patience, now),
-            "Succeeded" | "Failed" => report(Phase::Stopped, "GuestEnded", "the guest has ended and is started again"),
-            "Unknown" => report(Phase::Unknown, "InfraNodeSilent", "the infra node does not report"),
-            _ => report(Phase::Provisioning, "Starting", "a place is being looked for"),
-        }
-    }
-
-    fn guest_phase(&self, patience: &Patience, now: Timestamp) -> PhaseReport {
-        match &self.node {
-            NodeSight::Unknown => report(
-                Phase::Unknown,
-                "TenantUnreachable",
-                "the tenant api server does not answer",
-            ),
-            NodeSight::Absent if now.duration_since(self.created) > patience.join => report(
-                Phase::Unhealthy,
-                "NeverJoined",
-                "the guest runs and has not joined its cluster in time",
-            ),
-            NodeSight::Absent => report(Phase::Booting, "WaitingForNode", "the guest boots"),
-            NodeSight::Present {
-                ready: true,
-                uninitialized: true,
-                ..
-            } => report(Phase::Booting, "Initializing", "the node is being filled in"),
-            NodeSight::Present { ready: true, .. } => report(Phase::Running, "NodeReady", ""),
-            NodeSight::Present {
-                ready: false, since, ..
-            } => {
-                let since = since.unwrap_or(self.created);
-                if now.duration_since(since) > patience.unhealthy {
-                    report(Phase::Unhealthy, "NodeNotReady", "the node is not ready for too long")
-                } else {
-                    report(Phase::Booting, "NodeNotReady", "the node is not ready")
-                }
-            }
-        }
-    }
-
-    fn trouble_or(&self, text: &str) -> String {
-        self.trouble.clone().unwrap_or_else(|| text.to_owned())
+        self.instance.as_ref()?.infra_node.as_deref()
     }
 
     /// Whether the planner may count on it.
@@ -280,14 +258,15 @@ impl ObservedMachine {
             Phase::Unhealthy | Phase::Failed => Availability::Broken,
             Phase::Unknown => Availability::Unknown,
             Phase::Migrating => match self.node {
-                NodeSight::Unknown => Availability::Unknown,
-                _ if self.is_ready() => Availability::Available,
+                ObservedNode::Unknown => Availability::Unknown,
+                _ if self.is_ready() && !self.is_cordoned() => Availability::Available,
                 _ => Availability::Starting,
             },
             Phase::Running => match &self.node {
-                NodeSight::Present { since: Some(since), .. } if now.duration_since(*since) < patience.min_ready => {
+                ObservedNode::Present { since: Some(since), .. } if now.duration_since(*since) < patience.min_ready => {
                     Availability::Starting
                 }
+                _ if self.is_cordoned() || self.wants(Action::Drain) => Availability::Away,
                 _ => Availability::Available,
             },
             Phase::Pending
@@ -298,90 +277,5 @@ impl ObservedMachine {
             | Phase::Deleting
             | Phase::Stopped => Availability::Starting,
         }
-    }
-}
-
-#[cfg(test)]
-pub(crate) mod tests {
-    use super::*;
-
-    /// A machine whose node is ready.
-    pub(crate) fn mk_running(name: &str) -> ObservedMachine {
-        ObservedMachine {
-            namespace: "p--c".into(),
-            name: name.into(),
-            pool: "w".into(),
-            revision: "r".into(),
-            created: Timestamp::UNIX_EPOCH,
-            vm_going: false,
-            delete: None,
-            drain_started: None,
-            replace: false,
-            drain: false,
-            restart: false,
-            printable: "Running".into(),
-            trouble: None,
-            vmi: Some(VmiSight {
-                phase: "Running".into(),
-                ready: true,
-                infra_node: Some("n1".into()),
-                ..VmiSight::default()
-            }),
-            node: NodeSight::Present {
-                ready: true,
-                since: None,
-                kubelet: "v1.36.0".into(),
-                uninitialized: false,
-            },
-        }
-    }
-
-    fn phase(machine: &ObservedMachine, seconds: i64) -> Phase {
-        machine
-            .phase(
-                &Patience::default(),
-                false,
-                Timestamp::from_second(seconds).expect("a time"),
-            )
-            .phase
-    }
-
-    #[test]
-    fn phases_follow_from_what_is_seen() {
-        let mut machine = mk_running("w-1");
-        assert_eq!(phase(&machine, 10), Phase::Running);
-        machine.node = NodeSight::Unknown;
-        assert_eq!(phase(&machine, 10), Phase::Unknown);
-        machine.node = NodeSight::Absent;
-        assert_eq!(
-            (phase(&machine, 10), phase(&machine, 1300)),
-            (Phase::Booting, Phase::Unhealthy)
-        );
-        machine.vmi = None;
-        machine.printable = "Starting".into();
-        assert_eq!(phase(&machine, 10), Phase::Pending);
-        machine.node = NodeSight::Present {
-            ready: false,
-            since: None,
-            kubelet: String::new(),
-            uninitialized: false,
-        };
-        assert_eq!(
-            phase(&machine, 10),
-            Phase::Stopped,
-            "a missing instance of a known node is a restart"
-        );
-        machine.delete = Some(DeleteMode::Drain);
-        assert_eq!(phase(&machine, 10), Phase::Draining);
-        machine.vm_going = true;
-        assert_eq!(phase(&machine, 10), Phase::Deleting);
-    }
-
-    #[test]
-    fn an_unreachable_tenant_makes_no_machine_broken() {
-        let mut machine = mk_running("w-1");
-        machine.node = NodeSight::Unknown;
-        let late = Timestamp::from_second(1_000_000).expect("a time");
-        assert_eq!(machine.availability(&Patience::default(), late), Availability::Unknown);
     }
 }

@@ -32,6 +32,8 @@ pub enum Availability {
     Available,
     /// It is on its way.
     Starting,
+    /// Its node is ready and takes no pods: cordoned, or drained for somebody.
+    Away,
     /// It does not work and is not on its way.
     Broken,
     /// It cannot be told.
@@ -40,7 +42,7 @@ pub enum Availability {
 
 /// What a pool wants, ready for the planner.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PoolWish {
+pub struct DesiredPool {
     /// How many machines.
     pub replicas: usize,
     /// What they are made from; `None` while it cannot be told, and then nothing is outdated.
@@ -55,12 +57,27 @@ pub struct PoolWish {
     pub max_surge: usize,
     /// Machines below the replicas.
     pub max_unavailable: usize,
+    /// Most machines that may exist, those that are terminating included; `None` is without limit.
+    pub most: Option<usize>,
+    /// So many new machines may fail before the pool stops making more; 0 is without limit.
+    pub max_failures: usize,
 }
 
-impl PoolWish {
-    /// What a spec wants.
-    pub fn of(spec: &MachinePoolSpec, revision: Option<String>) -> Self {
-        let replicas = usize::try_from(spec.replicas).unwrap_or_default();
+/// New machines that may fail before a pool stops, if it does not say.
+pub const MAX_FAILURES: i32 = 3;
+
+/// How many machines a pool wants. Without `spec.replicas` it keeps the number that it had (an autoscaler, or whoever took the field out of a
+/// manifest, has not said that there should be none); bounds of autoscaling raise it to their least.
+pub fn desired_replicas(spec: &MachinePoolSpec, last: Option<i32>, existing: usize) -> usize {
+    let kept = || last.unwrap_or_else(|| i32::try_from(existing).unwrap_or(i32::MAX));
+    let least = spec.autoscaling.map_or(0, |bounds| bounds.min_replicas);
+    let wanted = spec.replicas.unwrap_or_else(|| kept().max(least));
+    usize::try_from(wanted).unwrap_or_default()
+}
+
+impl DesiredPool {
+    /// What a spec wants; `replicas` from [`desired_replicas`].
+    pub fn of(spec: &MachinePoolSpec, replicas: usize, revision: Option<String>) -> Self {
         let share = |value: Option<&IntOrString>, default, round| {
             value.map_or(default, |v| resolve(v, replicas, round).unwrap_or(default))
         };
@@ -75,6 +92,8 @@ impl PoolWish {
             repair: spec.health.repair == Repair::Replace,
             max_surge: share(spec.rollout.max_surge.as_ref(), 1, Round::Up),
             max_unavailable: share(spec.rollout.max_unavailable.as_ref(), 0, Round::Down),
+            most: None,
+            max_failures: usize::try_from(spec.health.max_failures.unwrap_or(MAX_FAILURES)).unwrap_or_default(),
         }
     }
 
@@ -124,7 +143,8 @@ pub fn resolve(value: &IntOrString, of: usize, round: Round) -> Option<usize> {
 pub fn validate(spec: &MachinePoolSpec) -> Violations {
     let mut found = Violations::new();
     found.require(
-        (0..=MAX_REPLICAS).contains(&spec.replicas),
+        spec.replicas
+            .is_none_or(|replicas| (0..=MAX_REPLICAS).contains(&replicas)),
         "replicas",
         format!("must be between 0 and {MAX_REPLICAS}"),
     );
@@ -196,6 +216,11 @@ pub fn validate(spec: &MachinePoolSpec) -> Violations {
         );
     }
     reject_reserved_taints(spec, &mut found);
+    found.require(
+        spec.health.max_failures.is_none_or(|count| count >= 0),
+        "health.max_failures",
+        "must not be negative",
+    );
     let lengths = [
         ("eviction.drain_timeout", spec.eviction.drain_timeout_seconds),
         ("eviction.detach_timeout", spec.eviction.detach_timeout_seconds),
@@ -272,6 +297,21 @@ mod tests {
         );
         assert_eq!(resolve(&IntOrString::String("a%".into()), 6, Round::Up), None);
         assert_eq!(resolve(&IntOrString::Int(-1), 6, Round::Up), None);
+    }
+
+    #[test]
+    fn a_pool_without_replicas_keeps_its_machines() {
+        let mut spec = MachinePoolSpec::default();
+        assert_eq!(desired_replicas(&spec, Some(5), 4), 5);
+        assert_eq!(desired_replicas(&spec, None, 4), 4);
+        spec.autoscaling = Some(steading_infra::crd::machine_pool::AutoscalingSpec {
+            min_replicas: 2,
+            max_replicas: 9,
+        });
+        assert_eq!(desired_replicas(&spec, None, 0), 2);
+        assert_eq!(desired_replicas(&spec, Some(5), 0), 5);
+        spec.replicas = Some(0);
+        assert_eq!(desired_replicas(&spec, Some(5), 4), 0, "0 is said, not left out");
     }
 
     #[test]

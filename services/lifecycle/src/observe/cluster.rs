@@ -1,5 +1,6 @@
 //! Cluster, namespace, machines and tenant → [`ObservedCluster`].
 
+use jiff::Timestamp;
 use kube::ResourceExt;
 use steading_infra::crd::Cluster;
 
@@ -11,14 +12,19 @@ use crate::plan::{
 use crate::tenant::Reach;
 
 /// A cluster with all that is seen of it.
-pub fn observe_cluster(observed: &Observed, cluster: &Cluster, acceptance: Acceptance) -> ObservedCluster {
+pub fn observe_cluster(
+    observed: &Observed,
+    cluster: &Cluster,
+    acceptance: Acceptance,
+    now: Timestamp,
+) -> ObservedCluster {
     let name = cluster.name_any();
     let tenant = observed.tenant(&name);
     let machines: Vec<_> = observed
         .vms
         .list(&name)
         .iter()
-        .map(|vm| observe_machine(observed, vm))
+        .map(|vm| observe_machine(observed, vm, now))
         .collect();
     let namespace = observed.namespaces.get("", &name);
     ObservedCluster {

@@ -73,9 +73,15 @@ impl<K: Resource + Clone> Index<K> {
         self.synced.load(Ordering::Acquire)
     }
 
-    /// Puts an object in.
+    /// Takes in what a write of ours returned, unless the watch has shown something newer by then.
     pub fn upsert(&self, object: K) {
-        put(&mut self.objects.write(), object);
+        let mut objects = self.objects.write();
+        let (namespace, name) = key(&object);
+        let known = objects.get(&namespace).and_then(|names| names.get(&name));
+        let is_late = known.is_some_and(|known| version(known.as_ref()) > version(&object));
+        if !is_late {
+            put(&mut objects, object);
+        }
     }
 
     /// Takes an event in; returns whose objects changed.
@@ -221,6 +227,11 @@ fn key<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
+/// Versions of one kind are comparable numbers (KEP-5504).
+fn version<K: Resource>(object: &K) -> Option<u64> {
+    object.meta().resource_version.as_deref()?.parse().ok()
+}
+
 fn keys<K>(objects: &ByName<K>) -> Vec<(String, String)> {
     objects
         .iter()
@@ -246,6 +257,26 @@ mod tests {
         map.metadata.namespace = Some(namespace.into());
         map.metadata.name = Some(name.into());
         map
+    }
+
+    #[test]
+    fn a_late_reply_does_not_overwrite_a_newer_event() {
+        let index = Index::default();
+        let at = |version: &str| {
+            let mut map = mk_map("a", "x");
+            map.metadata.resource_version = Some(version.into());
+            map
+        };
+        index.apply(Event::Apply(at("10")));
+        index.upsert(at("9"));
+        let seen = || {
+            index
+                .get("a", "x")
+                .and_then(|map| map.metadata.resource_version.clone())
+        };
+        assert_eq!(seen().as_deref(), Some("10"));
+        index.upsert(at("11"));
+        assert_eq!(seen().as_deref(), Some("11"));
     }
 
     #[test]

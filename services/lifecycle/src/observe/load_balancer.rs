@@ -9,6 +9,7 @@ use std::{
 use k8s_openapi::api::{core::v1::Service, discovery::v1::EndpointSlice};
 use kube::ResourceExt;
 use steading_infra::{
+    intent::{Action, intents},
     kubevirt::{VirtualMachineInstance, virtual_machine_instance::VmiPhase},
     labels,
 };
@@ -25,13 +26,6 @@ use crate::{
     tenant::Tenant,
 };
 
-/// Intents under which a machine leaves its load balancers at once.
-const LEAVING: [&str; 3] = [
-    labels::DELETE_REQUESTED,
-    labels::DRAIN_REQUESTED,
-    labels::RESTART_REQUESTED,
-];
-
 /// The machines of a cluster. What the infra cluster knows of them is current also while the tenant is away.
 pub fn backends(observed: &Observed, namespace: &str, tenant: Option<&Tenant>) -> Vec<Backend> {
     observed
@@ -45,10 +39,13 @@ pub fn backends(observed: &Observed, namespace: &str, tenant: Option<&Tenant>) -
                 .as_ref()
                 .and_then(|node| node.spec.as_ref()?.unschedulable)
                 .unwrap_or(false);
-            let has = |key: &str| vm.annotations().contains_key(key);
-            // A machine that waits for its replacement serves on until its own drain has begun.
-            let draining = cordoned && (has(labels::REPLACE_REQUESTED) || has(labels::EVACUATION));
-            let leaving = vm.metadata.deletion_timestamp.is_some() || LEAVING.iter().any(|key| has(key)) || draining;
+            // A machine that waits for its replacement or its relocation serves on until its own drain has begun.
+            let asked = intents(vm.annotations()).into_iter().any(|intent| match intent.action {
+                Action::ForceDelete | Action::Delete | Action::Drain | Action::Restart => true,
+                Action::Relocate | Action::Replace => cordoned,
+                Action::Migrate => false,
+            });
+            let leaving = vm.metadata.deletion_timestamp.is_some() || asked;
             let status = vmi.status.as_ref()?;
             let running = status.phase == Some(VmiPhase::Running) && vmi.metadata.deletion_timestamp.is_none();
             let zone = status.node_name.as_deref().and_then(|node| observed.zone_of(node).0);

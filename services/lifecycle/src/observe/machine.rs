@@ -1,30 +1,37 @@
-//! VM, VMI and tenant node → [`ObservedMachine`].
+//! VirtualMachine, instance, migrations and tenant node → [`ObservedMachine`].
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use steading_infra::{
     crd::MachinePool,
-    kubevirt::{VirtualMachine, VirtualMachineInstance, condition, condition_is_true},
+    intent::{Intent, intents},
+    kubevirt::{
+        VirtualMachine, VirtualMachineInstance, condition, condition_is_true,
+        migration::MigrationPhase,
+        virtual_machine_instance::{MigrationState as KubevirtMigration, VmiPhase, VolumePhase},
+    },
     labels,
 };
 
 use super::Observed;
 use crate::domain::{
     drain::Progress,
-    machine::{DeleteMode, NodeSight, ObservedMachine, Patience, VmiSight},
+    machine::{
+        MigrationState, NodeCordon, ObservedInstance, ObservedMachine, ObservedMigration, ObservedNode, Patience,
+    },
 };
 
-/// A machine with all that is seen of it.
-pub fn observe_machine(observed: &Observed, vm: &VirtualMachine) -> ObservedMachine {
+/// A machine with all that is observed of it.
+pub fn observe_machine(observed: &Observed, vm: &VirtualMachine, now: Timestamp) -> ObservedMachine {
     let (namespace, name) = (vm.namespace().unwrap_or_default(), vm.name_any());
-    let vmi = observed.vmis.get(&namespace, &name);
-    let node = match observed.tenant(&namespace) {
-        Some(tenant) if tenant.is_reachable() => tenant
-            .nodes
-            .get("", &name)
-            .map_or(NodeSight::Absent, |node| node_sight(&node)),
-        _ => NodeSight::Unknown,
+    let instance = observed.vmis.get(&namespace, &name);
+    let tenant = observed.tenant(&namespace).filter(|tenant| tenant.is_reachable());
+    let tenant_node = tenant.as_ref().and_then(|tenant| tenant.nodes.get("", &name));
+    let node = match (&tenant, &tenant_node) {
+        (None, _) => ObservedNode::Unknown,
+        (Some(_), None) => ObservedNode::Absent,
+        (Some(_), Some(node)) => observe_node(node),
     };
     let annotation = |key: &str| vm.annotations().get(key);
     let label = |key: &str| vm.labels().get(key).cloned().unwrap_or_default();
@@ -40,32 +47,58 @@ pub fn observe_machine(observed: &Observed, vm: &VirtualMachine) -> ObservedMach
             }
         })
         .and_then(|c| c.message.clone());
+    let (expired, in_force): (Vec<Intent>, Vec<Intent>) = intents(vm.annotations())
+        .into_iter()
+        .partition(|intent| intent.is_expired(now));
+    let cost = |annotations: Option<&String>| annotations.and_then(|text| text.trim().parse().ok());
+    let node_cost = || cost(tenant_node.as_ref()?.annotations().get(labels::DELETION_COST));
     ObservedMachine {
         pool: label(labels::POOL),
         revision: label(labels::REVISION),
         created: vm.creation_timestamp().map(|t| t.0).unwrap_or_default(),
-        vm_going: vm.metadata.deletion_timestamp.is_some(),
-        delete: annotation(labels::DELETE_REQUESTED).map(|mode| {
-            if mode == "force" {
-                DeleteMode::Force
-            } else {
-                DeleteMode::Drain
-            }
-        }),
+        vm_terminating: vm.metadata.deletion_timestamp.is_some(),
+        intents: in_force,
+        expired: expired.iter().map(Intent::key).collect(),
         drain_started: annotation(labels::DRAIN_STARTED).and_then(|text| text.parse().ok()),
-        replace: annotation(labels::REPLACE_REQUESTED).is_some(),
-        drain: annotation(labels::DRAIN_REQUESTED).is_some(),
-        restart: annotation(labels::RESTART_REQUESTED).is_some(),
+        joined: annotation(labels::JOINED).and_then(|text| text.parse().ok()),
+        deletion_cost: cost(annotation(labels::DELETION_COST))
+            .or_else(node_cost)
+            .unwrap_or_default(),
         printable: status
             .printable_status
             .map(|s| s.as_str().to_owned())
             .unwrap_or_default(),
         trouble,
-        vmi: vmi.map(|vmi| vmi_sight(&vmi)),
+        instance: instance.map(|instance| observe_instance(&instance)),
         node,
+        migrations: observe_migrations(observed, &namespace, &name),
         namespace,
         name,
     }
+}
+
+fn observe_migrations(observed: &Observed, namespace: &str, machine: &str) -> Vec<ObservedMigration> {
+    let mut found: Vec<ObservedMigration> = observed
+        .migrations
+        .list(namespace)
+        .iter()
+        .filter(|one| one.spec.vmi_name == machine)
+        .map(|one| {
+            let phase = one.status.as_ref().and_then(|status| status.phase.as_ref());
+            ObservedMigration {
+                name: one.name_any(),
+                owner: one.annotations().get(labels::INTENT_OWNER).cloned(),
+                state: match phase {
+                    Some(MigrationPhase::Succeeded) => MigrationState::Succeeded,
+                    Some(phase) if phase.is_final() => MigrationState::Failed,
+                    Some(_) | None => MigrationState::Active,
+                },
+                created: one.creation_timestamp().map(|time| time.0).unwrap_or_default(),
+            }
+        })
+        .collect();
+    found.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+    found
 }
 
 /// How far the drain of a machine is, as its object tells.
@@ -103,28 +136,40 @@ pub fn addresses_of(vmi: &VirtualMachineInstance) -> Vec<String> {
     addresses
 }
 
-fn vmi_sight(vmi: &VirtualMachineInstance) -> VmiSight {
+fn observe_instance(vmi: &VirtualMachineInstance) -> ObservedInstance {
     let status = vmi.status.clone().unwrap_or_default();
     let addresses = addresses_of(vmi);
-    VmiSight {
+    let started = status
+        .phase_transition_timestamps
+        .iter()
+        .find(|one| one.phase == VmiPhase::Running);
+    let unsettled = |one: &steading_infra::kubevirt::virtual_machine_instance::VolumeStatus| {
+        one.hotplug_volume.is_some() && one.phase != Some(VolumePhase::Ready)
+    };
+    ObservedInstance {
+        uid: vmi.uid().unwrap_or_default(),
         phase: status.phase.as_ref().map(|p| p.as_str().to_owned()).unwrap_or_default(),
         ready: condition_is_true(&status.conditions, "Ready"),
-        going: vmi.metadata.deletion_timestamp.is_some(),
+        terminating: vmi.metadata.deletion_timestamp.is_some(),
+        created: vmi.creation_timestamp().map(|time| time.0),
+        running_since: started.map(|one| one.phase_transition_timestamp.0),
         infra_node: status.node_name.clone().filter(|n| !n.is_empty()),
         addresses,
         migrating: status
             .migration_state
             .as_ref()
-            .is_some_and(steading_infra::kubevirt::virtual_machine_instance::MigrationState::is_under_way),
+            .is_some_and(KubevirtMigration::is_under_way),
         migratable: condition_is_true(&status.conditions, "LiveMigratable"),
+        hotplug_settled: !status.volume_status.iter().any(unsettled),
     }
 }
 
-fn node_sight(node: &Node) -> NodeSight {
+fn observe_node(node: &Node) -> ObservedNode {
     let status = node.status.as_ref();
     let ready = status.and_then(|s| s.conditions.as_ref()?.iter().find(|c| c.type_ == "Ready"));
     let taints = node.spec.as_ref().and_then(|spec| spec.taints.as_ref());
-    NodeSight::Present {
+    let unschedulable = node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false);
+    ObservedNode::Present {
         ready: ready.is_some_and(|c| c.status == "True"),
         since: ready.and_then(|c| c.last_transition_time.as_ref()).map(|t| t.0),
         kubelet: status
@@ -132,6 +177,11 @@ fn node_sight(node: &Node) -> NodeSight {
             .map(|i| i.kubelet_version.clone())
             .unwrap_or_default(),
         uninitialized: taints.is_some_and(|taints| taints.iter().any(|t| t.key == labels::UNINITIALIZED_TAINT)),
+        cordon: match (unschedulable, node.annotations().contains_key(labels::CORDONED)) {
+            (false, _) => NodeCordon::None,
+            (true, true) => NodeCordon::Ours,
+            (true, false) => NodeCordon::Others,
+        },
     }
 }
 

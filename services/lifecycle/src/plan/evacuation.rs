@@ -13,7 +13,7 @@
 
 use std::fmt;
 
-use steading_infra::crd::maintenance::MaintenanceStrategy;
+use steading_infra::{crd::maintenance::MaintenanceStrategy, intent::Action};
 
 #[cfg(test)]
 pub(crate) mod tests;
@@ -55,11 +55,11 @@ pub struct ObservedMachine {
     /// Whether an eviction marked it for leaving this infra node.
     pub marked: bool,
     /// Whether the machine is being deleted.
-    pub going: bool,
-    /// Why Steading was asked to replace it, if it was.
-    pub replace_requested: Option<String>,
-    /// The maintenance that has begun to move it, if one has.
-    pub evacuation: Option<String>,
+    pub terminating: bool,
+    /// Intents on it that make it leave.
+    pub asked: Vec<Asked>,
+    /// Name of its pool; empty if it has none.
+    pub pool_name: String,
     /// The tenant cluster.
     pub cluster: ObservedClusterState,
     /// The pool.
@@ -68,6 +68,44 @@ pub struct ObservedMachine {
     pub tenant: ObservedTenant,
     /// Where it could go.
     pub target: Target,
+}
+
+/// An intent that makes a machine leave its infra node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Asked {
+    /// How.
+    pub way: Way,
+    /// For whom.
+    pub owner: String,
+}
+
+/// How a machine is asked to leave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// By live migration.
+    Migrate,
+    /// By a boot elsewhere, drained first if a guest runs.
+    Relocate,
+    /// By a replacement from its pool.
+    Replace,
+}
+
+impl Way {
+    /// The intent that asks for it.
+    pub fn action(self) -> Action {
+        match self {
+            Self::Migrate => Action::Migrate,
+            Self::Relocate => Action::Relocate,
+            Self::Replace => Action::Replace,
+        }
+    }
+
+    /// The way that an intent asks for; `None` if it does not make a machine leave.
+    pub fn of(action: Action) -> Option<Self> {
+        [Self::Migrate, Self::Relocate, Self::Replace]
+            .into_iter()
+            .find(|way| way.action() == action)
+    }
 }
 
 /// Whether a guest runs.
@@ -171,11 +209,11 @@ pub enum Target {
 /// How one machine leaves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Disposition {
-    /// Going already; only waited for.
+    /// Being deleted already; only waited for.
     Leaving,
     /// Live migration.
     LiveMigrate,
-    /// Boots anew elsewhere under its own name, drained first if a guest runs.
+    /// Boots elsewhere under its own name, drained first if a guest runs.
     RestartInPlace,
     /// A replacement first, then drain and deletion.
     SurgeThenDrain,
@@ -238,6 +276,18 @@ impl Verdict {
     }
 }
 
+impl Disposition {
+    /// How a machine is asked to leave; `None` if it is not.
+    pub fn way(self) -> Option<Way> {
+        match self {
+            Self::LiveMigrate => Some(Way::Migrate),
+            Self::RestartInPlace => Some(Way::Relocate),
+            Self::SurgeThenDrain | Self::DrainThenReplace => Some(Way::Replace),
+            Self::Leaving | Self::Blocked => None,
+        }
+    }
+}
+
 /// Something that may hold a move up although it can be begun.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Risk {
@@ -282,7 +332,7 @@ pub fn plan_evacuation(machine: &ObservedMachine, strategy: MaintenanceStrategy,
 /// Verdicts that move nothing, whatever the strategy is.
 fn plan_without_moving(machine: &ObservedMachine) -> Option<Verdict> {
     use Disposition as D;
-    if machine.going {
+    if machine.terminating {
         return Some(Verdict::new(
             D::Leaving,
             "MachineDeleting",

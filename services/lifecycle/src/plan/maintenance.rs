@@ -4,32 +4,37 @@
 //! Planned ──start──► Running ⇄ Stalled ──all have left──► InMaintenance ──complete──► Completed
 //!    │                  │ cancel, uncordon, delete                │ uncordon ─────────► Completed
 //!    └──cancel──┐       ▼
-//!               └──► Cancelling ──nothing on the move──► Cancelled
+//!               └──► Cancelling ──every intent revoked──► Cancelled
 //! ```
 //!
-//! What has begun is read off the objects (a migration, a request to replace, a mark on the VirtualMachine), never off our own
-//! status: a crash between any two actions loses nothing and begins nothing twice. Moves are begun only after the infra node was
-//! seen cordoned, and each machine is judged again right before its turn.
+//! A maintenance moves nothing itself: it writes intents on machines, which their own reconciler carries out, and revokes them when it is
+//! cancelled. What has begun is read off the objects (intents, migrations), never off our own status: a crash between any two actions loses
+//! nothing and begins nothing twice. Intents are written only after the infra node was seen cordoned, and each machine is judged again
+//! right before its turn.
 
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use steading_infra::crd::maintenance::{
-    EvacuationRiskStatus, MaintenanceDesire, MaintenancePlanStatus, MaintenanceScope, MaintenanceSpec,
-    MaintenanceStatus, MaintenanceStrategy, PlannedEvacuationStatus,
+use steading_infra::{
+    crd::maintenance::{
+        EvacuationRiskStatus, MaintenanceDesire, MaintenancePlanStatus, MaintenanceScope, MaintenanceSpec,
+        MaintenanceStatus, MaintenanceStrategy, PlannedEvacuationStatus,
+    },
+    intent::maintenance_owner,
 };
 
 use super::digest::short_digest;
-use super::evacuation::{MachineKey, ObservedMachine, Target, plan_evacuation, risks_of};
+use super::evacuation::{MachineKey, ObservedMachine, Target, Way, plan_evacuation, risks_of};
 
 pub mod budget;
 mod conclude;
+mod evictions;
 mod progress;
 #[cfg(test)]
 mod tests;
 
-use budget::Ledger;
+use super::disruption::{Disruption, Ledger};
 
 /// One pass: everything that the maintenances depend on.
 #[derive(Debug, Clone, Default)]
@@ -44,8 +49,12 @@ pub struct PassInput {
     pub capacity_known: Vec<String>,
     /// Where each of our running machines is.
     pub locations: BTreeMap<MachineKey, String>,
-    /// Every machine that is on the move anywhere, for whatever reason.
-    pub moving: Vec<Moving>,
+    /// Every machine that is away or on the move anywhere, for whatever reason.
+    pub away: Vec<Disruption>,
+    /// Machines with intents of a maintenance, by its id; those that are being deleted are left out.
+    pub asked: BTreeMap<String, Vec<MachineKey>>,
+    /// Machines that an eviction has marked on infra nodes that are not cordoned, or that still have the intent of one.
+    pub evictions: Vec<Eviction>,
     /// Zones of infra nodes.
     pub zones: BTreeMap<String, String>,
     /// Failed migrations by maintenance and machine.
@@ -80,13 +89,15 @@ pub struct ObservedNode {
     pub cordoned_by: Option<String>,
 }
 
-/// A machine on the move.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Moving {
-    /// Which.
-    pub key: MachineKey,
-    /// The infra node that it leaves.
+/// A machine that an eviction has marked although its infra node is not being emptied.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Eviction {
+    /// The infra node that the mark names, or that the intent names.
     pub node: String,
+    /// The machine.
+    pub machine: ObservedMachine,
+    /// Its failed migrations for this eviction.
+    pub failures: i32,
 }
 
 /// Failed migrations of a machine within a maintenance.
@@ -123,36 +134,36 @@ pub enum Action {
         /// The infra node.
         node: String,
     },
-    /// Begin a live migration.
-    Migrate {
+    /// Write the intent that makes the machine leave, in place of any other of the same owner.
+    Ask {
         /// The machine.
         key: MachineKey,
-        /// For this maintenance.
-        maintenance: String,
-        /// Which try, from 0.
-        attempt: i32,
-        /// Uid of the VMI.
-        instance_uid: String,
-    },
-    /// Ask the pool to replace the machine.
-    Replace {
-        /// The machine.
-        key: MachineKey,
-        /// For this maintenance.
-        maintenance: String,
+        /// For whom.
+        owner: String,
+        /// How it leaves.
+        way: Way,
+        /// The infra node that it leaves.
+        node: String,
         /// After so many seconds its drain is forced.
         force_after_seconds: Option<i64>,
     },
-    /// Drain the tenant node (if a guest runs), then let the VM boot elsewhere. Repeated until the machine has left.
-    Restart {
+    /// Revoke the owner's intents: the machine returns to where it was by itself.
+    Withdraw {
         /// The machine.
         key: MachineKey,
-        /// For this maintenance.
-        maintenance: String,
-        /// Uid of the VMI.
-        instance_uid: String,
-        /// After so many seconds its drain is forced.
-        force_after_seconds: Option<i64>,
+        /// Whose intents.
+        owner: String,
+    },
+    /// Report that an eviction is not carried out, then take its mark back.
+    RefuseEviction {
+        /// The machine.
+        key: MachineKey,
+        /// The infra node that the mark names.
+        node: String,
+        /// Why, in CamelCase.
+        reason: &'static str,
+        /// Why, for people.
+        message: String,
     },
     /// Take back the eviction's mark.
     CancelMark {
@@ -236,14 +247,43 @@ impl State {
     }
 }
 
-/// Decides what every maintenance does next.
-pub fn plan_maintenances(input: &PassInput, now: Timestamp) -> Vec<Outcome> {
-    let mut ledger = Ledger::new(&input.moving, &input.zones);
-    input
-        .maintenances
-        .iter()
-        .map(|one| step(one, input, &mut ledger, now))
+/// What a pass comes to.
+#[derive(Debug, Clone, Default)]
+pub struct PassPlan {
+    /// What each maintenance comes to, in order of their names.
+    pub outcomes: Vec<Outcome>,
+    /// What belongs to no maintenance that is under way.
+    pub actions: Vec<Action>,
+}
+
+/// Decides what every maintenance and every single eviction does next, all from one ledger.
+pub fn plan_pass(input: &PassInput, now: Timestamp) -> PassPlan {
+    let mut ledger = Ledger::new(&input.away, &input.zones);
+    let outcomes = input.maintenances.iter().map(|one| step(one, input, &mut ledger, now));
+    let mut outcomes: Vec<Outcome> = outcomes.collect();
+    conclude::keep_cordons(input, &mut outcomes);
+    let mut actions = evictions::plan_evictions(&input.evictions, &mut ledger);
+    actions.extend(plan_orphans(input));
+    PassPlan { outcomes, actions }
+}
+
+/// Intents of maintenances that are over or do not exist any longer are revoked.
+fn plan_orphans(input: &PassInput) -> Vec<Action> {
+    let is_under_way = |id: &String| {
+        let found = input.maintenances.iter().find(|one| one.name == *id);
+        found.is_some_and(|one| !State::of(&one.status).is_final())
+    };
+    let orphans = input.asked.iter().filter(|(id, _)| !is_under_way(id));
+    orphans
+        .flat_map(|(id, keys)| keys.iter().map(|key| withdraw(key, id)))
         .collect()
+}
+
+fn withdraw(key: &MachineKey, maintenance: &str) -> Action {
+    Action::Withdraw {
+        key: key.clone(),
+        owner: maintenance_owner(maintenance),
+    }
 }
 
 fn step(seen: &ObservedMaintenance, input: &PassInput, ledger: &mut Ledger, now: Timestamp) -> Outcome {
@@ -349,12 +389,18 @@ pub(crate) fn machines_of<'a>(seen: &ObservedMaintenance, input: &'a PassInput) 
         .iter()
         .filter(|machine| match seen.spec.scope {
             MaintenanceScope::All => true,
-            MaintenanceScope::Evicted => machine.marked || machine.evacuation.is_some() || known(&machine.key),
+            MaintenanceScope::Evicted => machine.marked || is_asked(machine, &seen.name) || known(&machine.key),
         })
         .collect()
 }
 
-/// Makes the plan anew, keeping the old one's time if it says the same.
+/// Whether a maintenance has an intent on a machine.
+pub(crate) fn is_asked(machine: &ObservedMachine, maintenance: &str) -> bool {
+    let owner = maintenance_owner(maintenance);
+    machine.asked.iter().any(|asked| asked.owner == owner)
+}
+
+/// Makes the plan again, keeping the old one's time if it says the same.
 fn refresh_plan(seen: &ObservedMaintenance, input: &PassInput, status: &mut MaintenanceStatus, now: Timestamp) {
     let node = &seen.spec.infra_node;
     let machines = machines_of(seen, input);

@@ -14,17 +14,28 @@ pub const KEPT: &str = "steading.dev/kept";
 
 /// What a Node should say.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct NodeWish {
+pub struct DesiredNode {
     /// Name of the machine.
     pub machine: String,
     /// Addresses, the primary one first; empty while unknown, and then none are changed.
     pub addresses: Vec<String>,
-    /// Labels, topology included.
+    /// Labels, without topology.
     pub labels: BTreeMap<String, String>,
+    /// Zone and region; `None` while the infra node is unknown, and then the Node keeps what it says.
+    pub topology: Option<Topology>,
     /// Annotations.
     pub annotations: BTreeMap<String, String>,
     /// Taints.
     pub taints: Vec<Taint>,
+}
+
+/// Where an infra node is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Topology {
+    /// Its zone, if it has one.
+    pub zone: Option<String>,
+    /// Its region, if it has one.
+    pub region: Option<String>,
 }
 
 /// Merge patches for the Node and its status; `None` where nothing differs.
@@ -37,8 +48,9 @@ pub struct NodePatch {
 }
 
 /// Decides what to write to a Node.
-pub fn plan_node(node: &Node, wish: &NodeWish) -> NodePatch {
+pub fn plan_node(node: &Node, wish: &DesiredNode) -> NodePatch {
     let kept = Kept::of(node);
+    let wish = &with_topology(wish, node, &kept);
     let (mut metadata, mut spec) = (Map::new(), Map::new());
     let labels = differences(node.metadata.labels.as_ref(), &kept.labels, &wish.labels);
     let mut annotations = differences(node.metadata.annotations.as_ref(), &kept.annotations, &wish.annotations);
@@ -82,12 +94,27 @@ pub fn plan_node(node: &Node, wish: &NodeWish) -> NodePatch {
     }
 }
 
+/// Adds the labels of the place; while it is unknown, those that we keep on the Node already.
+fn with_topology(wish: &DesiredNode, node: &Node, kept: &Kept) -> DesiredNode {
+    let mut wish = wish.clone();
+    let seen = |key: &str| node.metadata.labels.as_ref()?.get(key).cloned();
+    for key in [labels::ZONE, labels::REGION] {
+        let value = match &wish.topology {
+            Some(topology) if key == labels::ZONE => topology.zone.clone(),
+            Some(topology) => topology.region.clone(),
+            None => seen(key).filter(|_| kept.labels.contains(key)),
+        };
+        wish.labels.extend(value.map(|value| (key.to_owned(), value)));
+    }
+    wish
+}
+
 /// Provider id of a machine.
 pub fn provider_id(machine: &str) -> String {
     format!("kubevirt://{machine}")
 }
 
-fn addresses(node: &Node, wish: &NodeWish) -> Option<Value> {
+fn addresses(node: &Node, wish: &DesiredNode) -> Option<Value> {
     if wish.addresses.is_empty() {
         return None;
     }
@@ -114,7 +141,7 @@ fn addresses(node: &Node, wish: &NodeWish) -> Option<Value> {
     Some(json!({"status": {"addresses": all}}))
 }
 
-fn taints(before: &[Taint], kept: &Kept, wish: &NodeWish) -> Vec<Taint> {
+fn taints(before: &[Taint], kept: &Kept, wish: &DesiredNode) -> Vec<Taint> {
     let wanted = |t: &Taint| wish.taints.iter().any(|w| w.key == t.key && w.effect == t.effect);
     // The node can be used once it has its addresses; before that it stays closed.
     let initialized = !wish.addresses.is_empty();
@@ -210,20 +237,23 @@ mod tests {
         .expect("a node")
     }
 
-    fn mk_wish() -> NodeWish {
-        NodeWish {
+    fn mk_topology(zone: &str) -> Topology {
+        let zone = Some(zone.to_owned());
+        Topology { zone, region: None }
+    }
+
+    fn mk_wish() -> DesiredNode {
+        DesiredNode {
             machine: "w-1".into(),
             addresses: vec!["10.0.0.5".into()],
-            labels: BTreeMap::from([
-                (labels::ZONE.to_owned(), "a".to_owned()),
-                ("team".to_owned(), "x".to_owned()),
-            ]),
+            labels: BTreeMap::from([("team".to_owned(), "x".to_owned())]),
+            topology: Some(mk_topology("a")),
             taints: vec![Taint {
                 key: "gpu".into(),
                 effect: "NoSchedule".into(),
                 ..Taint::default()
             }],
-            ..NodeWish::default()
+            ..DesiredNode::default()
         }
     }
 
@@ -254,7 +284,7 @@ mod tests {
 
     #[test]
     fn without_an_address_the_node_stays_closed() {
-        let wish = NodeWish {
+        let wish = DesiredNode {
             addresses: Vec::new(),
             ..mk_wish()
         };
@@ -276,8 +306,9 @@ mod tests {
             .labels
             .get_or_insert_default()
             .insert("theirs".into(), "1".into());
-        let wish = NodeWish {
-            labels: BTreeMap::from([(labels::ZONE.to_owned(), "b".to_owned())]),
+        let wish = DesiredNode {
+            labels: BTreeMap::new(),
+            topology: Some(mk_topology("b")),
             taints: Vec::new(),
             ..mk_wish()
         };
@@ -286,5 +317,24 @@ mod tests {
         assert_eq!(labels_now.get(labels::ZONE).map(String::as_str), Some("b"));
         assert!(!labels_now.contains_key("team") && labels_now.contains_key("theirs"));
         assert!(node.spec.and_then(|s| s.taints).unwrap_or_default().is_empty());
+    }
+
+    #[test]
+    fn zone_labels_survive_a_restart_of_the_machine() {
+        let node = merged(&mk_fresh(), &plan_node(&mk_fresh(), &mk_wish()));
+        let between = DesiredNode {
+            topology: None,
+            ..mk_wish()
+        };
+        assert_eq!(plan_node(&node, &between), NodePatch::default(), "the place is unknown");
+        let moved = DesiredNode {
+            topology: Some(Topology::default()),
+            ..mk_wish()
+        };
+        let node = merged(&node, &plan_node(&node, &moved));
+        assert!(
+            !node.metadata.labels.expect("labels").contains_key(labels::ZONE),
+            "known to have none"
+        );
     }
 }

@@ -1,20 +1,32 @@
 //! How many machines a pool makes and which it removes.
 //!
 //! ```text
-//! wanted: replicas, revision, max_surge, max_unavailable        seen: machines with revision and availability
-//!   1. fewer than replicas (not counting those that go)  → create
-//!   2. outdated ones left and room under replicas+surge  → create one more (those that go count here)
-//!   3. outdated ones that are broken                     → remove
-//!   4. outdated ones, while enough stay available        → remove
-//!   5. more than needed                                  → remove, worst first
+//! desired: replicas, revision, max_surge, max_unavailable, quota, failure limit      observed: machines, failures so far
+//!   1. outdated and never joined                          → remove: it never did any work, and must not hold the surge
+//!   2. broken, and outdated or to be repaired             → remove, a few at a time; a new one that failed counts as a failure
+//!   3. outdated and neither available nor broken          → remove while enough others are left
+//!   4. outdated and available, enough stay available      → remove, if the disruption ledger allows it
+//!   5. more than needed                                   → remove, worst first
+//!   6. fewer than replicas (not counting terminating)     → revoke scale-downs of this pool, then create
+//!   7. outdated ones left and room under replicas + surge → create one more (terminating ones count here)
 //! ```
-//! Availability that is not known counts against removing others and never as a reason to remove.
-
-use std::collections::{BTreeMap, BTreeSet};
+//! Availability that is not known counts against removing others and never as a reason to remove. Once too many new machines have failed
+//! (2 counts them), the pool is halted: nothing is made, and what is available is kept. The failures of a revision are forgotten when one of
+//! its machines comes up, when the revision changes, or when the rollout is resumed.
 
 use jiff::Timestamp;
 
-use crate::domain::pool::{Availability, PoolWish, Trigger};
+use super::{
+    disruption::{Ledger, Limits},
+    evacuation::MachineKey,
+};
+use crate::domain::pool::{Availability, DesiredPool, Trigger};
+
+mod removal;
+#[cfg(test)]
+mod tests;
+
+pub use removal::will_go;
 
 /// A machine of the pool as the planner sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,14 +37,37 @@ pub struct PoolMachine {
     pub revision: String,
     /// Whether it does its work.
     pub availability: Availability,
-    /// Whether it is on its way out.
-    pub going: bool,
+    /// Whether it is being deleted, or is to be.
+    pub termination: Termination,
     /// Whether its replacement was asked for.
     pub replace: bool,
     /// Infra node that it runs on.
     pub infra_node: Option<String>,
     /// When it was made.
     pub created: Timestamp,
+    /// When its guest joined; `None` if it never did.
+    pub joined: Option<Timestamp>,
+    /// What its removal costs.
+    pub deletion_cost: i32,
+    /// Why it is not available, for people.
+    pub trouble: String,
+}
+
+impl PoolMachine {
+    fn is_terminating(&self) -> bool {
+        self.termination != Termination::None
+    }
+}
+
+/// Whether a machine is being deleted, or is to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Termination {
+    /// It stays.
+    None,
+    /// Only this pool wants it deleted, and its VirtualMachine is still there: the pool may revoke that.
+    Revocable,
+    /// It ends.
+    Final,
 }
 
 /// Why a machine is removed.
@@ -40,12 +75,88 @@ pub struct PoolMachine {
 pub enum RemoveReason {
     /// Fewer machines are wanted.
     ScaleDown,
-    /// Its replacement is ready, or it was asked for.
+    /// Its replacement is ready, or was asked for.
     Replaced,
     /// It was made from an older revision.
     Outdated,
     /// It does not work.
     Unhealthy,
+}
+
+impl RemoveReason {
+    /// For people.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::ScaleDown => "scale down",
+            Self::Replaced => "replaced",
+            Self::Outdated => "outdated",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+}
+
+/// New machines of a revision that failed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Failures {
+    /// The revision.
+    pub revision: String,
+    /// How many were removed since one came up.
+    pub count: usize,
+    /// When the last one was.
+    pub last: Option<Timestamp>,
+    /// Why the last one failed.
+    pub message: String,
+}
+
+/// What a rollout waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WaitReason {
+    /// The tenant does not answer.
+    TenantUnreachable,
+    /// New machines are not ready yet.
+    WaitingForReady,
+    /// Machines are being drained.
+    WaitingForDrain,
+    /// Too few are available.
+    NotEnoughAvailable,
+    /// Too many machines are on the move.
+    DisruptionBudget,
+    /// The project's quota leaves no room for a machine more.
+    QuotaExceeded,
+    /// Too many new machines failed.
+    TooManyFailures,
+}
+
+impl WaitReason {
+    /// As conditions carry it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::TenantUnreachable => "TenantUnreachable",
+            Self::WaitingForReady => "WaitingForReady",
+            Self::WaitingForDrain => "WaitingForDrain",
+            Self::NotEnoughAvailable => "NotEnoughAvailable",
+            Self::DisruptionBudget => "DisruptionBudget",
+            Self::QuotaExceeded => "QuotaExceeded",
+            Self::TooManyFailures => "TooManyFailures",
+        }
+    }
+}
+
+/// What a pool is decided by.
+#[derive(Debug, Clone, Copy)]
+pub struct PoolInput<'a> {
+    /// Namespace of its cluster.
+    pub namespace: &'a str,
+    /// Its name.
+    pub pool: &'a str,
+    /// What it wants.
+    pub desired: &'a DesiredPool,
+    /// Its machines.
+    pub machines: &'a [PoolMachine],
+    /// Failures so far.
+    pub failures: &'a Failures,
+    /// Most machines that may move at once in the whole cluster: the most that any of its pools may.
+    pub moving_per_cluster: usize,
 }
 
 /// What to do next.
@@ -55,231 +166,210 @@ pub struct PoolPlan {
     pub create: usize,
     /// Machines to remove, with the reason.
     pub remove: Vec<(String, RemoveReason)>,
+    /// Machines whose removal this pool had asked for and needs again.
+    pub revoke: Vec<String>,
     /// Machines that will still be replaced.
     pub outdated: usize,
     /// What a rollout waits for: reason and sentence.
-    pub waiting: Option<(&'static str, String)>,
+    pub waiting: Option<(WaitReason, String)>,
+    /// Why the pool has stopped making machines.
+    pub halted: Option<String>,
+    /// Failures to remember; to be stored before anything is removed.
+    pub failures: Failures,
 }
 
 impl PoolPlan {
     /// Whether nothing is to be done.
     pub fn is_empty(&self) -> bool {
-        self.create == 0 && self.remove.is_empty()
+        self.create == 0 && self.remove.is_empty() && self.revoke.is_empty()
     }
+}
+
+/// Most machines that a pool may have on the move at once.
+pub fn moving_per_pool(desired: &DesiredPool) -> usize {
+    desired.surge().max(desired.unavailable()).max(1)
+}
+
+/// What the steps of a plan share.
+struct Draft<'a> {
+    desired: &'a DesiredPool,
+    /// Machines that are not terminating.
+    current: Vec<&'a PoolMachine>,
+    terminating: usize,
+    halted: bool,
+    /// Whether the ledger refused a removal.
+    held: bool,
+    plan: PoolPlan,
 }
 
 /// Decides the next steps of a pool.
-pub fn plan_pool(wish: &PoolWish, machines: &[PoolMachine]) -> PoolPlan {
-    let current: Vec<&PoolMachine> = machines.iter().filter(|m| !m.going).collect();
-    let going = machines.len() - current.len();
-    let outdated: Vec<&PoolMachine> = current.iter().copied().filter(|m| is_outdated(wish, m)).collect();
-    let total = current.len();
-
-    let shortfall = wish.replicas.saturating_sub(total);
-    // Broken machines that the pool is told to keep do no work, but they count as missing already: others may still be replaced.
-    let kept = current
-        .iter()
-        .filter(|m| m.availability == Availability::Broken && !is_outdated(wish, m))
-        .count();
-    let updated = (total - outdated.len()).saturating_sub(kept) + shortfall;
-    let room = (wish.replicas + wish.surge()).saturating_sub(total + shortfall + going);
-    let surge = if outdated.is_empty() {
-        0
-    } else {
-        wish.replicas.saturating_sub(updated).min(room)
-    };
-
-    let mut remove: Vec<(String, RemoveReason)> = Vec::new();
-    let mut taken = BTreeSet::new();
-    let available = current
-        .iter()
-        .filter(|m| m.availability == Availability::Available)
-        .count();
-    let mut spare = available.saturating_sub(wish.replicas.saturating_sub(wish.unavailable().max(kept)));
-    let mut spare_whole = available.saturating_sub(wish.replicas.saturating_sub(kept));
-    let mut order = outdated.clone();
-    order.sort_by_key(|m| {
-        (
-            m.availability != Availability::Broken,
-            !m.replace,
-            m.created,
-            m.name.clone(),
-        )
+pub fn plan_pool(input: &PoolInput<'_>, ledger: &mut Ledger) -> PoolPlan {
+    let desired = input.desired;
+    let current: Vec<&PoolMachine> = input.machines.iter().filter(|m| !m.is_terminating()).collect();
+    let failures = failures_now(desired, input.failures, &current);
+    let failed: Vec<&PoolMachine> = current.iter().copied().filter(|m| has_failed(desired, m)).collect();
+    let count = failures.count + failed.len();
+    let halted = desired.max_failures > 0 && count >= desired.max_failures;
+    let halt_message = halted.then(|| {
+        let why = failed.last().map_or(failures.message.as_str(), |m| m.trouble.as_str());
+        format!("{count} new machines failed, so no more are made and the others are kept: {why}")
     });
-    for machine in order {
-        let reason = if machine.replace {
-            RemoveReason::Replaced
-        } else {
-            RemoveReason::Outdated
-        };
-        let may = match machine.availability {
-            // Nothing is lost by it, but at most as many as may be missing are rebuilt at a time.
-            Availability::Broken => {
-                remove.len() < wish.unavailable().max(1) && going < wish.unavailable().max(1) + wish.surge()
-            }
-            Availability::Available if machine.replace && wish.surge() > 0 => spare_whole > 0,
-            Availability::Available => spare > 0,
-            Availability::Starting => total > wish.replicas && spare > 0,
-            Availability::Unknown => false,
-        };
-        if !may {
-            continue;
-        }
-        if machine.availability == Availability::Available {
-            spare = spare.saturating_sub(1);
-            spare_whole = spare_whole.saturating_sub(1);
-        }
-        taken.insert(machine.name.as_str());
-        remove.push((machine.name.clone(), reason));
-    }
-
-    let left: Vec<&PoolMachine> = current
-        .iter()
-        .copied()
-        .filter(|m| !taken.contains(m.name.as_str()))
-        .collect();
-    let outdated_left = left.iter().filter(|m| is_outdated(wish, m)).count();
-    let most = if outdated_left > 0 {
-        wish.replicas + wish.surge()
-    } else {
-        wish.replicas
+    let mut draft = Draft {
+        desired,
+        terminating: input.machines.len() - current.len(),
+        current,
+        halted,
+        held: false,
+        plan: PoolPlan {
+            failures,
+            halted: halt_message,
+            ..PoolPlan::default()
+        },
     };
-    for machine in pick_for_removal(wish, &left, left.len().saturating_sub(most)) {
-        remove.push((machine, RemoveReason::ScaleDown));
-    }
-    let outdated_left = outdated_left + take_back(wish, &current, &mut remove);
-    let create = shortfall + surge;
-    let waiting =
-        (outdated_left > 0 && create == 0 && remove.is_empty()).then(|| waiting(wish, &left, going, outdated_left));
-    PoolPlan {
-        create,
-        remove,
-        outdated: outdated_left,
-        waiting,
-    }
-}
-
-/// Takes back replacements that would leave too few: a broken machine that is removed as one too many does not count as one that is kept, which
-/// would have allowed another to go. How many were taken back.
-fn take_back(wish: &PoolWish, current: &[&PoolMachine], remove: &mut Vec<(String, RemoveReason)>) -> usize {
-    let is_available = |name: &str| {
-        let found = current.iter().find(|m| m.name == name);
-        found.is_some_and(|m| m.availability == Availability::Available)
-    };
-    let stays = |m: &&&PoolMachine| !remove.iter().any(|(name, _)| *name == m.name);
-    let kept = current
-        .iter()
-        .filter(stays)
-        .filter(|m| m.availability == Availability::Broken && !is_outdated(wish, m))
-        .count();
-    let floor = wish.replicas.saturating_sub(wish.unavailable().max(kept));
-    let available = current.iter().filter(|m| is_available(&m.name)).count();
-    let left = current.iter().filter(stays).filter(|m| is_available(&m.name)).count();
-    let short = available.min(floor).saturating_sub(left);
-    for taken in 0..short {
-        let last = remove.iter().rposition(|(name, reason)| {
-            matches!(reason, RemoveReason::Replaced | RemoveReason::Outdated) && is_available(name)
-        });
-        match last {
-            Some(at) => remove.remove(at),
-            None => return taken,
+    removal::plan_removals(&mut draft, |machine| {
+        let key = MachineKey {
+            namespace: input.namespace.to_owned(),
+            machine: machine.name.clone(),
         };
-    }
-    short
-}
-
-/// Which machines a rollout replaces, in its order, and which a scale-down removes, once all is done.
-pub fn will_go(wish: &PoolWish, machines: &[PoolMachine]) -> (Vec<String>, Vec<String>) {
-    let current: Vec<&PoolMachine> = machines.iter().filter(|m| !m.going).collect();
-    let removed = pick_for_removal(wish, &current, current.len().saturating_sub(wish.replicas));
-    let mut outdated: Vec<&PoolMachine> = current
-        .into_iter()
-        .filter(|m| is_outdated(wish, m) && !removed.contains(&m.name))
-        .collect();
-    outdated.sort_by_key(|m| {
-        (
-            m.availability != Availability::Broken,
-            !m.replace,
-            m.created,
-            m.name.clone(),
-        )
+        let limits = Limits {
+            moving_per_cluster: Some(input.moving_per_cluster),
+            moving_per_pool: Some(moving_per_pool(desired)),
+            ..Limits::default()
+        };
+        let node = machine.infra_node.clone().unwrap_or_default();
+        ledger.take(&key, input.pool, &node, &limits).is_ok()
     });
-    (outdated.into_iter().map(|m| m.name.clone()).collect(), removed)
+    plan_creations(&mut draft, input.machines, failed.is_empty());
+    let mut plan = draft.plan;
+    plan.waiting = plan.waiting.take().or_else(|| {
+        let stands = plan.outdated > 0 && plan.is_empty();
+        let current: Vec<&PoolMachine> = input.machines.iter().filter(|m| !m.is_terminating()).collect();
+        stands.then(|| waiting(desired, &current, draft.terminating, plan.outdated, &plan, draft.held))
+    });
+    plan
 }
 
-fn waiting(wish: &PoolWish, left: &[&PoolMachine], going: usize, outdated: usize) -> (&'static str, String) {
-    let starting = left.iter().filter(|m| m.availability == Availability::Starting).count();
-    let unknown = left.iter().filter(|m| m.availability == Availability::Unknown).count();
-    if unknown > 0 {
-        (
-            "TenantUnreachable",
-            format!("{unknown} machines cannot be judged while the tenant api server does not answer"),
-        )
-    } else if starting > 0 {
-        (
-            "WaitingForReady",
-            format!("{outdated} machines are still to be replaced; {starting} new ones are not ready yet"),
-        )
-    } else if going > 0 {
-        (
-            "WaitingForDrain",
-            format!("{outdated} machines are still to be replaced; {going} are leaving"),
-        )
-    } else {
-        (
-            "NotEnoughAvailable",
-            format!(
-                "{outdated} machines are still to be replaced; {} must stay available",
-                wish.replicas
-            ),
-        )
+/// The failures of the present revision; none once a machine of it has come up since.
+fn failures_now(desired: &DesiredPool, known: &Failures, current: &[&PoolMachine]) -> Failures {
+    let Some(revision) = &desired.revision else {
+        return known.clone();
+    };
+    let fresh = Failures {
+        revision: revision.clone(),
+        ..Failures::default()
+    };
+    let came_up = |m: &&PoolMachine| {
+        let since = known
+            .last
+            .is_some_and(|last| m.joined.is_some_and(|joined| joined > last));
+        m.revision == *revision && since
+    };
+    if known.revision != *revision || (known.count > 0 && current.iter().any(came_up)) {
+        return fresh;
     }
+    known.clone()
 }
 
-fn is_outdated(wish: &PoolWish, machine: &PoolMachine) -> bool {
-    let revision = match (&wish.revision, wish.trigger) {
-        (Some(revision), Trigger::OnChange) if !wish.paused => machine.revision != *revision,
+/// Whether a machine is new and will not come up.
+fn has_failed(desired: &DesiredPool, machine: &PoolMachine) -> bool {
+    machine.availability == Availability::Broken && machine.joined.is_none() && !is_replaced(desired, machine)
+}
+
+/// Whether a machine is to be replaced by another one, broken or not.
+fn is_replaced(desired: &DesiredPool, machine: &PoolMachine) -> bool {
+    let outdated = match (&desired.revision, desired.trigger) {
+        (Some(revision), Trigger::OnChange) if !desired.paused => machine.revision != *revision,
         _ => false,
     };
-    machine.replace || revision || (wish.repair && machine.availability == Availability::Broken)
+    machine.replace || outdated
 }
 
-/// Picks machines to give up: broken ones, then outdated ones, then from the infra node with most of them, then the newest.
-fn pick_for_removal(wish: &PoolWish, machines: &[&PoolMachine], count: usize) -> Vec<String> {
-    let mut per_node: BTreeMap<&str, usize> = BTreeMap::new();
-    let node = |m: &PoolMachine| m.infra_node.clone().unwrap_or_default();
-    let nodes: Vec<String> = machines.iter().map(|m| node(m)).collect();
-    for name in &nodes {
-        *per_node.entry(name.as_str()).or_default() += 1;
-    }
-    let mut left: Vec<(&PoolMachine, &str)> = machines.iter().copied().zip(nodes.iter().map(String::as_str)).collect();
-    let mut picked = Vec::new();
-    for _ in 0..count {
-        let worst = left.iter().enumerate().max_by(|(_, (a, on_a)), (_, (b, on_b))| {
-            let rank = |m: &PoolMachine| match m.availability {
-                Availability::Broken => 3,
-                Availability::Starting => 2,
-                Availability::Unknown => 1,
-                Availability::Available => 0,
-            };
-            let load = |on: &str| per_node.get(on).copied().unwrap_or_default();
-            (rank(a), is_outdated(wish, a), load(on_a), a.created, &a.name).cmp(&(
-                rank(b),
-                is_outdated(wish, b),
-                load(on_b),
-                b.created,
-                &b.name,
-            ))
-        });
-        let Some((index, _)) = worst else { break };
-        let (machine, on) = left.remove(index);
-        if let Some(load) = per_node.get_mut(on) {
-            *load = load.saturating_sub(1);
-        }
-        picked.push(machine.name.clone());
-    }
-    picked
+/// Broken machines that the pool does not repair and that had worked: they count as missing already, so that others may still be replaced.
+fn is_kept(desired: &DesiredPool, machine: &PoolMachine) -> bool {
+    machine.availability == Availability::Broken
+        && machine.joined.is_some()
+        && !desired.repair
+        && !is_replaced(desired, machine)
 }
 
-#[cfg(test)]
-mod tests;
+fn plan_creations(draft: &mut Draft<'_>, machines: &[PoolMachine], none_failed: bool) {
+    let desired = draft.desired;
+    let total = draft.current.len();
+    let mut shortfall = desired.replicas.saturating_sub(total);
+    draft.plan.revoke = machines
+        .iter()
+        .filter(|m| m.termination == Termination::Revocable && !is_replaced(desired, m))
+        .filter(|m| matches!(m.availability, Availability::Available | Availability::Away))
+        .map(|m| m.name.clone())
+        .take(shortfall)
+        .collect();
+    shortfall -= draft.plan.revoke.len();
+    let outdated = draft.current.iter().filter(|m| is_replaced(desired, m)).count();
+    let kept = draft.current.iter().filter(|m| is_kept(desired, m)).count();
+    let updated = (total - outdated).saturating_sub(kept) + shortfall + draft.plan.revoke.len();
+    let room = (desired.replicas + desired.surge()).saturating_sub(total + shortfall + draft.terminating);
+    let surge = match outdated {
+        0 => 0,
+        _ => desired.replicas.saturating_sub(updated).min(room),
+    };
+    let wanted = match (draft.halted, none_failed) {
+        (false, _) => shortfall + surge,
+        // Somebody removed what had failed: one more shows whether the cause is gone.
+        (true, true) => shortfall.min(1),
+        (true, false) => 0,
+    };
+    let room = desired
+        .most
+        .map_or(usize::MAX, |most| most.saturating_sub(machines.len()));
+    draft.plan.create = wanted.min(room);
+    if wanted > room && draft.plan.is_empty() {
+        let text = "the quota of the project leaves no room for another machine; raise it or allow max_unavailable";
+        draft.plan.waiting = Some((WaitReason::QuotaExceeded, text.to_owned()));
+    }
+}
+
+fn waiting(
+    desired: &DesiredPool,
+    current: &[&PoolMachine],
+    terminating: usize,
+    outdated: usize,
+    plan: &PoolPlan,
+    held: bool,
+) -> (WaitReason, String) {
+    let count = |wanted| current.iter().filter(|m| m.availability == wanted).count();
+    let (starting, unknown) = (count(Availability::Starting), count(Availability::Unknown));
+    if let Some(why) = &plan.halted {
+        return (WaitReason::TooManyFailures, why.clone());
+    }
+    if unknown > 0 {
+        let text = format!("{unknown} machines cannot be judged while the tenant api server does not answer");
+        return (WaitReason::TenantUnreachable, text);
+    }
+    let left = format!("{outdated} machines are still to be replaced");
+    if starting > 0 {
+        let why = current
+            .iter()
+            .find(|m| m.availability == Availability::Starting && !m.trouble.is_empty())
+            .map(|m| format!(": {}: {}", m.name, m.trouble))
+            .unwrap_or_default();
+        return (
+            WaitReason::WaitingForReady,
+            format!("{left}; {starting} are not ready yet{why}"),
+        );
+    }
+    if held {
+        let text = format!("{left}; as many machines of the cluster are on the move as its pools allow");
+        return (WaitReason::DisruptionBudget, text);
+    }
+    if terminating > 0 {
+        return (
+            WaitReason::WaitingForDrain,
+            format!("{left}; {terminating} are being drained and deleted"),
+        );
+    }
+    let floor = desired.replicas - desired.unavailable();
+    (
+        WaitReason::NotEnoughAvailable,
+        format!("{left}; {floor} must stay available"),
+    )
+}

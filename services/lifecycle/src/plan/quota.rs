@@ -44,7 +44,11 @@ pub struct Claim {
     pub order: (Timestamp, String, String),
     /// How many machines it wants.
     pub wanted: usize,
-    /// How many it has, without those that go.
+    /// How many more it may have for a while, if it rolls out.
+    pub surge: usize,
+    /// How many it has that are not terminating.
+    pub current: usize,
+    /// How many exist, those that are terminating included: they use what they use until they are gone.
     pub present: usize,
     /// What one of them takes.
     pub each: Amounts,
@@ -55,6 +59,8 @@ pub struct Claim {
 pub struct Allowance {
     /// How many machines, at most as many as it wants and at least as many as it has.
     pub machines: usize,
+    /// Most machines that may exist, those that are terminating and a surge included; never fewer than exist.
+    pub most: usize,
     /// Which limit keeps it from having all that it wants.
     pub short: Option<&'static str>,
 }
@@ -67,18 +73,28 @@ pub fn allowance(quota: &Quota, claims: &[Claim], which: &(Timestamp, String, St
     }
     let mut order: Vec<&Claim> = claims.iter().collect();
     order.sort_by(|a, b| a.order.cmp(&b.order));
-    for claim in order {
-        let missing = claim.wanted.saturating_sub(claim.present);
+    let mut found = None;
+    for claim in &order {
+        let missing = claim.wanted.saturating_sub(claim.current);
         let (fits, short) = fitting(quota, used, claim.each, missing);
         if claim.order == *which {
-            return Some(Allowance {
-                machines: claim.present.max(claim.wanted.min(claim.present + fits)),
+            found = Some(Allowance {
+                machines: claim.current.max(claim.wanted.min(claim.current + fits)),
+                most: claim.present + fits,
                 short,
             });
         }
         take(&mut used, claim.each, fits);
     }
-    None
+    // What is wanted for good comes first; only then may rollouts have a machine more for a while.
+    for claim in &order {
+        let (fits, _) = fitting(quota, used, claim.each, claim.surge);
+        if let Some(found) = found.as_mut().filter(|_| claim.order == *which) {
+            found.most += fits;
+        }
+        take(&mut used, claim.each, fits);
+    }
+    found
 }
 
 fn take(used: &mut Amounts, each: Amounts, machines: usize) {
@@ -119,6 +135,8 @@ mod tests {
         Claim {
             order: (made, "p--c".into(), format!("pool-{age}")),
             wanted,
+            surge: 0,
+            current: present,
             present,
             each: [1, vcpus, 0, 0],
         }
@@ -144,6 +162,18 @@ mod tests {
         assert_eq!((kept.machines, kept.short), (5, None));
     }
 
+    #[test]
+    fn a_surge_gets_what_is_left_once_every_pool_has_what_it_wants() {
+        let mut claims = [mk_claim(1, 2, 2, 1), mk_claim(2, 3, 2, 1)];
+        claims[0].surge = 2;
+        let of =
+            |quota: u64, claims: &[Claim]| allowance(&mk_quota(quota, 100), claims, &claims[0].order).map(|a| a.most);
+        assert_eq!(of(5, &claims), Some(2), "the other pool's third machine comes first");
+        assert_eq!((of(6, &claims), of(9, &claims)), (Some(3), Some(4)));
+        claims[0].present = 3;
+        assert_eq!(of(6, &claims), Some(3), "a terminating machine still takes its place");
+    }
+
     proptest! {
         #[test]
         fn pools_that_are_filled_in_any_order_never_go_beyond(
@@ -160,6 +190,7 @@ mod tests {
                 view[at] = claims[at].clone();
                 let quota = mk_quota(machines, vcpus);
                 claims[at].present = allowance(&quota, &view, &claims[at].order).expect("an allowance").machines;
+                claims[at].current = claims[at].present;
                 let used: u64 = claims.iter().map(|c| c.each[1] * c.present as u64).sum();
                 let count: usize = claims.iter().map(|c| c.present).sum();
                 prop_assert!(used <= vcpus && count as u64 <= machines, "{claims:?}");

@@ -59,7 +59,7 @@ pub async fn reconcile(context: &Context, name: &str) -> Result<Outcome, Error> 
                 .map(drop),
         )?;
     }
-    let mut observed = observe_cluster(&context.observed, &cluster, acceptance);
+    let mut observed = observe_cluster(&context.observed, &cluster, acceptance, context.clock.now());
     if acceptance == Acceptance::Accepted && !cluster.spec.paused {
         keep_namespace(context, &cluster, &mut observed).await?;
     }

@@ -18,17 +18,16 @@ use steading_infra::{
     labels,
 };
 
-use super::{
-    Outcome as Reconciled,
-    evacuation::{locations, observe_moving, observe_node},
-};
+use super::Outcome as Reconciled;
 use crate::{
+    apply::event::Tone,
     context::Context,
     error::Error,
+    observe::evacuation::{locations, observe_asked, observe_away, observe_node},
     plan::{
         evacuation::MachineKey,
         maintenance::{
-            Action, FailedMigrations, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, plan_maintenances,
+            Action, FailedMigrations, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, plan_pass,
         },
     },
 };
@@ -43,11 +42,18 @@ const REFRESH_PLAN: Duration = Duration::from_secs(30);
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
 pub async fn reconcile(context: &Context) -> Result<Reconciled, Error> {
-    let found = detect::drains(context).await?;
-    act::finish_restarts(context).await;
-    let input = observe_pass(context).await;
-    let mut again = found.then_some(LOOK_AGAIN);
-    for outcome in plan_maintenances(&input, context.clock.now()) {
+    let detected = detect::drains(context).await?;
+    let mut again = (detected.found || !detected.evictions.is_empty()).then_some(LOOK_AGAIN);
+    let mut input = observe_pass(context).await;
+    input.evictions = detected.evictions;
+    let plan = plan_pass(&input, context.clock.now());
+    for action in &plan.actions {
+        if let Err(error) = act::act(context, action).await {
+            tracing::warn!(?action, error = %steading_runtime::tasks::Chain(&error), "a step failed");
+            again = Some(LOOK_AGAIN);
+        }
+    }
+    for outcome in plan.outcomes {
         let Some(seen) = input.maintenances.iter().find(|one| one.name == outcome.name) else {
             continue;
         };
@@ -77,7 +83,7 @@ async fn carry_out(context: &Context, seen: &ObservedMaintenance, outcome: Outco
         return Some(LOOK_AGAIN);
     }
     if state != State::of(&seen.status) {
-        tracing::info!(maintenance = %seen.name, node = %seen.spec.infra_node, state = state.as_str(), "maintenance changed its state");
+        report(context, seen, &outcome, state).await;
     }
     if !act_all(context, seen, &after).await {
         return Some(LOOK_AGAIN);
@@ -89,10 +95,48 @@ async fn carry_out(context: &Context, seen: &ObservedMaintenance, outcome: Outco
     }
 }
 
+/// Says that a maintenance changed its state, in the log and on the object.
+async fn report(context: &Context, seen: &ObservedMaintenance, outcome: &Outcome, state: State) {
+    tracing::info!(maintenance = %seen.name, node = %seen.spec.infra_node, state = state.as_str(), "maintenance changed its state");
+    let Some(object) = context.observed.maintenances.get("", &seen.name) else {
+        return;
+    };
+    let tone = match state {
+        State::Stalled | State::Failed => Tone::Warning,
+        State::Planned
+        | State::Running
+        | State::InMaintenance
+        | State::Completed
+        | State::Cancelling
+        | State::Cancelled => Tone::Normal,
+    };
+    let of_kind = |kind: &str| {
+        outcome
+            .status
+            .conditions
+            .iter()
+            .find(|c| c.type_ == kind && c.status == "True")
+    };
+    let why = of_kind("Stalled").or_else(|| of_kind("Cancelled"));
+    let note = why.map_or_else(
+        || {
+            format!(
+                "{} of {} machines have left",
+                outcome.status.moved, outcome.status.total
+            )
+        },
+        |condition| condition.message.clone(),
+    );
+    context
+        .events
+        .publish(object.as_ref(), tone, "Evacuate", state.as_str(), &note)
+        .await;
+}
+
 /// Acts until something fails: taking the finalizer off after a failed step could leave the infra node cordoned for ever.
 async fn act_all(context: &Context, seen: &ObservedMaintenance, actions: &[&Action]) -> bool {
     for action in actions {
-        if let Err(error) = act::act(context, seen, action).await {
+        if let Err(error) = act::act(context, action).await {
             tracing::warn!(maintenance = %seen.name, ?action, error = %steading_runtime::tasks::Chain(&error), "a step of a maintenance failed");
             return false;
         }
@@ -132,16 +176,17 @@ async fn observe_pass(context: &Context) -> PassInput {
         input.maintenances.push(seen);
     }
     input.maintenances.sort_by(|a, b| a.name.cmp(&b.name));
-    if input.machines.is_empty() {
-        return input;
-    }
+    input.asked = observe_asked(context);
     for node in observed.nodes.all() {
         if let Some(zone) = node.labels().get(labels::ZONE) {
             input.zones.insert(node.name_any(), zone.clone());
         }
     }
+    input.away = observe_away(context, None);
+    if input.machines.is_empty() {
+        return input;
+    }
     input.locations = locations(context);
-    input.moving = observe_moving(context);
     input.failed = failed_migrations(context);
     input
 }

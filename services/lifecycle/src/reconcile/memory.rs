@@ -9,6 +9,7 @@ use jiff::Timestamp;
 
 use crate::{
     domain::{drain::Progress, rendering::Rendering},
+    observe::evacuation::EvacuationMemory,
     plan::drain::EvictionAttempts,
 };
 
@@ -24,5 +25,5 @@ pub struct Memory {
     /// When the namespaces of clusters were last seen to exist.
     pub namespaces: HashMap<String, Timestamp>,
     /// What maintenances asked others lately.
-    pub evacuations: super::evacuation::EvacuationMemory,
+    pub evacuations: EvacuationMemory,
 }

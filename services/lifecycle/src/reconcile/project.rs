@@ -210,7 +210,7 @@ pub fn usage(observed: &Observed, project: &str, counted: Counted) -> BTreeMap<S
             let name = pool.name_any();
             let of_pool = |vm: &&Arc<VirtualMachine>| vm.labels().get(labels::POOL) == Some(&name);
             let exist = i64::try_from(vms.iter().filter(of_pool).count()).unwrap_or(i64::MAX);
-            let wanted = i64::from(pool.spec.replicas.max(0));
+            let wanted = i64::from(pool.spec.replicas.or(status.desired_replicas).unwrap_or_default());
             let count = match counted {
                 Counted::Existing => exist,
                 Counted::Wanted => exist.max(wanted),

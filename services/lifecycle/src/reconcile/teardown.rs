@@ -10,6 +10,7 @@ use steading_infra::{
     apply::{self, FieldManager},
     crd::{Cluster, MachinePool},
     error::{InfraError, optional},
+    intent::{self, wants_deletion},
     kubevirt::VirtualMachine,
     labels, list,
 };
@@ -19,7 +20,7 @@ use super::{Outcome, project::ignore_missing};
 use crate::{
     apply::{
         consent::consent_of,
-        machine::request_delete,
+        intent::request_delete,
         namespace::{self, FreshNamespace},
         status::set_condition,
     },
@@ -27,6 +28,7 @@ use crate::{
     error::Error,
     plan::{
         cluster::ISOLATION,
+        evacuation::MachineKey,
         ownership::NamespaceOwnership,
         teardown::{Remainder, RemainingNamespace, Remains, TeardownPlan, TeardownStep, plan_teardown},
     },
@@ -222,9 +224,13 @@ async fn carry_out(
             Ok(Outcome::Again(WATCHED))
         }
         TeardownStep::Machines => {
-            let asked = |vm: &&VirtualMachine| is_kept(*vm) && !vm.annotations().contains_key(labels::DELETE_REQUESTED);
-            for vm in found.machines.iter().filter(asked) {
-                request_delete(context, name, &vm.name_any()).await?;
+            let stays = |vm: &&VirtualMachine| is_kept(*vm) && !wants_deletion(vm.annotations());
+            for vm in found.machines.iter().filter(stays) {
+                let key = MachineKey {
+                    namespace: name.to_owned(),
+                    machine: vm.name_any(),
+                };
+                request_delete(context, &key, intent::CLUSTER, "its cluster is being deleted").await?;
             }
             Ok(Outcome::Again(WATCHED))
         }

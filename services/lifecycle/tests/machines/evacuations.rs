@@ -211,6 +211,73 @@ async fn a_plain_drain_becomes_a_maintenance_and_ends_with_the_uncordon() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_eviction_without_a_cordon_migrates_the_machine() {
+    let world = World::start().await;
+    world.project_and_cluster().await;
+    world.pool(1).await;
+    let before = world.running(1).await.remove(0);
+    let pods: Api<Pod> = Api::namespaced(world.sim.client(), "acme--prod");
+    let launchers = pods
+        .list(&ListParams::default().labels("kubevirt.io=virt-launcher"))
+        .await;
+    let launcher = launchers.expect("pods").items.remove(0);
+    pods.evict(&launcher.name_any(), &EvictParams::default())
+        .await
+        .expect_err("KubeVirt marks the VMI instead");
+    let deadline = tokio::time::Instant::now() + SOON;
+    loop {
+        let now = world.running(1).await.remove(0);
+        if now.infra_node != before.infra_node {
+            assert_eq!(now.name, before.name, "migrated, not replaced");
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "{now:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let vms: Api<VirtualMachine> = Api::namespaced(world.sim.client(), "acme--prod");
+    loop {
+        let vm = vms.get(id_of(&before.name)).await.expect("the machine");
+        if steading_infra::intent::intents(vm.annotations()).is_empty() {
+            break;
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "its intent stays: {:?}",
+            vm.annotations()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn completing_one_of_two_maintenances_keeps_the_node_cordoned() {
+    let world = World::start().await;
+    world.project_and_cluster().await;
+    world.pool(1).await;
+    let node = world.running(1).await[0].infra_node.clone();
+    for id in ["first", "second"] {
+        world.begin(id, &node, proto::maintenance::Strategy::Unspecified).await;
+    }
+    for id in ["first", "second"] {
+        world.maintenance(id, State::InMaintenance).await;
+    }
+    for (id, cordoned) in [("first", true), ("second", false)] {
+        let name = format!("maintenances/{id}");
+        let complete = proto::CompleteMaintenanceRequest {
+            name,
+            ..Default::default()
+        };
+        world
+            .maintenances()
+            .complete_maintenance(complete)
+            .await
+            .expect("completed");
+        world.maintenance(id, State::Completed).await;
+        assert_eq!(world.is_cordoned(&node).await, cordoned, "{id}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_tenants_load_balancer_gets_an_address_and_its_objects_go_with_it() {
     let world = World::start().await;
     world.project_and_cluster().await;

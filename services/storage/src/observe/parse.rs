@@ -7,6 +7,7 @@ use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis:
 use kube::ResourceExt;
 use steading_infra::{
     cdi::{DataVolume, DataVolumePhase, DataVolumeSpec},
+    intent::wants_deletion,
     kubevirt::{
         VirtualMachine, VirtualMachineInstance, condition,
         virtual_machine_instance::{MigrationState, VmiPhase, VolumeStatus},
@@ -197,7 +198,7 @@ pub fn machine(object: &VirtualMachine) -> ObservedMachine {
     let deleting = object.metadata.deletion_timestamp.is_some();
     let mut seen = ObservedMachine {
         deleting,
-        going: deleting || annotation(&object.metadata, labels::DELETE_REQUESTED).is_some(),
+        going: deleting || object.metadata.annotations.as_ref().is_some_and(wants_deletion),
         ..ObservedMachine::default()
     };
     let status = object.status.clone().unwrap_or_default();

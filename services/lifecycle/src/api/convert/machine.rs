@@ -7,13 +7,13 @@ use steading_api::{
     lifecycle::v1::{DrainProgress, Machine as Message, machine::State},
     types::v1::{Condition, ConditionStatus},
 };
-use steading_infra::{kubevirt::VirtualMachine, labels};
+use steading_infra::{intent::Action, kubevirt::VirtualMachine, labels};
 use steading_model::name::{ClusterName, MachineName};
 
 use super::common;
 use crate::{
     context::Context,
-    domain::machine::{NodeSight, ObservedMachine, Phase},
+    domain::machine::{ObservedMachine, ObservedNode, Phase, PhaseReport},
     observe::machine::{observe_machine, patience_of, stored_progress},
     plan::node::provider_id,
 };
@@ -25,8 +25,8 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
         return None;
     }
     let name = MachineName::from_object(&namespace, &vm.name_any())?;
-    let observed = &context.observed;
-    let machine = observe_machine(observed, vm);
+    let (observed, now) = (&context.observed, context.clock.now());
+    let machine = observe_machine(observed, vm, now);
     let pool = observed.pools.get(&namespace, &machine.pool);
     let wanted = pool.as_ref().and_then(|pool| pool.status.as_ref()?.revision.clone());
     // The replica that drains knows best; the others go by what it wrote.
@@ -39,9 +39,9 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     let stored = || machine.drain_started.and_then(|started| stored_progress(vm, started));
     let progress = mine.or_else(stored).unwrap_or_default();
     let detaching = progress.detaching_since.is_some();
-    let report = machine.phase(&patience_of(pool.as_deref()), detaching, context.clock.now());
+    let report = machine.phase(&patience_of(pool.as_deref()), detaching, now);
     let common = common(&vm.metadata);
-    let vmi = machine.vmi.clone().unwrap_or_default();
+    let vmi = machine.instance.clone().unwrap_or_default();
     let (zone, region) = vmi
         .infra_node
         .as_deref()
@@ -49,10 +49,10 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
         .unwrap_or_default();
     let status = pool.as_ref().and_then(|pool| pool.status.clone()).unwrap_or_default();
     let (node_ready, kubelet, node_name) = match &machine.node {
-        NodeSight::Present { ready, kubelet, .. } => (*ready, kubelet.clone(), machine.name.clone()),
-        NodeSight::Absent | NodeSight::Unknown => (false, String::new(), String::new()),
+        ObservedNode::Present { ready, kubelet, .. } => (*ready, kubelet.clone(), machine.name.clone()),
+        ObservedNode::Absent | ObservedNode::Unknown => (false, String::new(), String::new()),
     };
-    let drain = (machine.drain || machine.delete.is_some()).then(|| DrainProgress {
+    let drain = machine.wants_cordon().then(|| DrainProgress {
         start_time: machine.drain_started.map(timestamp),
         pods_remaining: i32::try_from(progress.remaining).unwrap_or(i32::MAX),
         stalled_reason: progress
@@ -67,14 +67,12 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
         etag: common.etag,
         create_time: common.create_time,
         update_time: common.update_time,
-        delete_time: common
-            .delete_time
-            .or_else(|| machine.delete.and(machine.drain_started).map(timestamp)),
+        delete_time: common.delete_time.or_else(|| delete_time(&machine).map(timestamp)),
         labels: common.labels,
         annotations: common.annotations,
         state: state(report.phase).into(),
-        conditions: conditions(&machine, machine.created),
-        reconciling: report.phase != Phase::Running || machine.replace,
+        conditions: conditions(&machine, &report),
+        reconciling: report.phase != Phase::Running || machine.wants(Action::Replace),
         state_reason: report.reason.into(),
         state_message: report.message,
         infra_node: vmi
@@ -97,10 +95,10 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
             .unwrap_or_default(),
         vcpus: status.machine_vcpus.unwrap_or_default(),
         memory: status.machine_memory.unwrap_or_default(),
+        replace_requested: machine.wants(Action::Replace),
+        drain_requested: machine.wants(Action::Drain),
         up_to_date: wanted.as_deref() == Some(machine.revision.as_str()),
         revision: machine.revision,
-        replace_requested: machine.replace,
-        drain_requested: machine.drain,
         drain,
         live_migratable: vmi.migratable,
     })
@@ -127,12 +125,18 @@ fn state(phase: Phase) -> State {
     }
 }
 
-fn conditions(machine: &ObservedMachine, created: Timestamp) -> Vec<Condition> {
+/// When its deletion was asked for.
+fn delete_time(machine: &ObservedMachine) -> Option<Timestamp> {
+    let deletes = machine.intents.iter().find(|intent| intent.action.deletes())?;
+    deletes.details.since.or(machine.drain_started)
+}
+
+fn conditions(machine: &ObservedMachine, report: &PhaseReport) -> Vec<Condition> {
     let (status, reason, since) = match &machine.node {
-        NodeSight::Unknown => (ConditionStatus::Unknown, "TenantUnreachable", None),
-        NodeSight::Absent => (ConditionStatus::False, "NotJoined", None),
-        NodeSight::Present { ready: true, since, .. } => (ConditionStatus::True, "NodeReady", *since),
-        NodeSight::Present {
+        ObservedNode::Unknown => (ConditionStatus::Unknown, "TenantUnreachable", None),
+        ObservedNode::Absent => (ConditionStatus::False, report.reason, None),
+        ObservedNode::Present { ready: true, since, .. } => (ConditionStatus::True, "NodeReady", *since),
+        ObservedNode::Present {
             ready: false, since, ..
         } => (ConditionStatus::False, "NodeNotReady", *since),
     };
@@ -140,7 +144,8 @@ fn conditions(machine: &ObservedMachine, created: Timestamp) -> Vec<Condition> {
         r#type: "Ready".into(),
         status: status.into(),
         reason: reason.into(),
-        last_transition_time: Some(timestamp(since.unwrap_or(created))),
+        message: report.message.clone(),
+        last_transition_time: Some(timestamp(since.unwrap_or(machine.created))),
         ..Condition::default()
     }]
 }

@@ -56,7 +56,7 @@ pub fn message(object: &MachinePool) -> Option<Message> {
         state: state.into(),
         conditions: conditions(&status.conditions),
         reconciling: !settled,
-        replicas: spec.replicas,
+        replicas: spec.replicas.or(status.desired_replicas).unwrap_or_default(),
         machine_template: template.map(|template| template.to_string()).unwrap_or_default(),
         machine_template_revision: spec.machine_template_revision.clone(),
         placement_policy: PlacementPolicyName::from_object_name(&spec.placement_policy)
@@ -135,6 +135,7 @@ fn health(spec: &HealthSpec) -> HealthPolicy {
             Repair::Replace => ProtoRepair::Replace,
         }
         .into(),
+        max_failures: spec.max_failures,
     }
 }
 
@@ -162,7 +163,7 @@ pub fn spec(name: &MachinePoolName, message: &Message) -> Result<MachinePoolSpec
     let eviction = message.eviction.unwrap_or_default();
     let health = message.health.unwrap_or_default();
     let spec = MachinePoolSpec {
-        replicas: message.replicas,
+        replicas: Some(message.replicas),
         machine_template: template(&mut found, name, &message.machine_template),
         machine_template_revision: message.machine_template_revision.clone(),
         placement_policy: policy(&mut found, name, &message.placement_policy),
@@ -200,6 +201,7 @@ pub fn spec(name: &MachinePoolName, message: &Message) -> Result<MachinePoolSpec
             } else {
                 Repair::None
             },
+            max_failures: health.max_failures,
         },
         node_labels: message.node_labels.clone().into_iter().collect(),
         node_annotations: message.node_annotations.clone().into_iter().collect(),

@@ -13,9 +13,9 @@ pub(crate) fn mk_machine(name: &str) -> ObservedMachine {
         hotplug: Hotplug::Settled,
         migrating: false,
         marked: false,
-        going: false,
-        replace_requested: None,
-        evacuation: None,
+        terminating: false,
+        asked: Vec::new(),
+        pool_name: "w".into(),
         cluster: ObservedClusterState::Active,
         pool: ObservedPool::Keeps {
             replicas: 3,
@@ -163,7 +163,10 @@ fn each_state_of_a_machine_has_its_disposition() {
             "ClusterDeleting",
         ),
         (
-            ObservedMachine { going: true, ..fixed() },
+            ObservedMachine {
+                terminating: true,
+                ..fixed()
+            },
             D::Leaving,
             "MachineDeleting",
         ),

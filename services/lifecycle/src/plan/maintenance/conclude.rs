@@ -5,9 +5,8 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use steading_infra::crd::maintenance::{EvacuationProgressStatus, MaintenanceDesire, MaintenanceScope};
 
 use super::{
-    Action, ObservedMaintenance, Outcome, PassInput, State,
-    budget::Ledger,
-    machines_of,
+    super::disruption::Ledger,
+    Action, ObservedMaintenance, Outcome, PassInput, State, machines_of,
     progress::{self, Begin, condition, enter},
 };
 
@@ -124,7 +123,7 @@ pub(super) fn uncordoned(
     cancel(seen, input, ledger, outcome, "Uncordoned", now);
 }
 
-/// Begins nothing new; ends when nothing is on the move.
+/// Revokes every intent; ends when none is left. What a machine does then is its own: it returns, or its pool ends it.
 pub(super) fn cancel(
     seen: &ObservedMaintenance,
     input: &PassInput,
@@ -136,19 +135,14 @@ pub(super) fn cancel(
     progress::track(seen, input, outcome, now);
     progress::advance(seen, input, ledger, outcome, Begin::Forbidden, now);
     for machine in machines_of(seen, input) {
-        if machine.marked && !progress::has_begun(machine) {
+        if machine.marked {
             let (key, node) = (machine.key.clone(), seen.spec.infra_node.clone());
             outcome.actions.push(Action::CancelMark { key, node });
         }
     }
-    let moving = outcome
-        .status
-        .progress
-        .iter()
-        .filter(|one| progress::is_moving(&one.phase))
-        .count();
-    if seen.status.start_time.is_some() && moving > 0 {
-        let text = format!("{moving} moves that had begun are coming to their end");
+    let left = input.asked.get(&seen.name).map_or(0, Vec::len);
+    if seen.status.start_time.is_some() && left > 0 {
+        let text = format!("{left} moves that had begun are being called off");
         condition(&mut outcome.status, "Cancelled", false, reason, &text, now);
         enter(&mut outcome.status, State::Cancelling);
         return;
@@ -171,6 +165,45 @@ pub(super) fn cancel(
         now,
     );
     finish(seen, outcome, State::Cancelled, now);
+}
+
+/// Leaves an infra node cordoned that another maintenance still needs, and makes the cordon that one's. Decided after all of a pass, as others may
+/// end in the same one.
+pub(super) fn keep_cordons(input: &PassInput, outcomes: &mut [Outcome]) {
+    let needed: Vec<(&str, &str)> = input
+        .maintenances
+        .iter()
+        .zip(outcomes.iter())
+        .filter(|(seen, outcome)| needs_cordon(seen, outcome))
+        .map(|(seen, _)| (seen.spec.infra_node.as_str(), seen.name.as_str()))
+        .collect();
+    for outcome in outcomes.iter_mut() {
+        for action in &mut outcome.actions {
+            let Action::Uncordon { node } = action else { continue };
+            let other = needed.iter().find(|(on, name)| on == node && *name != outcome.name);
+            if let Some((_, other)) = other {
+                *action = Action::Cordon {
+                    node: node.clone(),
+                    maintenance: (*other).to_owned(),
+                };
+            }
+        }
+    }
+}
+
+/// Whether a maintenance is under way after this pass and not about to give the infra node back.
+fn needs_cordon(seen: &ObservedMaintenance, outcome: &Outcome) -> bool {
+    let state = State::of(&outcome.status);
+    let started = outcome.status.start_time.is_some();
+    if seen.deleting || state.is_final() || state == State::Cancelling {
+        return false;
+    }
+    match seen.spec.desired_state {
+        MaintenanceDesire::InMaintenance => true,
+        MaintenanceDesire::Planned => started,
+        MaintenanceDesire::Completed => started && state != State::InMaintenance,
+        MaintenanceDesire::Cancelled => false,
+    }
 }
 
 fn finish(seen: &ObservedMaintenance, outcome: &mut Outcome, state: State, now: Timestamp) {

@@ -4,15 +4,21 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use steading_infra::crd::maintenance::{EvacuationProgressStatus, MaintenanceStatus, StallAction};
+use steading_infra::{
+    crd::maintenance::{EvacuationProgressStatus, MaintenanceStatus, StallAction},
+    intent::maintenance_owner,
+};
 
 use super::{
-    super::evacuation::{
-        Disposition, Guest, Hotplug, MachineKey, ObservedMachine, ObservedTenant, Verdict, plan_evacuation,
+    super::{
+        disruption::Ledger,
+        evacuation::{
+            Disposition, Guest, Hotplug, MachineKey, ObservedMachine, ObservedTenant, Verdict, Way, plan_evacuation,
+        },
     },
     Action, ObservedMaintenance, Outcome, PassInput, State,
-    budget::Ledger,
-    machines_of,
+    budget::limits_of,
+    machines_of, withdraw,
 };
 
 /// A drain is forced after this long if the stall policy escalates and does not say when.
@@ -26,7 +32,7 @@ const MIGRATION_PAUSE: Duration = Duration::from_secs(10);
 pub(super) enum Begin {
     /// They may.
     Allowed,
-    /// Only what has begun goes on.
+    /// What has begun is called off.
     Forbidden,
 }
 
@@ -141,12 +147,21 @@ fn is_of(one: &EvacuationProgressStatus, key: &MachineKey) -> bool {
     one.namespace == key.namespace && one.machine == key.machine
 }
 
-/// Whether a machine is on the move already, whoever began it.
-pub(super) fn has_begun(machine: &ObservedMachine) -> bool {
-    machine.migrating || machine.replace_requested.is_some() || machine.evacuation.is_some() || machine.going
+/// How the maintenance itself has asked a machine to leave.
+fn own_way(seen: &ObservedMaintenance, machine: &ObservedMachine) -> Option<Way> {
+    let owner = maintenance_owner(&seen.name);
+    let own = machine.asked.iter().find(|asked| asked.owner == owner);
+    own.map(|asked| asked.way)
 }
 
-/// Judges every machine that is still here and begins what the budget allows.
+/// Whether a machine leaves for somebody else's sake: it is only waited for.
+fn leaves_anyway(seen: &ObservedMaintenance, machine: &ObservedMachine) -> bool {
+    let owner = maintenance_owner(&seen.name);
+    let for_others = machine.asked.iter().any(|asked| asked.owner != owner);
+    machine.terminating || for_others || (machine.migrating && own_way(seen, machine) != Some(Way::Migrate))
+}
+
+/// Judges every machine that is still here and asks those to leave that the budget allows.
 pub(super) fn advance(
     seen: &ObservedMaintenance,
     input: &PassInput,
@@ -163,13 +178,17 @@ pub(super) fn advance(
             continue;
         };
         let before = one.phase.clone();
-        if has_begun(machine) {
-            follow(seen, machine, one, actions);
-        } else if begin == Begin::Allowed {
-            consider(seen, input, ledger, machine, one, actions, now);
-        } else {
-            (one.phase, one.reason) = ("Cancelled".to_owned(), "MaintenanceCancelled".to_owned());
-            "the maintenance ended before its turn".clone_into(&mut one.message);
+        match (begin, own_way(seen, machine)) {
+            (Begin::Forbidden, own) => {
+                (one.phase, one.reason) = ("Cancelled".to_owned(), "MaintenanceCancelled".to_owned());
+                "the maintenance ended before it had left".clone_into(&mut one.message);
+                if own.is_some() && !machine.terminating {
+                    actions.push(withdraw(&machine.key, &seen.name));
+                }
+            }
+            (Begin::Allowed, _) if leaves_anyway(seen, machine) => follow(machine, one),
+            (Begin::Allowed, Some(way)) => rejudge(seen, input, machine, way, one, actions),
+            (Begin::Allowed, None) => consider(seen, input, ledger, machine, one, actions, now),
         }
         if is_moving(&one.phase) && one.start_time.is_none() {
             one.start_time = Some(Time(now));
@@ -180,6 +199,10 @@ pub(super) fn advance(
                 ("Waiting" | "Blocked", "Waiting" | "Blocked")
             );
     }
+    // What left the infra node some other way needs nothing from the maintenance.
+    let left = input.asked.get(&seen.name).into_iter().flatten();
+    let left = left.filter(|key| !here.iter().any(|machine| machine.key == **key));
+    actions.extend(left.map(|key| withdraw(key, &seen.name)));
     if changed {
         status.progress_time = Some(Time(now));
     }
@@ -192,22 +215,20 @@ pub(super) fn is_moving(phase: &str) -> bool {
 }
 
 /// A move that has begun.
-fn follow(
-    seen: &ObservedMaintenance,
-    machine: &ObservedMachine,
-    one: &mut EvacuationProgressStatus,
-    actions: &mut Vec<Action>,
-) {
-    let (phase, reason, message) = if machine.going {
+fn follow(machine: &ObservedMachine, one: &mut EvacuationProgressStatus) {
+    let asked = |way| machine.asked.iter().any(|asked| asked.way == way);
+    let (phase, reason, message) = if machine.terminating {
         ("Replacing", "MachineDeleting", "it is being drained and deleted")
     } else if machine.migrating {
         ("Migrating", "MigrationInProgress", "a live migration is under way")
-    } else if machine.replace_requested.is_some() {
+    } else if asked(Way::Replace) {
         (
             "Replacing",
             "ReplaceRequested",
             "its pool makes a replacement, then drains and deletes it",
         )
+    } else if asked(Way::Migrate) {
+        ("Migrating", "MigrationRequested", "a live migration is about to begin")
     } else if machine.guest == Guest::Running {
         (
             "Draining",
@@ -218,27 +239,68 @@ fn follow(
         ("Restarting", "Restarting", "it boots elsewhere")
     };
     (one.phase, one.reason, one.message) = (phase.to_owned(), reason.to_owned(), message.to_owned());
-    if matches!(phase, "Replacing" | "Draining") {
-        match &machine.tenant {
-            ObservedTenant::Reachable { exhausted_budgets } if !exhausted_budgets.is_empty() => {
-                "PodDisruptionBudget".clone_into(&mut one.reason);
-                one.message = format!(
-                    "{message}; budgets that allow no disruption now: {}",
-                    exhausted_budgets.join(", ")
-                );
-            }
-            ObservedTenant::Unreachable => {
-                "TenantUnreachable".clone_into(&mut one.reason);
-                one.message = format!("{message}; its tenant cluster does not answer");
-            }
-            ObservedTenant::Reachable { .. } => {}
+    if !matches!(phase, "Replacing" | "Draining") {
+        return;
+    }
+    match &machine.tenant {
+        ObservedTenant::Reachable { exhausted_budgets } if !exhausted_budgets.is_empty() => {
+            "PodDisruptionBudget".clone_into(&mut one.reason);
+            one.message = format!(
+                "{message}; budgets that allow no disruption now: {}",
+                exhausted_budgets.join(", ")
+            );
         }
+        ObservedTenant::Unreachable => {
+            "TenantUnreachable".clone_into(&mut one.reason);
+            one.message = format!("{message}; its tenant cluster does not answer");
+        }
+        ObservedTenant::Reachable { .. } => {}
     }
-    let ours =
-        machine.evacuation.is_some() && !machine.going && !machine.migrating && machine.replace_requested.is_none();
-    if ours {
-        actions.push(restart(seen, machine));
+}
+
+fn failures_of(seen: &ObservedMaintenance, input: &PassInput, machine: &ObservedMachine) -> i32 {
+    let failed = input.failed.get(&(seen.name.clone(), machine.key.clone()));
+    failed.map_or(0, |failed| failed.count)
+}
+
+/// A move that we asked for: if live migration turns out to be impossible, the machine leaves another way. Its place in the budget is its own
+/// already.
+fn rejudge(
+    seen: &ObservedMaintenance,
+    input: &PassInput,
+    machine: &ObservedMachine,
+    way: Way,
+    one: &mut EvacuationProgressStatus,
+    actions: &mut Vec<Action>,
+) {
+    let failures = failures_of(seen, input, machine);
+    follow(machine, one);
+    one.migration_attempts = one.migration_attempts.max(failures);
+    if way != Way::Migrate || machine.migrating {
+        return;
     }
+    let verdict = plan_evacuation(machine, seen.spec.strategy, failures);
+    match verdict.disposition.way() {
+        Some(Way::Migrate) => {}
+        Some(other) => {
+            differs(seen, one, verdict.disposition);
+            (one.reason, one.message) = (verdict.reason.to_owned(), verdict.message);
+            phase_of(other, machine.guest).clone_into(&mut one.phase);
+            actions.push(ask(seen, machine, other));
+        }
+        // It keeps its intent, and says what is in the way.
+        None => (one.reason, one.message) = (verdict.reason.to_owned(), verdict.message),
+    }
+}
+
+fn differs(seen: &ObservedMaintenance, one: &mut EvacuationProgressStatus, disposition: Disposition) {
+    let planned = seen.status.plan.as_ref().and_then(|plan| {
+        plan.entries
+            .iter()
+            .find(|entry| entry.namespace == one.namespace && entry.machine == one.machine)
+    });
+    one.differs_from_plan = planned.is_none_or(|entry| entry.disposition != disposition.as_str());
+    disposition.as_str().clone_into(&mut one.disposition);
 }
 
 /// A move that has not begun.
@@ -252,46 +314,46 @@ fn consider(
     now: Timestamp,
 ) {
     let failed = input.failed.get(&(seen.name.clone(), machine.key.clone()));
-    let failures = failed.map_or(0, |failed| failed.count);
+    let failures = failures_of(seen, input, machine);
     let Verdict {
         disposition,
         reason,
         message,
     } = plan_evacuation(machine, seen.spec.strategy, failures);
-    let planned = seen.status.plan.as_ref().and_then(|plan| {
-        plan.entries
-            .iter()
-            .find(|entry| entry.namespace == one.namespace && entry.machine == one.machine)
-    });
-    one.differs_from_plan = planned.is_none_or(|entry| entry.disposition != disposition.as_str());
-    disposition.as_str().clone_into(&mut one.disposition);
+    differs(seen, one, disposition);
     (one.reason, one.message) = (reason.to_owned(), message);
     one.migration_attempts = failures;
     let waits = |one: &mut EvacuationProgressStatus| "Waiting".clone_into(&mut one.phase);
-    match disposition {
-        Disposition::Blocked => "Blocked".clone_into(&mut one.phase),
-        Disposition::Leaving => waits(one),
-        Disposition::LiveMigrate
-            if machine.hotplug != Hotplug::Settled
-                || failed.is_some_and(|failed| !is_over(failed.last, failures, now)) =>
-        {
-            waits(one);
+    let Some(way) = disposition.way() else {
+        match disposition {
+            Disposition::Blocked => "Blocked".clone_into(&mut one.phase),
+            Disposition::Leaving
+            | Disposition::LiveMigrate
+            | Disposition::SurgeThenDrain
+            | Disposition::DrainThenReplace
+            | Disposition::RestartInPlace => waits(one),
         }
-        Disposition::LiveMigrate
-        | Disposition::SurgeThenDrain
-        | Disposition::DrainThenReplace
-        | Disposition::RestartInPlace => {
-            if let Err(limit) = ledger.take(&machine.key, &seen.spec.infra_node, &seen.spec.budget) {
-                waits(one);
-                (one.reason, one.message) = ("Budget".to_owned(), limit.message().to_owned());
-                return;
-            }
-            let (phase, action) = first_step(seen, machine, disposition, failures);
-            phase.clone_into(&mut one.phase);
-            one.migration_attempts += i32::from(disposition == Disposition::LiveMigrate);
-            actions.push(action);
-        }
+        return;
+    };
+    let pauses = failed.is_some_and(|failed| !is_over(failed.last, failures, now));
+    if way == Way::Migrate && (machine.hotplug != Hotplug::Settled || pauses) {
+        return waits(one);
     }
+    if ledger.is_moving(&machine.key) {
+        // Another maintenance has asked it in this very pass.
+        waits(one);
+        "it leaves for another maintenance".clone_into(&mut one.message);
+        return;
+    }
+    let limits = limits_of(&seen.spec.budget);
+    if let Err(limit) = ledger.take(&machine.key, &machine.pool_name, &seen.spec.infra_node, &limits) {
+        waits(one);
+        (one.reason, one.message) = ("Budget".to_owned(), limit.message().to_owned());
+        return;
+    }
+    phase_of(way, machine.guest).clone_into(&mut one.phase);
+    one.migration_attempts += i32::from(way == Way::Migrate);
+    actions.push(ask(seen, machine, way));
 }
 
 fn is_over(last: Timestamp, failures: i32, now: Timestamp) -> bool {
@@ -299,42 +361,21 @@ fn is_over(last: Timestamp, failures: i32, now: Timestamp) -> bool {
     now.duration_since(last) >= SignedDuration::try_from(pause).unwrap_or(SignedDuration::MAX)
 }
 
-fn first_step(
-    seen: &ObservedMaintenance,
-    machine: &ObservedMachine,
-    disposition: Disposition,
-    attempt: i32,
-) -> (&'static str, Action) {
-    let (key, maintenance) = (machine.key.clone(), seen.name.clone());
-    let instance_uid = machine.instance_uid.clone();
-    match disposition {
-        Disposition::LiveMigrate | Disposition::Leaving | Disposition::Blocked => (
-            "Migrating",
-            Action::Migrate {
-                key,
-                maintenance,
-                attempt,
-                instance_uid,
-            },
-        ),
-        Disposition::SurgeThenDrain | Disposition::DrainThenReplace => (
-            "Replacing",
-            Action::Replace {
-                key,
-                maintenance,
-                force_after_seconds: force_after(seen),
-            },
-        ),
-        Disposition::RestartInPlace if machine.guest == Guest::NotRunning => ("Restarting", restart(seen, machine)),
-        Disposition::RestartInPlace => ("Draining", restart(seen, machine)),
+fn phase_of(way: Way, guest: Guest) -> &'static str {
+    match (way, guest) {
+        (Way::Migrate, _) => "Migrating",
+        (Way::Replace, _) => "Replacing",
+        (Way::Relocate, Guest::NotRunning) => "Restarting",
+        (Way::Relocate, Guest::Running) => "Draining",
     }
 }
 
-fn restart(seen: &ObservedMaintenance, machine: &ObservedMachine) -> Action {
-    Action::Restart {
+fn ask(seen: &ObservedMaintenance, machine: &ObservedMachine, way: Way) -> Action {
+    Action::Ask {
         key: machine.key.clone(),
-        maintenance: seen.name.clone(),
-        instance_uid: machine.instance_uid.clone(),
+        owner: maintenance_owner(&seen.name),
+        way,
+        node: seen.spec.infra_node.clone(),
         force_after_seconds: force_after(seen),
     }
 }

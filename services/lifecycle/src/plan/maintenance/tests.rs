@@ -1,12 +1,18 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
-use steading_infra::crd::maintenance::{MaintenanceBudget, StallAction};
+use steading_infra::{
+    crd::maintenance::{MaintenanceBudget, StallAction},
+    intent::EVICTION,
+};
 
 use super::{
-    super::evacuation::{
-        Disposition, Guest, ObservedClusterState, ObservedTenant,
-        tests::{mk_fixed, mk_machine},
+    super::{
+        disruption::Cause,
+        evacuation::{
+            Asked, Disposition, Guest, ObservedClusterState, ObservedTenant,
+            tests::{mk_fixed, mk_machine},
+        },
     },
     *,
 };
@@ -39,7 +45,12 @@ fn mk_input(maintenance: ObservedMaintenance, machines: Vec<ObservedMachine>) ->
     }
 }
 
-/// A cluster that does what it is told, some passes later.
+/// Whether a machine has been asked to leave, or leaves.
+fn is_begun(machine: &ObservedMachine) -> bool {
+    machine.migrating || machine.terminating || !machine.asked.is_empty()
+}
+
+/// Infra nodes with their machines; what is asked for happens some passes later.
 struct World {
     input: PassInput,
     left: BTreeSet<MachineKey>,
@@ -69,53 +80,82 @@ impl World {
         State::of(&self.input.maintenances[0].status)
     }
 
-    /// One pass; only the first `limit` actions come to pass, and the status is lost with them.
+    /// One pass; of each maintenance only the first `limit` actions come to pass, and with a limit the status is lost.
     fn pass(&mut self, limit: usize) -> Vec<Action> {
         self.now += 5;
-        self.input.moving = self
-            .machines()
-            .iter()
-            .filter(|m| m.migrating || m.replace_requested.is_some() || m.evacuation.is_some() || m.going)
-            .map(|m| Moving {
-                key: m.key.clone(),
-                node: NODE.into(),
-            })
-            .collect();
-        let outcome = plan_maintenances(&self.input, at(self.now)).remove(0);
-        for action in outcome.actions.iter().take(limit) {
+        let begun = self.machines().iter().filter(|m| is_begun(m)).cloned();
+        let away = begun.map(|m| Disruption {
+            key: m.key.clone(),
+            pool: m.pool_name.clone(),
+            node: NODE.into(),
+            cause: Cause::Moving,
+        });
+        self.input.away = away.collect();
+        self.input.asked.clear();
+        for machine in self.machines().clone().iter().filter(|m| !m.terminating) {
+            for asked in &machine.asked {
+                let id = asked.owner.strip_prefix("maintenance-").unwrap_or_default().to_owned();
+                self.input.asked.entry(id).or_default().push(machine.key.clone());
+            }
+        }
+        let plan = plan_pass(&self.input, at(self.now));
+        let mut actions = plan.actions.clone();
+        for action in &plan.actions {
             self.act(action);
         }
-        if limit >= outcome.actions.len() {
-            self.seen().status = outcome.status;
+        for (index, outcome) in plan.outcomes.into_iter().enumerate() {
+            for action in outcome.actions.iter().take(limit) {
+                self.act(action);
+            }
+            if limit >= outcome.actions.len() {
+                self.input.maintenances[index].status = outcome.status;
+            }
+            actions.extend(outcome.actions);
         }
-        let begun = |m: &&ObservedMachine| m.migrating || m.replace_requested.is_some() || m.evacuation.is_some();
-        let moving = self.machines().iter().filter(begun).count();
+        let moving = self.machines().iter().filter(|m| is_begun(m)).count();
         self.most = self.most.max(moving);
-        outcome.actions
+        actions
+    }
+
+    fn set_node(&mut self, node: &ObservedNode) {
+        for one in &mut self.input.maintenances {
+            one.node = Some(node.clone());
+        }
+    }
+
+    fn of(&mut self, maintenance: &str) -> &mut ObservedMaintenance {
+        self.input
+            .maintenances
+            .iter_mut()
+            .find(|one| one.name == maintenance)
+            .unwrap()
     }
 
     fn act(&mut self, action: &Action) {
-        let node = self.seen().node.clone();
         match action {
-            Action::Hold { .. } => self.seen().finalizer = true,
-            Action::Release { .. } => self.seen().finalizer = false,
-            Action::Cordon { maintenance, .. } => {
-                self.seen().node = Some(ObservedNode {
-                    cordoned: true,
-                    cordoned_by: Some(maintenance.clone()),
+            Action::Hold { maintenance } => self.of(maintenance).finalizer = true,
+            Action::Release { maintenance } => self.of(maintenance).finalizer = false,
+            Action::Cordon { maintenance, .. } => self.set_node(&ObservedNode {
+                cordoned: true,
+                cordoned_by: Some(maintenance.clone()),
+            }),
+            Action::Uncordon { .. } => self.set_node(&ObservedNode::default()),
+            Action::Ask { key, owner, way, .. } => {
+                let cordoned = self.seen().node.clone().is_some_and(|node| node.cordoned);
+                assert!(cordoned || owner == EVICTION, "moved before the node was cordoned");
+                let asked = Asked {
+                    way: *way,
+                    owner: owner.clone(),
+                };
+                self.with(key, |m| {
+                    m.asked.retain(|one| one.owner != asked.owner);
+                    m.asked.push(asked);
                 });
             }
-            Action::Uncordon { .. } => self.seen().node = Some(ObservedNode::default()),
-            Action::Migrate { key, .. } => {
-                assert!(
-                    node.is_some_and(|node| node.cordoned),
-                    "moved before the node was cordoned"
-                );
-                self.with(key, |m| m.migrating = true);
+            Action::Withdraw { key, owner } => self.with(key, |m| m.asked.retain(|one| one.owner != *owner)),
+            Action::CancelMark { key, .. } | Action::RefuseEviction { key, .. } => {
+                self.with(key, |m| m.marked = false);
             }
-            Action::Replace { key, .. } => self.with(key, |m| m.replace_requested = Some("maintenance".into())),
-            Action::Restart { key, .. } => self.with(key, |m| m.evacuation = Some("repair".into())),
-            Action::CancelMark { key, .. } => self.with(key, |m| m.marked = false),
         }
     }
 
@@ -125,12 +165,21 @@ impl World {
 
     /// The oldest move comes to its end.
     fn finish_one(&mut self) {
-        let begun = |m: &ObservedMachine| m.migrating || m.replace_requested.is_some() || m.evacuation.is_some();
-        if let Some(at) = self.machines().iter().position(begun) {
+        if let Some(at) = self.machines().iter().position(is_begun) {
             let gone = self.machines().remove(at);
             self.left.insert(gone.key);
         }
     }
+}
+
+fn asks(actions: &[Action], wanted: Way) -> bool {
+    actions
+        .iter()
+        .any(|a| matches!(a, Action::Ask { way, .. } if *way == wanted))
+}
+
+fn asks_any(actions: &[Action]) -> bool {
+    actions.iter().any(|a| matches!(a, Action::Ask { .. }))
 }
 
 fn mixed(count: usize) -> Vec<ObservedMachine> {
@@ -171,13 +220,8 @@ fn nothing_is_begun_before_the_node_was_seen_cordoned() {
     let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), vec![mk_machine("a")]);
     let first = world.pass(usize::MAX);
     assert!(first.iter().any(|a| matches!(a, Action::Cordon { .. })), "{first:?}");
-    assert!(!first.iter().any(|a| matches!(a, Action::Migrate { .. })), "{first:?}");
-    assert!(
-        world
-            .pass(usize::MAX)
-            .iter()
-            .any(|a| matches!(a, Action::Migrate { .. }))
-    );
+    assert!(!asks_any(&first), "{first:?}");
+    assert!(asks(&world.pass(usize::MAX), Way::Migrate));
 }
 
 #[test]
@@ -188,10 +232,7 @@ fn a_machine_that_changed_gets_another_disposition_and_says_so() {
     world.pass(usize::MAX);
     world.machines()[0].migratable = mk_fixed("a").migratable;
     let actions = world.pass(usize::MAX);
-    assert!(
-        actions.iter().any(|a| matches!(a, Action::Replace { .. })),
-        "{actions:?}"
-    );
+    assert!(asks(&actions, Way::Replace), "{actions:?}");
     let progress = &world.seen().status.progress[0];
     assert!(progress.differs_from_plan);
     assert_eq!(progress.reason, "NotMigratable");
@@ -210,19 +251,166 @@ fn a_node_that_somebody_uncordons_ends_what_has_not_begun() {
     let begun = world.most;
     assert!(begun > 0);
     world.seen().node = Some(ObservedNode::default());
-    for _ in 0..3 {
-        let actions = world.pass(usize::MAX);
-        assert!(!actions.iter().any(|a| matches!(
-            a,
-            Action::Migrate { .. } | Action::Replace { .. } | Action::Cordon { .. }
-        )));
-    }
+    let actions = world.pass(usize::MAX);
+    assert!(!asks_any(&actions) && !actions.iter().any(|a| matches!(a, Action::Cordon { .. })));
     assert_eq!(world.state(), State::Cancelling);
-    for _ in 0..begun {
+    world.pass(usize::MAX);
+    assert_eq!((world.state(), world.left.len()), (State::Cancelled, 0));
+    assert!(!world.machines().iter().any(is_begun), "every intent is revoked");
+}
+
+#[test]
+fn a_cancelled_maintenance_ends_although_its_moves_never_could() {
+    let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), mixed(4));
+    for _ in 0..3 {
+        world.pass(usize::MAX);
+    }
+    // Nothing ever comes of what was asked: no replacement fits, no migration ends.
+    world
+        .machines()
+        .iter_mut()
+        .filter(|m| !m.asked.is_empty())
+        .for_each(|m| m.migrating = true);
+    world.seen().spec.desired_state = MaintenanceDesire::Cancelled;
+    for _ in 0..2 {
+        world.pass(usize::MAX);
+    }
+    assert_eq!(world.state(), State::Cancelled);
+    assert!(world.machines().iter().all(|m| m.asked.is_empty()));
+    assert!(!world.seen().node.clone().unwrap().cordoned);
+}
+
+fn mk_second(world: &mut World) {
+    let second = ObservedMaintenance {
+        name: "second".into(),
+        ..mk_maintenance(MaintenanceDesire::InMaintenance)
+    };
+    world.input.maintenances.push(second);
+}
+
+#[test]
+fn completing_one_maintenance_leaves_the_node_to_another() {
+    for first_cordoned in ["repair", "second"] {
+        let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), vec![]);
+        mk_second(&mut world);
+        for _ in 0..3 {
+            world.pass(usize::MAX);
+        }
+        world.set_node(&ObservedNode {
+            cordoned: true,
+            cordoned_by: Some(first_cordoned.into()),
+        });
+        world.seen().spec.desired_state = MaintenanceDesire::Completed;
+        for _ in 0..3 {
+            world.pass(usize::MAX);
+        }
+        assert_eq!(world.state(), State::Completed);
+        assert_eq!(
+            State::of(&world.of("second").status),
+            State::InMaintenance,
+            "{first_cordoned}"
+        );
+        let node = world.of("second").node.clone().unwrap();
+        assert_eq!((node.cordoned, node.cordoned_by.as_deref()), (true, Some("second")));
+        world.of("second").spec.desired_state = MaintenanceDesire::Completed;
+        world.pass(usize::MAX);
+        assert!(
+            !world.of("second").node.clone().unwrap().cordoned,
+            "the last one gives it back"
+        );
+    }
+}
+
+#[test]
+fn two_maintenances_of_one_node_ask_each_machine_once() {
+    let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), mixed(5));
+    mk_second(&mut world);
+    for _ in 0..30 {
+        world.pass(usize::MAX);
+        assert!(world.machines().iter().all(|m| m.asked.len() <= 1));
         world.finish_one();
     }
+    assert!(world.most <= 2, "one budget for the node: {}", world.most);
+    assert_eq!((world.left.len(), world.state()), (5, State::InMaintenance));
+}
+
+#[test]
+fn intents_of_a_maintenance_that_no_longer_exists_are_revoked() {
+    let mut world = World::new(mk_maintenance(MaintenanceDesire::Planned), vec![mk_machine("a")]);
+    world.machines()[0].asked.push(Asked {
+        way: Way::Migrate,
+        owner: "maintenance-gone".into(),
+    });
     world.pass(usize::MAX);
-    assert_eq!((world.state(), world.left.len()), (State::Cancelled, begun));
+    assert!(world.machines()[0].asked.is_empty());
+}
+
+#[test]
+fn an_eviction_without_a_cordon_migrates_the_machine_or_says_why_not() {
+    let node = "infra-9".to_owned();
+    let evicted = |machine: ObservedMachine| Eviction {
+        node: node.clone(),
+        machine: ObservedMachine {
+            marked: true,
+            ..machine
+        },
+        failures: 0,
+    };
+    let plan = |evictions: Vec<Eviction>| {
+        let input = PassInput {
+            evictions,
+            ..PassInput::default()
+        };
+        plan_pass(&input, at(0)).actions
+    };
+    let actions = plan(vec![evicted(mk_machine("a"))]);
+    assert!(
+        matches!(&actions[..], [Action::Ask { owner, way: Way::Migrate, .. }] if owner == EVICTION),
+        "{actions:?}"
+    );
+    let refused = plan(vec![evicted(mk_fixed("b"))]);
+    assert!(
+        matches!(
+            &refused[..],
+            [Action::RefuseEviction {
+                reason: "NotMigratable",
+                ..
+            }]
+        ),
+        "{refused:?}"
+    );
+    let mut asked = evicted(mk_machine("a"));
+    asked.machine.asked.push(Asked {
+        way: Way::Migrate,
+        owner: EVICTION.into(),
+    });
+    assert!(plan(vec![asked.clone()]).is_empty(), "under way");
+    asked.machine.marked = false;
+    let revoked = plan(vec![asked.clone()]);
+    assert!(matches!(&revoked[..], [Action::Withdraw { .. }]), "{revoked:?}");
+    asked.machine.marked = true;
+    asked.failures = 3;
+    let given_up = plan(vec![asked]);
+    assert!(matches!(&given_up[..], [Action::RefuseEviction { .. }]), "{given_up:?}");
+}
+
+#[test]
+fn what_is_already_away_is_counted_against_a_maintenance() {
+    let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), vec![mk_machine("a")]);
+    world.pass(usize::MAX);
+    let cluster = world.machines()[0].key.namespace.clone();
+    world.input.away = vec![Disruption {
+        key: MachineKey {
+            namespace: cluster,
+            machine: "elsewhere".into(),
+        },
+        pool: "w".into(),
+        node: "infra-7".into(),
+        cause: Cause::Away,
+    }];
+    let plan = plan_pass(&world.input, at(60));
+    assert!(!asks_any(&plan.outcomes[0].actions));
+    assert_eq!(plan.outcomes[0].status.progress[0].reason, "Budget");
 }
 
 #[test]
@@ -243,7 +431,7 @@ fn only_marked_machines_leave_after_a_plain_drain() {
     let moving: Vec<_> = world
         .machines()
         .iter()
-        .filter(|m| m.migrating)
+        .filter(|m| is_begun(m))
         .map(|m| m.key.machine.clone())
         .collect();
     assert_eq!(moving, ["a"]);
@@ -349,7 +537,7 @@ fn only_an_escalating_policy_forces_drains() {
         world.pass(usize::MAX);
         let actions = world.pass(usize::MAX);
         let force = actions.iter().find_map(|a| match a {
-            Action::Replace {
+            Action::Ask {
                 force_after_seconds, ..
             } => Some(*force_after_seconds),
             _ => None,
@@ -380,12 +568,7 @@ fn a_machine_that_never_booted_is_restarted_without_a_tenant() {
     };
     let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), vec![machine]);
     world.pass(usize::MAX);
-    assert!(
-        world
-            .pass(usize::MAX)
-            .iter()
-            .any(|a| matches!(a, Action::Restart { .. }))
-    );
+    assert!(asks(&world.pass(usize::MAX), Way::Relocate));
     assert_eq!(
         world.seen().status.progress[0].disposition,
         Disposition::RestartInPlace.as_str()
@@ -411,7 +594,7 @@ proptest! {
             // A crash: only a prefix of the actions happened, and the status was not written.
             world.pass(crashes.get(step).copied().unwrap_or(usize::MAX));
             let mut clusters = std::collections::BTreeMap::<String, i32>::new();
-            for machine in world.machines().iter().filter(|m| m.migrating || m.replace_requested.is_some()) {
+            for machine in world.machines().iter().filter(|m| is_begun(m)) {
                 *clusters.entry(machine.key.namespace.clone()).or_default() += 1;
             }
             prop_assert!(clusters.values().all(|&n| n <= per_cluster));
@@ -430,13 +613,45 @@ proptest! {
             world.pass(usize::MAX);
         }
         world.seen().spec.desired_state = MaintenanceDesire::Cancelled;
-        for _ in 0..count + 3 {
+        for _ in 0..3 {
             let actions = world.pass(usize::MAX);
-            let fresh = actions.iter().any(|a| matches!(a, Action::Migrate { .. } | Action::Replace { .. }));
-            prop_assert!(!fresh);
-            world.finish_one();
+            prop_assert!(!asks_any(&actions));
         }
         prop_assert_eq!(world.state(), State::Cancelled);
         prop_assert!(!world.seen().node.clone().unwrap().cordoned);
+        prop_assert!(!world.machines().iter().any(is_begun));
+    }
+
+    #[test]
+    fn withdrawn_and_parallel_maintenances_leave_no_intent_behind(
+        count in 0_usize..8,
+        script in proptest::collection::vec((0_usize..2, 0_usize..4, 0_usize..4, any::<bool>()), 0..12),
+    ) {
+        let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), mixed(count));
+        mk_second(&mut world);
+        let desires = [
+            MaintenanceDesire::InMaintenance,
+            MaintenanceDesire::Cancelled,
+            MaintenanceDesire::Completed,
+            MaintenanceDesire::InMaintenance,
+        ];
+        for (which, desire, limit, ends) in script {
+            let limit = if limit == 3 { usize::MAX } else { limit };
+            world.input.maintenances[which].spec.desired_state = desires[desire];
+            world.pass(limit);
+            prop_assert!(world.machines().iter().all(|m| m.asked.len() <= 1));
+            if ends {
+                world.finish_one();
+            }
+        }
+        for one in &mut world.input.maintenances {
+            one.spec.desired_state = MaintenanceDesire::Cancelled;
+        }
+        for _ in 0..6 {
+            world.pass(usize::MAX);
+        }
+        prop_assert!(!world.machines().iter().any(is_begun));
+        prop_assert!(world.input.maintenances.iter().all(|one| State::of(&one.status).is_final()));
+        prop_assert!(!world.seen().node.clone().unwrap().cordoned, "nobody needs the cordon");
     }
 }

@@ -11,6 +11,8 @@ use steading_infra::{
         maintenance::{MaintenanceDesire, MaintenanceScope, MaintenanceSpec},
     },
     error::{InfraError, optional},
+    intent::{EVICTION, intents},
+    kubevirt::migration::MigrationPhase,
     labels,
 };
 
@@ -18,30 +20,46 @@ use super::act::cancel_mark;
 use crate::{
     context::Context,
     error::Error,
-    plan::{digest::short_digest, evacuation::MachineKey, maintenance::State},
+    observe::evacuation::observe_machine,
+    plan::{
+        digest::short_digest,
+        evacuation::MachineKey,
+        maintenance::{Eviction, State},
+    },
 };
 
-/// Makes a maintenance for each drained infra node that has none, and takes back marks that mean nothing any more; whether there is
-/// something to look at again.
-pub(super) async fn drains(context: &Context) -> Result<bool, Error> {
+/// What evictions have left on machines.
+#[derive(Debug, Default)]
+pub(super) struct Detected {
+    /// Whether a drained infra node has no maintenance of its own yet.
+    pub(super) found: bool,
+    /// Machines that were evicted from infra nodes that nobody is emptying.
+    pub(super) evictions: Vec<Eviction>,
+}
+
+/// Makes a maintenance for each drained infra node that has none, and finds evictions of single machines.
+pub(super) async fn drains(context: &Context) -> Result<Detected, Error> {
     let mut marked: BTreeMap<String, Vec<MachineKey>> = BTreeMap::new();
+    let mut detected = Detected::default();
     for vmi in context.observed.vmis.all() {
         let Some(status) = &vmi.status else { continue };
-        let Some(mark) = status.evacuation_node_name.as_ref().filter(|name| !name.is_empty()) else {
-            continue;
-        };
         let key = MachineKey {
             namespace: vmi.namespace().unwrap_or_default(),
             machine: vmi.name_any(),
         };
-        if context.observed.vms.get(&key.namespace, &key.machine).is_none() {
+        let Some(vm) = context.observed.vms.get(&key.namespace, &key.machine) else {
             continue;
-        }
-        if status.node_name.as_ref() == Some(mark) {
-            marked.entry(mark.clone()).or_default().push(key);
-        } else {
+        };
+        let mark = status.evacuation_node_name.as_ref().filter(|name| !name.is_empty());
+        match mark {
+            Some(mark) if status.node_name.as_ref() == Some(mark) => marked.entry(mark.clone()).or_default().push(key),
             // It has left that infra node already.
-            try_cancel(context, &key, mark).await;
+            Some(mark) => try_cancel(context, &key, mark).await,
+            None if intents(vm.annotations()).iter().any(|one| one.owner == EVICTION) => {
+                let node = status.node_name.clone().unwrap_or_default();
+                detected.evictions.extend(eviction(context, &key, &node));
+            }
+            None => {}
         }
     }
     let active: BTreeSet<String> = context
@@ -56,9 +74,7 @@ pub(super) async fn drains(context: &Context) -> Result<bool, Error> {
         })
         .map(|one| one.spec.infra_node.clone())
         .collect();
-    let mut found = false;
     for (node, machines) in marked.into_iter().filter(|(node, _)| !active.contains(node)) {
-        found = true;
         // The indexes may lag behind each other; the node itself says whether the admin still wants it empty.
         let fresh = optional(context.all::<Node>().get(&node).await)?;
         let cordoned = fresh
@@ -67,14 +83,45 @@ pub(super) async fn drains(context: &Context) -> Result<bool, Error> {
             .and_then(|spec| spec.unschedulable)
             .unwrap_or(false);
         if cordoned {
+            detected.found = true;
             begin(context, &node).await?;
             continue;
         }
-        for key in machines {
-            try_cancel(context, &key, &node).await;
-        }
+        let evictions = machines.iter().filter_map(|key| eviction(context, key, &node));
+        detected.evictions.extend(evictions);
     }
-    Ok(found)
+    Ok(detected)
+}
+
+fn eviction(context: &Context, key: &MachineKey, node: &str) -> Option<Eviction> {
+    let vmi = context.observed.vmis.get(&key.namespace, &key.machine)?;
+    let machine = observe_machine(context, key, &vmi, node)?;
+    // Failures count within one eviction: an earlier one has been answered already.
+    let vm = context.observed.vms.get(&key.namespace, &key.machine)?;
+    let mut asked = intents(vm.annotations())
+        .into_iter()
+        .filter(|one| one.owner == EVICTION);
+    let since = asked.find_map(|intent| intent.details.since);
+    let failed = context
+        .observed
+        .migrations
+        .list(&key.namespace)
+        .into_iter()
+        .filter(|one| {
+            let phase = one.status.as_ref().and_then(|status| status.phase.as_ref());
+            let ours = one
+                .annotations()
+                .get(labels::INTENT_OWNER)
+                .is_some_and(|owner| owner == EVICTION);
+            let made = one.creation_timestamp().map(|time| time.0);
+            let recent = since.is_some_and(|since| made.is_some_and(|made| made >= since));
+            ours && recent && one.spec.vmi_name == key.machine && phase == Some(&MigrationPhase::Failed)
+        });
+    Some(Eviction {
+        node: node.to_owned(),
+        machine,
+        failures: i32::try_from(failed.count()).unwrap_or(i32::MAX),
+    })
 }
 
 async fn try_cancel(context: &Context, key: &MachineKey, node: &str) {

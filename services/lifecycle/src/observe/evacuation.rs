@@ -1,7 +1,7 @@
-//! Gathers what evacuations depend on: machines of an infra node, their tenants' budgets, where they could go.
+//! What evacuations depend on: machines of an infra node, their tenants' budgets, where they could go, and all that is away.
 //!
 //! The infra cluster's side comes from the indexes. Tenants and scheduling are asked, at most once in [`FRESH`] for the same
-//! question, and what does not answer is unknown.
+//! question and all at the same time, and what does not answer is unknown.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{core::v1::Pod, policy::v1::PodDisruptionBudget},
@@ -21,81 +22,56 @@ use kube::{
 };
 use steading_api::scheduling::v1::SimulateDrainRequest;
 use steading_infra::{
+    error::InfraError,
+    intent::intents,
     kubevirt::{
         VirtualMachineInstance,
-        migration::MigrationPhase,
-        virtual_machine_instance::{MigrationState, VmiPhase, VolumePhase},
+        virtual_machine_instance::{VmiPhase, VolumePhase},
     },
     labels,
 };
 use steading_model::name::{InfraNodeName, MachineName};
 
+use super::{drain::to_the_end, machine::observe_machine as observe_whole};
 use crate::{
     context::Context,
+    domain,
     plan::{
+        disruption::{Cause, Disruption},
         evacuation::{
-            Guest, Hotplug, MachineKey, Migratable, ObservedClusterState, ObservedMachine, ObservedPool,
-            ObservedTenant, Surge, Target,
+            Asked, Guest, Hotplug, MachineKey, Migratable, ObservedClusterState, ObservedMachine, ObservedPool,
+            ObservedTenant, Surge, Target, Way,
         },
-        maintenance::Moving,
     },
 };
 
 /// How long an answer of a tenant or of scheduling is good for. Long against a pass (two a second at worst), short against a
 /// pod's start.
 const FRESH: SignedDuration = SignedDuration::from_secs(5);
-/// How long something that we began is counted although the indexes do not show it yet.
-const SETTLING: SignedDuration = SignedDuration::from_secs(30);
 /// Longest wait for a tenant's or scheduling's answer.
 const ANSWER: Duration = Duration::from_secs(5);
-/// Objects in one answer of a tenant.
-const MANY: u32 = 500;
 
 type Targets = HashMap<String, Target>;
 
-/// What maintenances asked others lately. May be forgotten at any moment.
+/// What maintenances asked others within [`FRESH`]. May be forgotten at any moment.
 #[derive(Debug, Default)]
 pub struct EvacuationMemory {
     tenants: HashMap<(String, String), (Timestamp, ObservedTenant)>,
     targets: HashMap<String, (Timestamp, Option<Arc<Targets>>)>,
-    begun: HashMap<MachineKey, Begun>,
 }
 
-/// A move that we began and that the indexes may not show yet.
-#[derive(Debug, Clone)]
-pub struct Begun {
-    /// When.
-    pub at: Timestamp,
-    /// The infra node that is left.
-    pub node: String,
-    /// How.
-    pub how: How,
-}
-
-/// How a move was begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// By live migration.
-    Migration,
-    /// By replacement.
-    Replacement,
-    /// By restart.
-    Restart,
-}
-
-/// Notes that a move was begun.
-pub fn remember(context: &Context, key: &MachineKey, node: &str, how: How) {
-    let begun = Begun {
-        at: context.clock.now(),
-        node: node.to_owned(),
-        how,
-    };
-    context.memory.lock().evacuations.begun.insert(key.clone(), begun);
+impl EvacuationMemory {
+    /// Forgets answers that are too old to be used, so that the maps never outgrow what is being asked.
+    fn prune(&mut self, now: Timestamp) {
+        let fresh = |at: &Timestamp| now.duration_since(*at) < FRESH;
+        self.tenants.retain(|_, (at, _)| fresh(at));
+        self.targets.retain(|_, (at, _)| fresh(at));
+    }
 }
 
 /// What an infra node holds.
 #[derive(Debug, Default)]
-pub struct NodeSight {
+pub struct ObservedInfraNode {
     /// Our machines on it.
     pub machines: Vec<ObservedMachine>,
     /// VMIs on it that are not ours.
@@ -105,8 +81,9 @@ pub struct NodeSight {
 }
 
 /// Looks at an infra node; asks tenants and scheduling.
-pub async fn observe_node(context: &Context, node: &str) -> NodeSight {
-    let mut sight = NodeSight::default();
+pub async fn observe_node(context: &Context, node: &str) -> ObservedInfraNode {
+    context.memory.lock().evacuations.prune(context.clock.now());
+    let mut sight = ObservedInfraNode::default();
     let vmis: Vec<_> = context
         .observed
         .vmis
@@ -130,25 +107,30 @@ pub async fn observe_node(context: &Context, node: &str) -> NodeSight {
             sight.unmanaged.push(key.to_string());
             continue;
         };
-        machine.tenant = tenant_of(context, &key).await;
         if let (Some(targets), Some(name)) = (&targets, MachineName::from_object(&key.namespace, &key.machine)) {
             machine.target = targets.get(&name.to_string()).cloned().unwrap_or(Target::Unknown);
         }
         sight.machines.push(machine);
     }
+    // Side by side: a tenant that hangs costs one wait, not one for each of its machines.
+    let tenants = join_all(sight.machines.iter().map(|machine| tenant_of(context, &machine.key))).await;
+    for (machine, tenant) in sight.machines.iter_mut().zip(tenants) {
+        machine.tenant = tenant;
+    }
     sight.machines.sort_by(|a, b| a.key.cmp(&b.key));
     sight
 }
 
-fn node_of(vmi: &VirtualMachineInstance) -> Option<&str> {
+/// The infra node of an instance.
+pub fn node_of(vmi: &VirtualMachineInstance) -> Option<&str> {
     vmi.status
         .as_ref()
         .and_then(|status| status.node_name.as_deref())
         .filter(|name| !name.is_empty())
 }
 
-/// The machine of a VMI; `None` if it is none of ours. Its tenant and target are unknown yet.
-fn observe_machine(
+/// The machine of a VMI; `None` if it is not Steading's. Its tenant and target are unknown yet.
+pub fn observe_machine(
     context: &Context,
     key: &MachineKey,
     vmi: &VirtualMachineInstance,
@@ -156,26 +138,13 @@ fn observe_machine(
 ) -> Option<ObservedMachine> {
     let observed = &context.observed;
     let vm = observed.vms.get(&key.namespace, &key.machine)?;
+    let whole = observe_whole(observed, &vm, context.clock.now());
     let status = vmi.status.clone().unwrap_or_default();
-    let annotation = |name: &str| vm.annotations().get(name).cloned();
     let cluster = observed.clusters.get("", &key.namespace);
-    let migration = observed.migrations.list(&key.namespace).into_iter().any(|one| {
-        one.spec.vmi_name == key.machine
-            && !one
-                .status
-                .as_ref()
-                .and_then(|s| s.phase.as_ref())
-                .is_some_and(MigrationPhase::is_final)
+    let asked = whole.intents.iter().filter_map(|intent| {
+        let owner = intent.owner.clone();
+        Way::of(intent.action).map(|way| Asked { way, owner })
     });
-    let begun = context
-        .memory
-        .lock()
-        .evacuations
-        .begun
-        .get(key)
-        .filter(|begun| begun.node == node)
-        .map(|begun| begun.how);
-    let replace_requested = annotation(labels::REPLACE_REQUESTED);
     Some(ObservedMachine {
         key: key.clone(),
         instance_uid: vmi.uid().unwrap_or_default(),
@@ -185,16 +154,11 @@ fn observe_machine(
         },
         migratable: migratable_of(&status.conditions),
         hotplug: hotplug_of(&status.volume_status),
-        migrating: migration
-            || status
-                .migration_state
-                .as_ref()
-                .is_some_and(MigrationState::is_under_way)
-            || begun == Some(How::Migration),
+        migrating: whole.is_migrating(),
         marked: status.evacuation_node_name.as_deref() == Some(node),
-        going: vm.metadata.deletion_timestamp.is_some() || vm.annotations().contains_key(labels::DELETE_REQUESTED),
-        replace_requested: replace_requested.or_else(|| (begun == Some(How::Replacement)).then(|| "begun".to_owned())),
-        evacuation: annotation(labels::EVACUATION),
+        terminating: whole.is_terminating(),
+        asked: asked.collect(),
+        pool_name: whole.pool.clone(),
         cluster: match &cluster {
             None => ObservedClusterState::Deleting,
             Some(cluster) if cluster.metadata.deletion_timestamp.is_some() => ObservedClusterState::Deleting,
@@ -248,7 +212,11 @@ fn pool_of(context: &Context, key: &MachineKey, pool: Option<&str>) -> ObservedP
     };
     let surge = if forbidden { Surge::Forbidden } else { Surge::Allowed };
     ObservedPool::Keeps {
-        replicas: pool.spec.replicas,
+        replicas: pool
+            .spec
+            .replicas
+            .or(pool.status.as_ref().and_then(|status| status.desired_replicas))
+            .unwrap_or_default(),
         surge,
     }
 }
@@ -332,10 +300,11 @@ async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> 
         .tenant(&key.namespace)
         .filter(|tenant| tenant.is_reachable())?;
     let client = tenant.client()?;
-    let all = ListParams::default().limit(MANY);
-    let budgets = match Api::<PodDisruptionBudget>::all(client.clone()).list(&all).await {
-        Ok(budgets) => budgets.items,
-        Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
+    let budgets = Api::<PodDisruptionBudget>::all(client.clone());
+    let budgets = match to_the_end(&budgets, &ListParams::default()).await {
+        Ok(budgets) => budgets,
+        // A tenant without the kind has no budgets.
+        Err(InfraError::NotFound(_)) => Vec::new(),
         Err(_) => return None,
     };
     let exhausted: Vec<_> = budgets
@@ -353,10 +322,8 @@ async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> 
     if exhausted.is_empty() {
         return Some(Vec::new());
     }
-    let here = ListParams::default()
-        .fields(&format!("spec.nodeName={}", key.machine))
-        .limit(MANY);
-    let pods = Api::<Pod>::all(client).list(&here).await.ok()?.items;
+    let here = ListParams::default().fields(&format!("spec.nodeName={}", key.machine));
+    let pods = to_the_end::<Pod>(&Api::all(client), &here).await.ok()?;
     let on_node =
         |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(key.machine.as_str());
     let pods: Vec<&Pod> = pods.iter().filter(on_node).collect();
@@ -373,74 +340,47 @@ async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> 
     )
 }
 
-/// Every machine that is on the move anywhere, with the infra node that it leaves.
-pub fn observe_moving(context: &Context) -> Vec<Moving> {
+/// Every machine that is away or on the move in the given clusters, or anywhere: what the disruption ledger is filled from.
+pub fn observe_away(context: &Context, namespace: Option<&str>) -> Vec<Disruption> {
     let (observed, now) = (&context.observed, context.clock.now());
-    let mut moving: BTreeMap<MachineKey, String> = BTreeMap::new();
-    for vm in observed.vms.all() {
-        let wanted = [labels::REPLACE_REQUESTED, labels::EVACUATION]
-            .iter()
-            .any(|key| vm.annotations().contains_key(*key));
-        if wanted {
+    let vms = namespace.map_or_else(|| observed.vms.all(), |namespace| observed.vms.list(namespace));
+    vms.iter()
+        .map(|vm| observe_whole(observed, vm, now))
+        .filter(domain::machine::ObservedMachine::is_away)
+        .map(|machine| Disruption {
+            cause: if machine.is_moving() {
+                Cause::Moving
+            } else {
+                Cause::Away
+            },
+            node: machine.infra_node().unwrap_or_default().to_owned(),
+            key: MachineKey {
+                namespace: machine.namespace,
+                machine: machine.name,
+            },
+            pool: machine.pool,
+        })
+        .collect()
+}
+
+/// Machines with intents of maintenances, by the maintenance's id; those that are being deleted are left out.
+pub fn observe_asked(context: &Context) -> BTreeMap<String, Vec<MachineKey>> {
+    let mut asked: BTreeMap<String, Vec<MachineKey>> = BTreeMap::new();
+    for vm in context.observed.vms.all() {
+        let found = intents(vm.annotations());
+        let ends = vm.metadata.deletion_timestamp.is_some() || found.iter().any(|one| one.action.deletes());
+        for id in found.iter().filter(|_| !ends).filter_map(|intent| intent.maintenance()) {
+            let machines = asked.entry(id.to_owned()).or_default();
             let key = MachineKey {
                 namespace: vm.namespace().unwrap_or_default(),
                 machine: vm.name_any(),
             };
-            let vmi = observed.vmis.get(&key.namespace, &key.machine);
-            let node = vmi.as_deref().and_then(node_of).unwrap_or_default().to_owned();
-            moving.insert(key, node);
+            if !machines.contains(&key) {
+                machines.push(key);
+            }
         }
     }
-    for migration in observed.migrations.all() {
-        let over = migration
-            .status
-            .as_ref()
-            .and_then(|s| s.phase.as_ref())
-            .is_some_and(MigrationPhase::is_final);
-        let key = MachineKey {
-            namespace: migration.namespace().unwrap_or_default(),
-            machine: migration.spec.vmi_name.clone(),
-        };
-        if let Some(vmi) = observed.vmis.get(&key.namespace, &key.machine)
-            && !over
-        {
-            moving.insert(key, node_of(&vmi).unwrap_or_default().to_owned());
-        }
-    }
-    let mut memory = context.memory.lock();
-    let begun = &mut memory.evacuations.begun;
-    begun.retain(|key, begun| {
-        let here = observed
-            .vmis
-            .get(&key.namespace, &key.machine)
-            .as_deref()
-            .and_then(node_of)
-            == Some(begun.node.as_str());
-        here && !is_shown(context, key, begun.how) && now.duration_since(begun.at) < SETTLING
-    });
-    for (key, begun) in begun.iter() {
-        moving.insert(key.clone(), begun.node.clone());
-    }
-    moving.into_iter().map(|(key, node)| Moving { key, node }).collect()
-}
-
-/// Whether the indexes show what was begun, so that they alone tell from now on.
-fn is_shown(context: &Context, key: &MachineKey, how: How) -> bool {
-    let vm = context.observed.vms.get(&key.namespace, &key.machine);
-    let annotated = |name: &str| vm.as_ref().is_some_and(|vm| vm.annotations().contains_key(name));
-    match how {
-        How::Migration => context.observed.migrations.list(&key.namespace).iter().any(|one| {
-            one.spec.vmi_name == key.machine
-                && one.labels().contains_key(labels::MAINTENANCE)
-                && !one
-                    .status
-                    .as_ref()
-                    .and_then(|s| s.phase.as_ref())
-                    .is_some_and(|phase| matches!(phase, MigrationPhase::Succeeded))
-        }),
-        How::Replacement => annotated(labels::REPLACE_REQUESTED),
-        How::Restart => annotated(labels::EVACUATION),
-    }
+    asked
 }
 
 /// Where each of our running machines is.

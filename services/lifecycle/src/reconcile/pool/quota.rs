@@ -1,24 +1,30 @@
 //! Holds pools to their project's quota.
 
+use std::sync::Arc;
+
 use kube::ResourceExt;
-use steading_infra::{crd::MachinePool, labels};
+use steading_infra::{crd::MachinePool, intent::wants_deletion, kubevirt::VirtualMachine, labels};
 use steading_model::quantity::Quantity;
 
+use super::report::Refusal;
 use crate::{
     apply::render::PoolPlace,
     context::Context,
-    domain::{pool::PoolWish, rendering::Rendering},
+    domain::{
+        pool::{DesiredPool, desired_replicas},
+        rendering::Rendering,
+    },
     plan::quota::{Amounts, Claim, Quota, allowance},
 };
 
 /// Lowers what a pool wants to what the quota of its project allows; says so if that is less.
-pub fn hold(
+pub(super) fn hold(
     context: &Context,
     place: &PoolPlace,
     pool: &MachinePool,
     rendering: &Rendering,
-    wish: &mut PoolWish,
-) -> Option<(&'static str, String)> {
+    desired: &mut DesiredPool,
+) -> Option<Refusal> {
     let project = context.observed.projects.get("", &place.cluster.project)?;
     let quota = Quota::of(&project.spec.quota);
     if quota.is_empty() {
@@ -26,13 +32,14 @@ pub fn hold(
     }
     let claims = claims(context, &place.cluster.project, pool, rendering);
     let allowed = allowance(&quota, &claims, &order(pool))?;
+    desired.most = Some(allowed.most);
     let short = allowed.short?;
     let text = format!(
         "{} of {} machines: the quota of projects/{} for {short} leaves no room for more",
-        allowed.machines, wish.replicas, place.cluster.project
+        allowed.machines, desired.replicas, place.cluster.project
     );
-    wish.replicas = allowed.machines;
-    Some(("QuotaExceeded", text))
+    desired.replicas = allowed.machines;
+    Some(Refusal::new("QuotaExceeded", text))
 }
 
 fn order(pool: &MachinePool) -> (jiff::Timestamp, String, String) {
@@ -49,13 +56,15 @@ fn claims(context: &Context, project: &str, this: &MachinePool, rendering: &Rend
         let vms = observed.vms.list(&namespace);
         for pool in observed.pools.list(&namespace) {
             let name = pool.name_any();
-            let is_present = |vm: &&std::sync::Arc<steading_infra::kubevirt::VirtualMachine>| {
-                vm.labels().get(labels::POOL) == Some(&name)
-                    && vm.metadata.deletion_timestamp.is_none()
-                    && !vm.annotations().contains_key(labels::DELETE_REQUESTED)
+            let of_pool = |vm: &&Arc<VirtualMachine>| vm.labels().get(labels::POOL) == Some(&name);
+            let is_current = |vm: &&Arc<VirtualMachine>| {
+                vm.metadata.deletion_timestamp.is_none() && !wants_deletion(vm.annotations())
             };
+            let present = vms.iter().filter(of_pool).count();
+            let current = vms.iter().filter(of_pool).filter(is_current).count();
             let status = pool.status.clone().unwrap_or_default();
-            let each = if pool.uid() == this.uid() {
+            let is_this = pool.uid() == this.uid();
+            let each = if is_this {
                 amounts(rendering.vcpus, &rendering.memory, &rendering.storage)
             } else {
                 let text = |text: Option<String>| text.unwrap_or_default();
@@ -65,15 +74,19 @@ fn claims(context: &Context, project: &str, this: &MachinePool, rendering: &Rend
                     &text(status.machine_storage),
                 )
             };
-            let going = pool.metadata.deletion_timestamp.is_some();
+            let terminating = pool.metadata.deletion_timestamp.is_some();
+            let wanted = desired_replicas(&pool.spec, status.desired_replicas, current);
+            let is_rolling = || {
+                let rolling = status.conditions.iter().find(|c| c.type_ == "RollingOut");
+                rolling.is_some_and(|c| c.status == "True")
+            };
+            let surge = || DesiredPool::of(&pool.spec, wanted, None).surge();
             claims.push(Claim {
                 order: order(&pool),
-                wanted: if going {
-                    0
-                } else {
-                    usize::try_from(pool.spec.replicas).unwrap_or_default()
-                },
-                present: vms.iter().filter(is_present).count(),
+                wanted: if terminating { 0 } else { wanted },
+                surge: if is_this || is_rolling() { surge() } else { 0 },
+                current,
+                present,
                 each,
             });
         }
