@@ -55,6 +55,15 @@ pub const LOAD_BALANCER_FINALIZER: &str = "steading.dev/load-balancer";
 
 /// Annotation of a DataVolume: id of the machine it is wanted attached to.
 pub const ATTACH_TO: &str = "steading.dev/attach-to";
+/// Annotation of a DataVolume: the machine that may have it, `<machine>/<uid of its VirtualMachine>/<fence>`. Written before the
+/// machine is changed, cleared once machine and instance are seen without the volume.
+pub const PLACED_ON: &str = "steading.dev/placed-on";
+/// Annotation of a VirtualMachine: counts up with each change after which an earlier attachment must no longer take effect.
+pub const VOLUME_FENCE: &str = "steading.dev/volume-fence";
+/// Annotation of a DataVolume: why its machine refused it, as JSON.
+pub const ATTACH_REFUSAL: &str = "steading.dev/attach-refusal";
+/// Annotation of a DataVolume: why the infra cluster refused to let it grow, as JSON.
+pub const EXPAND_REFUSAL: &str = "steading.dev/expand-refusal";
 /// Annotation of a DataVolume: the wanted size, once it differs from the one it was made with.
 pub const VOLUME_SIZE: &str = "steading.dev/size";
 /// Annotation of a DataVolume: bus of its disk, `scsi` or `virtio`.

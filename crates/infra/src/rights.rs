@@ -187,6 +187,13 @@ pub const STORAGE: &[Right] = &[
     OWN_NAMESPACE,
     cluster(STEADING, "storageclasses", COLLECTION),
     cluster(STEADING, "storageclasses/status", PATCH),
+    // Volumes count against the quota of their project, together with the boot disks of its pools.
+    cluster(STEADING, "projects", GET),
+    cluster(STEADING, "machinepools", READ),
+    cluster(CDI, "cdiconfigs", GET),
+    cluster("events.k8s.io", "events", &["create", "patch"]),
+    cluster("", "nodes", READ),
+    cluster("", "namespaces", GET),
     cluster(
         CDI,
         "datavolumes",

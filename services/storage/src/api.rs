@@ -1,9 +1,12 @@
 //! The gRPC services: parse, authorise, ask the domain, convert.
 
 pub mod actions;
+pub mod checks;
 pub mod class_service;
 pub mod classes;
 pub mod convert;
+pub mod list;
+pub mod quota;
 pub mod snapshots;
 pub mod status;
 pub mod volume_service;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use steading_controller::SourceConfig;
 use steading_infra::labels;
 use steading_runtime::{lease::LeaseConfig, server::ServerConfig};
 
@@ -14,6 +15,8 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// How often everything is looked at although nothing changed: heals what a lost event left behind.
     pub resync: Duration,
+    /// How kinds are watched: timeouts and pauses. Selectors are the service's own.
+    pub source: SourceConfig,
 }
 
 impl Default for Config {
@@ -22,6 +25,7 @@ impl Default for Config {
             server: ServerConfig::default(),
             lease: LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::STORAGE_MANAGER),
             resync: Duration::from_secs(300),
+            source: SourceConfig::default(),
         }
     }
 }

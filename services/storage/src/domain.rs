@@ -3,5 +3,10 @@
 
 pub mod attachment;
 pub mod class;
+pub mod eligibility;
+pub mod machine;
 pub mod mark;
+pub mod overhead;
+pub mod placement;
+pub mod site;
 pub mod volume;

@@ -2,24 +2,42 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use kube::Client;
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+};
 use steading_api::storage::v1::{
     storage_class_service_server::StorageClassServiceServer, volume_service_server::VolumeServiceServer,
+};
+use steading_controller::Sources;
+use steading_infra::{
+    cdi::DataVolume,
+    crd::{MachinePool, StorageClass},
+    error::optional,
+    kubevirt::{VirtualMachine, VirtualMachineInstance},
 };
 use steading_runtime::{CancellationToken, clock::Clock, lease::LeaderElection, server::GrpcServer, tasks::TaskGroup};
 use tokio::net::TcpListener;
 
 use crate::{
     api::{class_service::StorageClassApi, volume_service::VolumeApi},
+    apply::{Events, Executor},
     config::Config,
     error::ServiceError,
     metrics::StorageMetrics,
-    observe::SharedIndex,
-    reconcile::{Reconciler, classes, watches},
+    observe::{Observed, parse},
+    reconcile::{Reconciler, classes},
 };
 
 /// Room for the end of tasks after the server's drain.
 const LAST_SECOND: Duration = Duration::from_secs(1);
+
+/// How often readiness is looked at while the first lists are under way.
+const READINESS_POLL: Duration = Duration::from_millis(20);
+/// How often CDI's configuration is read again: people change it once in months.
+const OVERHEADS_RESYNC: Duration = Duration::from_secs(300);
 
 /// What the service needs from outside.
 #[derive(Clone)]
@@ -34,17 +52,14 @@ pub struct Deps {
 pub struct Service {
     config: Config,
     deps: Deps,
-    index: SharedIndex,
+    observed: Observed,
 }
 
 impl Service {
     /// Binds and starts nothing.
     pub fn new(config: Config, deps: Deps) -> Self {
-        Self {
-            config,
-            deps,
-            index: SharedIndex::default(),
-        }
+        let observed = Observed::new(&config.source, config.server.metrics.controllers());
+        Self { config, deps, observed }
     }
 
     /// `StorageClassService`, for callers in the same process and for tests.
@@ -55,7 +70,7 @@ impl Service {
     /// `VolumeService`, for callers in the same process and for tests. Knows of attachments while
     /// [`Self::run`] or [`Self::run_background`] runs.
     pub fn volumes(&self) -> VolumeApi {
-        VolumeApi::new(self.deps.kube.clone(), self.deps.clock.clone(), self.index.clone())
+        VolumeApi::new(self.deps.kube.clone(), self.deps.clock.clone(), self.observed.clone())
     }
 
     /// Serves on the listener until cancelled, and reconciles while it holds the lease. Returns after the drain.
@@ -86,27 +101,24 @@ impl Service {
 
     fn spawn(self, group: &TaskGroup) {
         let Deps { kube, clock } = self.deps;
-        let (index, cancel) = (self.index, group.token());
-        group.spawn("volumes", watches::volumes(kube.clone(), index.clone(), cancel.clone()));
-        group.spawn("claims", watches::claims(kube.clone(), index.clone(), cancel.clone()));
+        let (seen, cancel) = (self.observed, group.token());
+        spawn_sources(group, &kube, &seen);
         group.spawn(
-            "machines",
-            watches::machines(kube.clone(), index.clone(), cancel.clone()),
-        );
-        group.spawn(
-            "instances",
-            watches::instances(kube.clone(), index.clone(), cancel.clone()),
+            "overheads",
+            follow_overheads(kube.clone(), seen.clone(), cancel.clone()),
         );
 
-        let gate = self.config.server.readiness.gate("storage-index");
+        let sources = Sources::default();
+        seen.register(&sources);
+        self.config.server.readiness.sources("storage", &sources);
+        let gate = self.config.server.readiness.gate("storage-sources");
         group.spawn_finite("readiness", {
-            let (index, cancel) = (index.clone(), cancel.clone());
+            let (seen, cancel) = (seen.clone(), cancel.clone());
             async move {
-                let mut follow = index.follow();
-                while !index.read().is_complete() {
+                while !seen.is_synced() {
                     tokio::select! {
                         () = cancel.cancelled() => return,
-                        changed = follow.changed() => if changed.is_err() { return },
+                        () = tokio::time::sleep(READINESS_POLL) => {}
                     }
                 }
                 gate.ready();
@@ -115,15 +127,26 @@ impl Service {
 
         let lease = self.config.lease;
         let reconciler = Reconciler {
-            client: kube.clone(),
-            index,
+            executor: Executor {
+                client: kube.clone(),
+                observed: seen.clone(),
+                clock: clock.clone(),
+                events: Events::new(kube.clone()),
+            },
+            observed: seen.clone(),
             resync: self.config.resync,
             metrics: StorageMetrics::new(&self.config.server.metrics),
+            runs: self
+                .config
+                .server
+                .metrics
+                .controllers()
+                .reconciler("storage", "attachments"),
         };
         group.spawn("reconcile", async move {
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
             let work = |leading: CancellationToken| {
-                let classes = classes::run(kube.clone(), clock.clone(), leading.clone());
+                let classes = classes::run(kube.clone(), clock.clone(), seen.classes.clone(), leading.clone());
                 let reconciler = &reconciler;
                 async move {
                     tokio::join!(reconciler.run(leading), classes);
@@ -132,5 +155,78 @@ impl Service {
             };
             Box::pin(election.run_while_leading(cancel, work)).await
         });
+    }
+}
+
+fn spawn_sources(group: &TaskGroup, kube: &Client, seen: &Observed) {
+    let (client, cancel) = (|| kube.clone(), || group.token());
+    let volumes = seen.volumes.clone();
+    group.spawn(
+        "volumes",
+        volumes.run(client(), |object: DataVolume| parse::volume(&object), cancel()),
+    );
+    let claims = seen.claims.clone();
+    group.spawn(
+        "claims",
+        claims.run(
+            client(),
+            |object: PersistentVolumeClaim| parse::claim(&object),
+            cancel(),
+        ),
+    );
+    let machines = seen.machines.clone();
+    group.spawn(
+        "machines",
+        machines.run(
+            client(),
+            |object: VirtualMachine| Some(parse::machine(&object)),
+            cancel(),
+        ),
+    );
+    let instances = seen.instances.clone();
+    group.spawn(
+        "instances",
+        instances.run(
+            client(),
+            |object: VirtualMachineInstance| Some(parse::instance(&object)),
+            cancel(),
+        ),
+    );
+    let nodes = seen.nodes.clone();
+    group.spawn(
+        "nodes",
+        nodes.run(client(), |object: Node| Some(parse::node(&object)), cancel()),
+    );
+    let pools = seen.pools.clone();
+    group.spawn(
+        "pools",
+        pools.run(
+            client(),
+            |object: MachinePool| Some(parse::boot_disks(&object)),
+            cancel(),
+        ),
+    );
+    let classes = seen.classes.clone();
+    group.spawn(
+        "classes",
+        classes.run(client(), |object: StorageClass| Some(object), cancel()),
+    );
+}
+
+/// Reads what CDI keeps of file systems for itself, until cancelled.
+async fn follow_overheads(kube: Client, seen: Observed, cancel: CancellationToken) {
+    let kind = GroupVersionKind::gvk("cdi.kubevirt.io", "v1beta1", "CDIConfig");
+    let api: Api<DynamicObject> = Api::all_with(kube, &ApiResource::from_gvk(&kind));
+    let mut resync = tokio::time::interval(OVERHEADS_RESYNC);
+    loop {
+        tokio::select! {
+            () = cancel.cancelled() => return,
+            _ = resync.tick() => {}
+        }
+        match optional(api.get("config").await) {
+            Ok(Some(config)) => seen.set_overheads(parse::overheads(&config)),
+            Ok(None) => {}
+            Err(error) => tracing::warn!(%error, "the configuration of CDI cannot be read"),
+        }
     }
 }

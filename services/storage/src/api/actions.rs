@@ -5,7 +5,7 @@
 
 use kube::api::{Patch, PatchParams};
 use serde_json::{Value, json};
-use steading_api::{error::RpcError, storage::v1 as proto, types::v1::ErrorReason};
+use steading_api::{error::RpcError, storage::v1 as proto};
 use steading_infra::{apply::FieldManager, labels};
 use steading_model::{name::VolumeName, violation::Violations};
 use steading_runtime::{
@@ -15,7 +15,11 @@ use steading_runtime::{
 };
 
 use super::volumes::{Volumes, parse_machine, parse_name, parse_size};
-use crate::{domain::volume::Volume, error::Error, observe::parse};
+use crate::{
+    domain::{eligibility::Attachee, volume::Volume},
+    error::Error,
+    observe::parse,
+};
 
 /// Attempts without an etag: CDI writes a young volume's DataVolume several times a second.
 const MAX_ATTEMPTS: usize = 8;
@@ -73,12 +77,14 @@ pub async fn wish(
         .await?;
     for _ in 0..MAX_ATTEMPTS {
         let volume = volumes.fetch(&name).await?;
+        // A repetition finds what the first call wrote: that everything is so already counts before the etag does.
+        if is_so(&volume, wish)? {
+            return Ok(volumes.render(&volume));
+        }
         if !call.etag.is_empty() && call.etag != volume.version {
             return Err(RpcError::etag_mismatch("Volume", &name));
         }
-        let Some(change) = decide(volumes, &name, &volume, wish).await? else {
-            return Ok(volumes.render(&volume));
-        };
+        let change = decide(volumes, &name, &volume, wish).await?;
         if let Some(stored) = write(volumes, &name, call, &volume, change).await? {
             return Ok(volumes.render(&stored));
         }
@@ -86,43 +92,45 @@ pub async fn wish(
             return Err(RpcError::etag_mismatch("Volume", &name));
         }
     }
-    let text = format!("{name} is being changed by others all the time");
-    Err(RpcError::new(ErrorReason::Conflict, text).with_resource("Volume", name.to_string()))
+    Err(Error::KeepsChanging(name.to_string()).into())
 }
 
-/// The annotations to set (null takes one away); `None` if everything is as wished.
-async fn decide(volumes: &Volumes, name: &VolumeName, volume: &Volume, wish: &Wish) -> Result<Option<Value>, RpcError> {
-    if volume.deleted.is_some() {
-        // It is being detached already.
-        return match wish {
-            Wish::Detach(_) => Ok(None),
-            Wish::Attach(_) | Wish::Expand(_) => Err(Error::Deleting(name.to_string()).into()),
-        };
-    }
+/// Whether everything is as wished.
+fn is_so(volume: &Volume, wish: &Wish) -> Result<bool, RpcError> {
     match wish {
         Wish::Attach(machine) => {
-            let Some(machine) = parse_machine(machine)? else {
-                return Err(Violations::one("machine", "must be set").into());
-            };
-            volumes.check_attach(name, Some(volume), &machine).await?;
-            let already = volume.wanted_on() == Some(machine.id.as_str());
-            Ok((!already).then(|| json!({labels::ATTACH_TO: machine.id.as_str()})))
+            let machine = parse_machine(machine)?.ok_or_else(|| Violations::one("machine", "must be set"))?;
+            Ok(machine.cluster == volume.name.cluster && volume.wanted_on() == Some(machine.id.as_str()))
         }
         Wish::Detach(machine) => {
             let from = parse_machine(machine)?.map(|machine| machine.id.to_string());
-            let present = volume.attach_to.as_deref();
-            let concerned = present.is_some() && from.as_deref().is_none_or(|from| present == Some(from));
-            Ok(concerned.then(|| json!({labels::ATTACH_TO: null})))
+            let concerned = volume.wanted_on().is_some_and(|on| from.is_none_or(|from| from == on));
+            Ok(!concerned)
         }
         Wish::Expand(size) => {
-            let Some(size) = parse_size(size, "size")? else {
-                return Err(Violations::one("size", "must be set").into());
-            };
-            if size == volume.size {
-                return Ok(None);
-            }
+            let size = parse_size(size, "size")?.ok_or_else(|| Violations::one("size", "must be set"))?;
+            Ok(volume.deleted.is_none() && size == volume.size)
+        }
+    }
+}
+
+/// The annotations to set; null takes one away.
+async fn decide(volumes: &Volumes, name: &VolumeName, volume: &Volume, wish: &Wish) -> Result<Value, RpcError> {
+    if volume.deleted.is_some() {
+        return Err(Error::Deleting(name.to_string()).into());
+    }
+    match wish {
+        Wish::Attach(machine) => {
+            let machine = parse_machine(machine)?.ok_or_else(|| Violations::one("machine", "must be set"))?;
+            volumes.check_attach(name, Attachee::Present(volume), &machine).await?;
+            Ok(json!({labels::ATTACH_TO: machine.id.as_str(), labels::ATTACH_REFUSAL: null}))
+        }
+        Wish::Detach(_) => Ok(json!({labels::ATTACH_TO: null})),
+        Wish::Expand(size) => {
+            let size = parse_size(size, "size")?.ok_or_else(|| Violations::one("size", "must be set"))?;
             volumes.check_growth(volume, size, "size").await?;
-            Ok(Some(json!({labels::VOLUME_SIZE: size.to_string()})))
+            volumes.check_quota(name, size, Some(volume.size)).await?;
+            Ok(json!({labels::VOLUME_SIZE: size.to_string()}))
         }
     }
 }
@@ -148,7 +156,13 @@ async fn write(
     match stored {
         Ok(stored) => {
             tracing::info!(%name, %annotations, "noted a wish at a volume");
-            parse::volume(&stored).map(Some).ok_or_else(RpcError::internal)
+            let stored = parse::volume(&stored).ok_or_else(RpcError::internal)?;
+            if !call.validate_only {
+                // Without waiting for the watch, which may be away.
+                volumes.observed.put_volume(stored.clone());
+                volumes.quotas.settle(&stored.name);
+            }
+            Ok(Some(stored))
         }
         Err(kube::Error::Api(status)) if status.is_conflict() => Ok(None),
         Err(error) => Err(kube_error("Volume", &name.to_string(), &error)),

@@ -120,7 +120,7 @@ fn check_source(volume: &Volume) -> Result<(), Error> {
     }
     match volume.stage {
         Stage::Ready => Ok(()),
-        Stage::Pending | Stage::Provisioning | Stage::WaitingForConsumer | Stage::Failed => {
+        Stage::Pending | Stage::Provisioning | Stage::WaitingForConsumer | Stage::Failed | Stage::Lost => {
             Err(Error::InvalidState(format!("volume {} holds nothing yet", volume.name)))
         }
     }

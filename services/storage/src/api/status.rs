@@ -52,6 +52,12 @@ impl From<Error> for RpcError {
                 .with_resource("Volume", volume),
             Error::NoSnapshots => Self::new(ErrorReason::CapabilityMissing, text)
                 .with_metadata("capability", "snapshot.storage.k8s.io/v1"),
+            Error::QuotaExceeded { project, .. } => {
+                Self::new(ErrorReason::QuotaExceeded, text).with_quota(project, "storage")
+            }
+            Error::TokenExpired => Self::new(ErrorReason::ResumeTokenExpired, text),
+            Error::WatchOverrun => Self::new(ErrorReason::WatchOverrun, text),
+            Error::KeepsChanging(name) => Self::new(ErrorReason::Conflict, text).with_resource("Volume", name),
             Error::NotWatched => {
                 Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(Duration::from_secs(1))
             }
@@ -127,7 +133,19 @@ mod tests {
                 },
                 ErrorReason::InvalidField,
             ),
+            (Error::TokenExpired, ErrorReason::ResumeTokenExpired),
+            (Error::WatchOverrun, ErrorReason::WatchOverrun),
+            (Error::KeepsChanging(text()), ErrorReason::Conflict),
             (Error::NoSnapshots, ErrorReason::CapabilityMissing),
+            (
+                Error::QuotaExceeded {
+                    project: text(),
+                    limit: text(),
+                    used: text(),
+                    wanted: text(),
+                },
+                ErrorReason::QuotaExceeded,
+            ),
             (Error::NotWatched, ErrorReason::InfraUnavailable),
         ] {
             assert_eq!(RpcError::from(error).reason(), reason);

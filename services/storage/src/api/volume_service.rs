@@ -1,7 +1,8 @@
 //! `VolumeService`.
 
 use futures::StreamExt;
-use kube::Client;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, Client};
 use steading_api::{
     error::RpcError,
     storage::v1::{self as proto, volume::Source, volume_service_server::VolumeService},
@@ -18,11 +19,13 @@ use tonic::{Request, Response, Status};
 use super::{
     ResponseStream,
     actions::{self, Call, Wish},
+    list,
+    quota::Quotas,
     snapshots::Snapshots,
-    volumes::{Removal, Volumes, parse_name},
+    volumes::{Removal, Volumes, parse_cluster, parse_name},
     watch,
 };
-use crate::{error::Error, observe::SharedIndex};
+use crate::{error::Error, observe::Observed};
 
 /// The service.
 #[derive(Clone)]
@@ -34,10 +37,12 @@ pub struct VolumeApi {
 
 impl VolumeApi {
     /// The service on an infra cluster, with what is seen of it.
-    pub fn new(kube: Client, clock: Clock, index: SharedIndex) -> Self {
+    pub fn new(kube: Client, clock: Clock, observed: Observed) -> Self {
         let volumes = Volumes {
             kube,
-            index,
+            observed,
+            clock: clock.clone(),
+            quotas: Quotas::default(),
             removal: Removal::Detached,
         };
         Self {
@@ -67,22 +72,33 @@ impl VolumeApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        collection::create(&self.volumes, context, &create)
-            .await
-            .map_err(|e| without_cluster(e, &create.parent))
+        match collection::create(&self.volumes, context, &create).await {
+            Err(error) => Err(without_cluster(&self.volumes.kube, error, &create.parent).await),
+            made => made,
+        }
     }
 }
 
-/// A create finds nothing only if the cluster's namespace is not there.
-fn without_cluster(error: RpcError, parent: &str) -> RpcError {
-    if error.reason() == ErrorReason::ResourceNotFound {
-        return Error::ReferenceNotFound {
+/// What a create lacks is the cluster's namespace, if that is not there, and else something of the infra cluster.
+async fn without_cluster(kube: &Client, error: RpcError, parent: &str) -> RpcError {
+    if !matches!(
+        error.reason(),
+        ErrorReason::ResourceNotFound | ErrorReason::CapabilityMissing
+    ) {
+        return error;
+    }
+    let Ok(cluster) = parse_cluster(parent) else {
+        return error;
+    };
+    let namespaces: Api<Namespace> = Api::all(kube.clone());
+    match namespaces.get_metadata_opt(&cluster.namespace()).await {
+        Ok(None) => Error::ReferenceNotFound {
             kind: "Cluster",
             name: parent.to_owned(),
         }
-        .into();
+        .into(),
+        Ok(Some(_)) | Err(_) => error,
     }
-    error
 }
 
 #[tonic::async_trait]
@@ -103,18 +119,18 @@ impl VolumeService for VolumeApi {
     ) -> Result<Response<proto::ListVolumesResponse>, Status> {
         let context = CallContext::from_request(&request);
         let r = request.into_inner();
-        let list = ListRequest {
+        let asked = ListRequest {
             parent: r.parent,
             page_size: r.page_size,
             page_token: r.page_token,
             filter: r.filter,
             order_by: r.order_by,
         };
-        if list.filter.contains("attach") && !self.volumes.index.is_complete() {
+        if asked.filter.contains("attach") && !self.volumes.observed.is_synced() {
             // A filter by what is seen must not answer "nothing" before anything was seen.
             return Err(RpcError::from(Error::NotWatched).into());
         }
-        let (volumes, next_page_token) = collection::list(&self.volumes, &context, &list).await?;
+        let (volumes, next_page_token) = list::list(&self.volumes, &context, &asked).await?;
         Ok(Response::new(proto::ListVolumesResponse {
             volumes,
             next_page_token,
@@ -134,8 +150,10 @@ impl VolumeService for VolumeApi {
             request_id: r.request_id,
             validate_only: r.validate_only,
         };
-        let made = collection::create(&self.volumes, &context, &create).await;
-        Ok(Response::new(made.map_err(|e| without_cluster(e, &create.parent))?))
+        match collection::create(&self.volumes, &context, &create).await {
+            Err(error) => Err(without_cluster(&self.volumes.kube, error, &create.parent).await.into()),
+            Ok(made) => Ok(Response::new(made)),
+        }
     }
 
     async fn update_volume(
@@ -250,8 +268,10 @@ impl VolumeService for VolumeApi {
             validate_only: r.validate_only,
         };
         self.snapshots.check_capability().await?;
-        let made = collection::create(&self.snapshots, &context, &create).await;
-        Ok(Response::new(made.map_err(|e| without_cluster(e, &create.parent))?))
+        match collection::create(&self.snapshots, &context, &create).await {
+            Err(error) => Err(without_cluster(&self.volumes.kube, error, &create.parent).await.into()),
+            Ok(made) => Ok(Response::new(made)),
+        }
     }
 
     async fn update_snapshot(

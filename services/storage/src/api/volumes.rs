@@ -1,19 +1,23 @@
 //! The collection of volumes: DataVolumes with our label, told together with what the index has seen of them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use kube::{Api, Client};
 use steading_api::{
     error::RpcError,
     storage::v1::{self as proto, volume::Source as ProtoSource},
 };
-use steading_infra::{cdi::DataVolume, kubevirt::VirtualMachine, labels, snapshot::VolumeSnapshot};
+use steading_infra::{cdi::DataVolume, labels, snapshot::VolumeSnapshot};
 use steading_model::{
     ids::ObjectId,
     name::{ClusterName, MachineName, SnapshotName, VolumeName},
     quantity::Quantity,
     violation::Violations,
 };
+use steading_runtime::clock::Clock;
 use steading_runtime::collection::{Collection, Keys, Scope, kube_error};
 
 use super::{
@@ -23,16 +27,18 @@ use super::{
         volume::{self as convert, NewVolume, data_volume},
         volume_mode_from,
     },
+    quota::Quotas,
 };
 use crate::{
     domain::{
-        attachment::AttachmentState,
-        class::{Demand, Offer},
-        volume::{Source, Stage, Volume},
+        attachment::elsewhere,
+        class::Demand,
+        eligibility::Attachee,
+        volume::{Source, Volume},
     },
     error::Error,
     observe::{
-        SharedIndex,
+        Lens, Observed,
         parse::{self, KEYS},
     },
 };
@@ -52,7 +58,11 @@ pub struct Volumes {
     /// The infra cluster.
     pub kube: Client,
     /// What is seen.
-    pub index: SharedIndex,
+    pub observed: Observed,
+    /// Time.
+    pub clock: Clock,
+    /// What projects may have.
+    pub quotas: Quotas,
     /// How deletions go.
     pub removal: Removal,
 }
@@ -63,11 +73,22 @@ impl Volumes {
         Api::namespaced(self.kube.clone(), namespace)
     }
 
-    /// A volume that is read now.
+    /// What all renderings of one call have in common.
+    pub fn lens(&self) -> Lens {
+        self.observed.lens(self.clock.now())
+    }
+
+    /// A volume as it was read or seen, with what is seen of its claim and attachment.
     pub fn render(&self, volume: &Volume) -> proto::Volume {
-        let index = self.index.read();
-        let claim = index.claim(&volume.name.namespace(), volume.id());
-        convert::volume(volume, claim, &index.attachment(volume))
+        self.render_through(Arc::new(volume.clone()), &self.lens())
+    }
+
+    /// As [`Self::render`], for many volumes.
+    pub fn render_through(&self, volume: Arc<Volume>, lens: &Lens) -> proto::Volume {
+        let seen = &self.observed;
+        let volume = seen.joined(volume);
+        let attachment = seen.attachment(&volume, lens);
+        convert::volume(&volume, seen.claim(&volume).as_deref(), &lens.overheads, &attachment)
     }
 
     /// Reads a volume.
@@ -81,81 +102,6 @@ impl Volumes {
             .as_ref()
             .and_then(parse::volume)
             .ok_or_else(|| RpcError::not_found("Volume", name))
-    }
-
-    /// Checks that a volume may be attached to a machine now. `held` is the volume, unless it is a new one.
-    ///
-    /// # Errors
-    /// If another machine has it, the machine is of another cluster, does not exist or goes.
-    pub async fn check_attach(
-        &self,
-        name: &VolumeName,
-        held: Option<&Volume>,
-        machine: &MachineName,
-    ) -> Result<(), RpcError> {
-        if machine.cluster != name.cluster {
-            return Err(Violations::one("machine", "must be a machine of the volume's cluster").into());
-        }
-        let elsewhere = |id: &str| {
-            let machine = id
-                .parse()
-                .map(|id| MachineName::new(name.cluster.clone(), id).to_string());
-            Error::AttachedElsewhere {
-                volume: name.to_string(),
-                machine: machine.unwrap_or_default(),
-            }
-        };
-        if let Some(volume) = held {
-            if let Some(other) = volume.wanted_on().filter(|other| *other != machine.id.as_str()) {
-                return Err(elsewhere(other).into());
-            }
-            let index = self.index.read();
-            if !index.is_reliable() {
-                return Err(Error::NotWatched.into());
-            }
-            if let Some(site) = index
-                .sites(volume)
-                .iter()
-                .find(|s| s.machine != machine.id.as_str() && s.holds())
-            {
-                return Err(elsewhere(&site.machine).into());
-            }
-            if volume.stage == Stage::Failed {
-                return Err(Error::InvalidState(format!("volume {name} could not be made: {}", volume.message)).into());
-            }
-        }
-        self.check_machine(machine).await
-    }
-
-    /// The index knows nearly every machine, so that attaching many volumes does not read one machine many times.
-    async fn check_machine(&self, machine: &MachineName) -> Result<(), RpcError> {
-        let (namespace, id) = (machine.namespace(), machine.object_name());
-        let known = {
-            let index = self.index.read();
-            index
-                .is_reliable()
-                .then(|| index.machine(&namespace, &id).cloned())
-                .flatten()
-        };
-        let seen = match known {
-            Some(seen) if !seen.going => seen,
-            Some(_) | None => {
-                let api: Api<VirtualMachine> = Api::namespaced(self.kube.clone(), &namespace);
-                let found = api
-                    .get_opt(&id)
-                    .await
-                    .map_err(|e| kube_error("Machine", &machine.to_string(), &e))?;
-                let missing = || Error::ReferenceNotFound {
-                    kind: "Machine",
-                    name: machine.to_string(),
-                };
-                parse::machine(&found.ok_or_else(missing)?)
-            }
-        };
-        if seen.going {
-            return Err(Error::InvalidState(format!("machine {machine} is being deleted")).into());
-        }
-        Ok(())
     }
 
     async fn create_object(&self, name: &VolumeName, message: &proto::Volume) -> Result<DataVolume, RpcError> {
@@ -173,7 +119,7 @@ impl Volumes {
         let grant = offer.grant(demand).map_err(RpcError::from)?;
         let machine = parse_machine(&message.machine)?;
         if let Some(machine) = &machine {
-            self.check_attach(name, None, machine).await?;
+            self.check_attach(name, Attachee::New(&offer), machine).await?;
         }
         Ok(data_volume(NewVolume {
             name,
@@ -271,8 +217,9 @@ impl Volumes {
         let wanted = parse_machine(&message.machine)?;
         match &wanted {
             Some(machine) if volume.attach_to.as_deref() != Some(machine.id.as_str()) => {
-                self.check_attach(name, Some(&volume), machine).await?;
+                self.check_attach(name, Attachee::Present(&volume), machine).await?;
                 annotations.insert(labels::ATTACH_TO.to_owned(), machine.id.to_string());
+                annotations.remove(labels::ATTACH_REFUSAL);
             }
             Some(_) => {}
             None => {
@@ -287,40 +234,6 @@ impl Volumes {
         meta.annotations = Some(annotations);
         Ok(object)
     }
-
-    /// Checks that a volume may have another size.
-    ///
-    /// # Errors
-    /// If it would shrink, or its class does not allow it.
-    pub async fn check_growth(&self, volume: &Volume, size: Quantity, path: &str) -> Result<(), RpcError> {
-        if size < volume.size {
-            let (present, wanted) = (volume.size.to_string(), size.to_string());
-            return Err(Error::Shrink {
-                volume: volume.name.to_string(),
-                present,
-                wanted,
-            }
-            .into());
-        }
-        let classes = Classes::new(self.kube.clone());
-        let offer: Offer = classes
-            .offered(
-                &volume.name.cluster.project,
-                &class_name(&volume.class),
-                "storage_class",
-            )
-            .await?;
-        if !offer.expansion_allowed {
-            return Err(Error::ClassForbids {
-                class: offer.id,
-                what: "growth of volumes",
-            }
-            .into());
-        }
-        let mut violations = Violations::new();
-        offer.check_size(size, path, &mut violations);
-        Ok(violations.finish()?)
-    }
 }
 
 /// What a volume is made from, and what it takes over from there.
@@ -330,7 +243,7 @@ struct Origin {
     class: String,
 }
 
-fn class_name(id: &str) -> String {
+pub(super) fn class_name(id: &str) -> String {
     if id.is_empty() {
         String::new()
     } else {
@@ -471,23 +384,36 @@ impl Collection for Volumes {
             }
             .into());
         }
-        let seen = self.index.read().attachment(&volume);
-        match seen.state {
-            AttachmentState::Detached => Ok(()),
-            AttachmentState::Unknown if seen.machine.is_none() => Err(Error::NotWatched.into()),
-            AttachmentState::Attaching
-            | AttachmentState::Attached
-            | AttachmentState::Detaching
-            | AttachmentState::Failed
-            | AttachmentState::Unknown => {
-                let machine = seen.machine.unwrap_or_default();
-                Err(Error::VolumeInUse {
-                    volume: name,
-                    why: format!("it is still seen on machine {machine}"),
-                }
-                .into())
+        // The record is part of what was read: no view of machines is asked. Only people plug volumes past it.
+        let sites = self.observed.sites(&volume);
+        match elsewhere(&volume, &sites, None) {
+            None => Ok(()),
+            Some(machine) => Err(Error::VolumeInUse {
+                volume: name,
+                why: format!("it is still on machine {machine}"),
             }
+            .into()),
         }
+    }
+
+    async fn before_write(
+        &self,
+        name: &str,
+        object: &DataVolume,
+        current: Option<&DataVolume>,
+    ) -> Result<(), RpcError> {
+        let wanted = parse::volume(object).ok_or_else(|| RpcError::not_found("Volume", name))?;
+        let before = current.and_then(parse::volume).map(|volume| volume.size);
+        self.check_quota(&wanted.name, wanted.size, before).await
+    }
+
+    async fn after_write(&self, stored: &DataVolume) -> Result<(), RpcError> {
+        if let Some(volume) = parse::volume(stored) {
+            let name = volume.name.clone();
+            self.observed.put_volume(volume);
+            self.quotas.settle(&name);
+        }
+        Ok(())
     }
 }
 

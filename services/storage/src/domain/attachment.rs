@@ -1,91 +1,18 @@
 //! When a volume counts as attached. The one place that decides it.
 //!
 //! A volume is *attached* only if the virtual machine has the disk **and** its running instance reports it ready. It is
-//! *detached* only if no virtual machine and no instance shows it; what cannot be seen is *unknown*, never detached.
+//! *detached* only if it has no placement record and no virtual machine and no instance shows it; what cannot be seen is
+//! *unknown*, never detached. The record is read with the volume itself, so that a replica whose watches lag never says
+//! *detached* of a volume that another replica has just put on a machine.
+
+use jiff::Timestamp;
 
 use super::{
-    mark::disk_name,
-    volume::{Stage, Volume},
+    eligibility::{self, HoldReason},
+    machine::ObservedMachine,
+    site::Site,
+    volume::Volume,
 };
-
-/// What a running instance says of a hot-plugged volume.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DiskStatus {
-    /// KubeVirt's phase, such as `Bound` or `Ready`.
-    pub phase: String,
-    /// Device name at the hypervisor.
-    pub target: String,
-    /// KubeVirt's message.
-    pub message: String,
-}
-
-impl DiskStatus {
-    /// Whether the guest has the disk.
-    pub fn is_ready(&self) -> bool {
-        self.phase == "Ready"
-    }
-}
-
-/// One machine on which a volume is seen or wanted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Site {
-    /// Id of the machine.
-    pub machine: String,
-    /// The virtual machine, if there is one.
-    pub vm: Option<SiteVm>,
-    /// The running instance, if there is one.
-    pub instance: Option<SiteInstance>,
-}
-
-/// The virtual machine of a site.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SiteVm {
-    /// Whether its lists have the disk, with our mark.
-    pub has_disk: bool,
-    /// Whether the object is being deleted: it cannot start again.
-    pub deleting: bool,
-    /// Whether it is being deleted or is asked to go; it gets no further volumes.
-    pub going: bool,
-    /// What KubeVirt says against hot-plugging, if it does.
-    pub refusal: Option<String>,
-}
-
-/// The running instance of a site.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct SiteInstance {
-    /// What it says of the disk; `None` if it does not have it.
-    pub disk: Option<DiskStatus>,
-    /// Whether its node has lost it from sight.
-    pub unreachable: bool,
-    /// Whether it is being migrated.
-    pub migrating: bool,
-}
-
-impl Site {
-    /// Whether the volume may still be in use here. A machine that is being deleted and has no
-    /// instance any more cannot start again.
-    pub fn holds(&self) -> bool {
-        let in_spec = self
-            .vm
-            .as_ref()
-            .is_some_and(|vm| vm.has_disk && !(vm.deleting && self.instance.is_none()));
-        in_spec || self.instance.as_ref().is_some_and(|i| i.disk.is_some())
-    }
-
-    fn is_attached(&self) -> bool {
-        let in_spec = self.vm.as_ref().is_some_and(|vm| vm.has_disk);
-        in_spec
-            && self
-                .instance
-                .as_ref()
-                .and_then(|i| i.disk.as_ref())
-                .is_some_and(DiskStatus::is_ready)
-    }
-
-    fn is_unreachable(&self) -> bool {
-        self.instance.as_ref().is_some_and(|i| i.unreachable)
-    }
-}
 
 /// State of an attachment; the names are those of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,51 +68,88 @@ impl Attachment {
     }
 }
 
-/// Judges a volume by the sites where it is wanted or seen; `sites` must have the wanted machine.
-pub fn judge(volume: &Volume, sites: &[Site]) -> Attachment {
+/// Whether the infra cluster can be seen at present.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sight<'a> {
+    /// All that matters is current.
+    Clear,
+    /// Something is not, for this reason.
+    Clouded(&'a str),
+}
+
+/// The machine other than `machine` that may have the volume: by its record, or by what is seen.
+pub fn elsewhere<'a>(volume: &'a Volume, sites: &'a [Site], machine: Option<&str>) -> Option<&'a str> {
+    let recorded = volume.placement.as_ref().map(|record| record.machine.as_str());
+    let seen = sites
+        .iter()
+        .filter(|site| site.holds(volume.id()))
+        .map(|site| site.machine.as_str());
+    recorded.into_iter().chain(seen).find(|other| Some(*other) != machine)
+}
+
+/// Judges a volume by the sites where it is wanted, recorded or seen; `sites` must have all of them.
+pub fn judge(volume: &Volume, sites: &[Site], sight: Sight<'_>, now: Timestamp) -> Attachment {
     let wanted = volume.wanted_on();
-    let lost = |site: &&Site| site.is_unreachable() && (site.holds() || Some(site.machine.as_str()) == wanted);
+    let recorded = volume.placement.as_ref().map(|record| record.machine.as_str());
+    let holds = |site: &Site| site.holds(volume.id()) || recorded == Some(site.machine.as_str());
+    let held = sites
+        .iter()
+        .find(|site| holds(site))
+        .map(|site| site.machine.as_str())
+        .or(recorded);
+    if let (Sight::Clouded(why), true) = (sight, held.is_some() || wanted.is_some()) {
+        return Attachment {
+            // Where it may be: whoever asks what is on a machine must not be told "nothing".
+            machine: held.map(str::to_owned),
+            ..Attachment::unknown(why)
+        };
+    }
+    let lost = |site: &&Site| site.is_unreachable() && (holds(site) || Some(site.machine.as_str()) == wanted);
     if let Some(site) = sites.iter().find(lost) {
         let text = format!("machine {} does not answer", site.machine);
         let unknown = Attachment::new(AttachmentState::Unknown, "MachineUnreachable", text);
-        return if site.holds() {
+        return if holds(site) {
             unknown.on(&site.machine)
         } else {
             unknown
         };
     }
-    let other = sites
-        .iter()
-        .find(|site| site.holds() && Some(site.machine.as_str()) != wanted);
-    if let Some(site) = other {
-        return judge_leaving(site, wanted).on(&site.machine);
+    if let Some(other) = elsewhere(volume, sites, wanted) {
+        let site = sites.iter().find(|site| site.machine == other);
+        return judge_leaving(volume, other, site, wanted).on(other);
     }
     let Some(machine) = wanted else {
         return Attachment::new(AttachmentState::Detached, "", "");
     };
     match sites.iter().find(|site| site.machine == machine) {
-        Some(site) => judge_wanted(volume, site),
+        Some(site) => judge_wanted(volume, site, now),
         None => machine_missing(machine),
     }
 }
 
-fn judge_leaving(site: &Site, wanted: Option<&str>) -> Attachment {
-    let migrating = site.instance.as_ref().is_some_and(|i| i.migrating);
-    let (reason, text) = match (migrating, wanted) {
-        (true, _) => (
+fn judge_leaving(volume: &Volume, machine: &str, site: Option<&Site>, wanted: Option<&str>) -> Attachment {
+    let migrating = site.is_some_and(Site::is_migrating);
+    let plugged = site
+        .and_then(|site| site.vm.as_ref())
+        .and_then(|vm| vm.plugged(volume.id()));
+    let (reason, text) = match (migrating, plugged, wanted) {
+        (true, ..) => (
             "MigrationInFlight",
-            format!("machine {} migrates; the volume leaves it afterwards", site.machine),
+            format!("machine {machine} migrates; the volume leaves it afterwards"),
         ),
-        (false, None) => (
-            "Detaching",
-            format!("waiting for machine {} to let the volume go", site.machine),
-        ),
-        (false, Some(wanted)) => (
-            "OnAnotherMachine",
+        (false, Some((disk, seen)), _) if !seen.ours => (
+            "PluggedByHand",
             format!(
-                "machine {} must let the volume go before {wanted} gets it",
-                site.machine
+                "disk {disk} of machine {machine} was not plugged by Steading: whoever plugged it must take it off"
             ),
+        ),
+        (false, _, None) => (
+            "Detaching",
+            format!("waiting for machine {machine} to release the volume"),
+        ),
+        (false, _, Some(wanted)) => (
+            HoldReason::OnAnotherMachine.as_str(),
+            format!("machine {machine} must release the volume before {wanted} gets it"),
         ),
     };
     Attachment::new(AttachmentState::Detaching, reason, text)
@@ -199,47 +163,53 @@ fn machine_missing(machine: &str) -> Attachment {
     )
 }
 
-fn judge_wanted(volume: &Volume, site: &Site) -> Attachment {
-    use AttachmentState::{Attached, Detaching, Failed};
+fn judge_wanted(volume: &Volume, site: &Site, now: Timestamp) -> Attachment {
+    use AttachmentState::{Attached, Detaching};
     let machine = site.machine.as_str();
-    let disk = site.instance.as_ref().and_then(|i| i.disk.as_ref());
+    let shown = site.shown(volume.id());
     let Some(vm) = &site.vm else {
-        return match disk {
-            Some(_) => Attachment::new(Detaching, "MachineGoing", format!("machine {machine} goes")).on(machine),
+        return match shown {
+            Some(_) => {
+                let text = format!("machine {machine} is terminating");
+                Attachment::new(Detaching, "MachineTerminating", text).on(machine)
+            }
             None => machine_missing(machine),
         };
     };
-    if site.is_attached() {
+    if site.is_attached(volume.id()) {
         let mut attached = Attachment::new(Attached, "", "").on(machine);
-        attached.target = disk.map(|d| d.target.clone()).unwrap_or_default();
+        attached.target = shown.map(|disk| disk.target.clone()).unwrap_or_default();
         return attached;
     }
-    if vm.going {
-        let gone = Attachment::new(Failed, "MachineDeleting", format!("machine {machine} is being deleted"));
-        return if site.holds() { gone.on(machine) } else { gone };
+    let judged = judge_attaching(volume, site, vm, now);
+    if site.holds(volume.id()) {
+        judged.on(machine)
+    } else {
+        judged
     }
-    let attaching = judge_attaching(volume, site, vm, disk);
-    if site.holds() { attaching.on(machine) } else { attaching }
 }
 
-fn judge_attaching(volume: &Volume, site: &Site, vm: &SiteVm, disk: Option<&DiskStatus>) -> Attachment {
+fn judge_attaching(volume: &Volume, site: &Site, vm: &ObservedMachine, now: Timestamp) -> Attachment {
     use AttachmentState::{Attaching, Failed};
-    match (volume.stage, vm.has_disk) {
-        (Stage::Failed, _) => return Attachment::new(Failed, "ProvisioningFailed", volume.message.clone()),
-        (Stage::Pending | Stage::Provisioning, false) => {
-            return Attachment::new(Attaching, "VolumeProvisioning", "the volume is still being filled");
-        }
-        (Stage::Pending | Stage::Provisioning, true) | (Stage::Ready | Stage::WaitingForConsumer, _) => {}
+    let plugged = vm.plugged(volume.id()).is_some();
+    // A refusal stays said while the volume waits to be tried again.
+    let refusal = volume
+        .attach_refusal
+        .as_ref()
+        .filter(|refusal| refusal.machine == site.machine);
+    if let (Some(refusal), false) = (refusal, plugged) {
+        return Attachment::new(Failed, HoldReason::Refused.as_str(), refusal.message.clone());
     }
-    if let Some(refusal) = &vm.refusal {
-        return Attachment::new(Failed, "HotPlugRefused", refusal.clone());
+    if let Some(hold) = eligibility::hold(volume, site, None, now)
+        && (!plugged || hold.reason.concerns_plugged())
+    {
+        let state = if hold.reason.is_failure() { Failed } else { Attaching };
+        return Attachment::new(state, hold.reason.as_str(), hold.message);
     }
-    match (&site.instance, vm.has_disk) {
-        (Some(instance), _) if instance.migrating => Attachment::new(
-            Attaching,
-            "MigrationInFlight",
-            "the machine migrates; it gets the volume afterwards",
-        ),
+    if let Some(refusal) = site.refusal(volume.id()) {
+        return Attachment::new(Failed, HoldReason::Refused.as_str(), refusal);
+    }
+    match (&site.instance, plugged) {
         (_, false) => Attachment::new(Attaching, "Queued", "the volume waits for its turn at the machine"),
         (None, true) => Attachment::new(
             Attaching,
@@ -247,19 +217,16 @@ fn judge_attaching(volume: &Volume, site: &Site, vm: &SiteVm, disk: Option<&Disk
             "the machine gets the volume when it starts",
         ),
         (Some(_), true) => {
-            let text = disk.map_or("the machine does not report the disk yet".to_owned(), |disk| {
-                format!("the disk is {}: {}", disk.phase, disk.message)
-                    .trim_end_matches([':', ' '])
-                    .to_owned()
-            });
+            let text = site
+                .shown(volume.id())
+                .map_or("the machine does not report the disk yet".to_owned(), |disk| {
+                    format!("the disk is {}: {}", disk.phase, disk.message)
+                        .trim_end_matches([':', ' '])
+                        .to_owned()
+                });
             Attachment::new(Attaching, "WaitingForInstance", text)
         }
     }
-}
-
-/// Name of the disk by which a site shows the volume.
-pub fn disk_of(volume: &Volume) -> String {
-    disk_name(volume.id())
 }
 
 #[cfg(test)]

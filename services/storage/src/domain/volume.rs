@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+
+use super::placement::{AttachRefusal, ExpandRefusal, Placement};
 use steading_model::{
     name::{SnapshotName, VolumeName},
     quantity::Quantity,
@@ -102,6 +104,8 @@ pub enum Stage {
     Ready,
     /// Could not be made.
     Failed,
+    /// The claim that held its bytes is gone.
+    Lost,
 }
 
 impl Stage {
@@ -109,7 +113,7 @@ impl Stage {
     pub fn is_attachable(self) -> bool {
         match self {
             Self::Ready | Self::WaitingForConsumer => true,
-            Self::Pending | Self::Provisioning | Self::Failed => false,
+            Self::Pending | Self::Provisioning | Self::Failed | Self::Lost => false,
         }
     }
 }
@@ -137,8 +141,12 @@ pub struct Volume {
     pub annotations: BTreeMap<String, String>,
     /// Id of its storage class.
     pub class: String,
+    /// The storage class of the infra cluster.
+    pub infra_class: String,
     /// Wanted size.
     pub size: Quantity,
+    /// The size that it was made with.
+    pub made: Quantity,
     /// Its access mode.
     pub access_mode: AccessMode,
     /// Its volume mode.
@@ -153,6 +161,12 @@ pub struct Volume {
     pub zones: Vec<String>,
     /// Id of the machine it is wanted on, as it is written down.
     pub attach_to: Option<String>,
+    /// The machine that may have it.
+    pub placement: Option<Placement>,
+    /// Why its machine refused it last.
+    pub attach_refusal: Option<AttachRefusal>,
+    /// Why the infra cluster refused to let it grow.
+    pub expand_refusal: Option<ExpandRefusal>,
     /// How far it is.
     pub stage: Stage,
     /// Why it is where it is, for people.
@@ -186,4 +200,8 @@ pub struct Claim {
     pub capacity: Option<Quantity>,
     /// Name of the persistent volume.
     pub persistent_volume: Option<String>,
+    /// Whether the persistent volume behind it is gone: Kubernetes' phase `Lost`.
+    pub lost: bool,
+    /// What its driver says against growing, if it does.
+    pub resize_failure: Option<String>,
 }

@@ -1,16 +1,21 @@
 //! Objects of the infra cluster as observations. What is none of ours gives nothing.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use jiff::Timestamp;
-use k8s_openapi::{api::core::v1::PersistentVolumeClaim, apimachinery::pkg::apis::meta::v1::ObjectMeta};
-use kube::ResourceExt;
+use k8s_openapi::{
+    api::core::v1::{Node, PersistentVolumeClaim},
+    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+};
+use kube::{ResourceExt, api::DynamicObject};
 use steading_infra::{
     cdi::{DataVolume, DataVolumePhase, DataVolumeSpec},
+    crd::MachinePool,
     intent::wants_deletion,
     kubevirt::{
         VirtualMachine, VirtualMachineInstance, condition,
-        virtual_machine_instance::{MigrationState, VmiPhase, VolumeStatus},
+        virtual_machine::{Disk, VmiSpec},
+        virtual_machine_instance::{MigrationState, VmiPhase},
     },
     labels,
 };
@@ -20,10 +25,10 @@ use steading_model::{
 };
 use steading_runtime::collection::Keys;
 
-use super::{ObservedInstance, ObservedMachine};
 use crate::domain::{
-    attachment::DiskStatus,
-    mark::{DISK_PREFIX, is_ours},
+    machine::{InstanceDisk, ObservedDisk, ObservedInstance, ObservedMachine, ObservedNode, Obstacle},
+    mark::is_ours,
+    overhead::Overheads,
     volume::{AccessMode, Bus, Claim, ReclaimPolicy, Source, Stage, Volume, VolumeMode},
 };
 
@@ -72,6 +77,7 @@ pub fn volume(object: &DataVolume) -> Option<Volume> {
     let status = object.status.clone().unwrap_or_default();
     let storage = object.spec.storage.clone().unwrap_or_default();
     let stage = stage(status.phase.as_ref());
+    let made = made(&object.spec);
     let failure = condition(&status.conditions, "Running").or_else(|| condition(&status.conditions, "Ready"));
     let user = |map| KEYS.of_user(map).into_iter().collect::<BTreeMap<_, _>>();
     Some(Volume {
@@ -89,7 +95,9 @@ pub fn volume(object: &DataVolume) -> Option<Volume> {
             .and_then(|l| l.get(labels::STORAGE_CLASS))
             .cloned()
             .unwrap_or_default(),
-        size: size(meta, &object.spec),
+        infra_class: storage.storage_class_name.clone().unwrap_or_default(),
+        size: size(meta, made),
+        made,
         access_mode: storage
             .access_modes
             .first()
@@ -111,6 +119,9 @@ pub fn volume(object: &DataVolume) -> Option<Volume> {
             .map(|t| t.split(',').map(str::to_owned).collect())
             .unwrap_or_default(),
         attach_to: annotation(meta, labels::ATTACH_TO).map(str::to_owned),
+        placement: annotation(meta, labels::PLACED_ON).and_then(|text| text.parse().ok()),
+        attach_refusal: annotation(meta, labels::ATTACH_REFUSAL).and_then(|text| serde_json::from_str(text).ok()),
+        expand_refusal: annotation(meta, labels::EXPAND_REFUSAL).and_then(|text| serde_json::from_str(text).ok()),
         stage,
         message: failure.and_then(|c| c.message.clone()).unwrap_or_default(),
         progress: if stage == Stage::Ready {
@@ -145,17 +156,19 @@ fn stage(phase: Option<&DataVolumePhase>) -> Stage {
     }
 }
 
-fn size(meta: &ObjectMeta, spec: &DataVolumeSpec) -> Quantity {
-    let made = spec
-        .storage
-        .as_ref()
+/// The size that a volume was made with.
+fn made(spec: &DataVolumeSpec) -> Quantity {
+    let storage = spec.storage.as_ref();
+    let requests = storage
         .and_then(|s| s.resources.as_ref())
         .and_then(|r| r.requests.as_ref());
-    let made = made
-        .and_then(|requests| requests.get("storage"))
-        .and_then(|q| q.0.parse().ok());
+    let size = requests.and_then(|requests| requests.get("storage"));
+    size.and_then(|q| q.0.parse().ok()).unwrap_or(Quantity::ZERO)
+}
+
+/// The size that is wanted: that of the making unless a larger one was asked for since.
+fn size(meta: &ObjectMeta, made: Quantity) -> Quantity {
     let grown: Option<Quantity> = annotation(meta, labels::VOLUME_SIZE).and_then(|text| text.parse().ok());
-    let made = made.unwrap_or(Quantity::ZERO);
     grown.filter(|grown| *grown > made).unwrap_or(made)
 }
 
@@ -182,75 +195,196 @@ fn percent(text: Option<&str>) -> u8 {
 /// The claim of a volume.
 pub fn claim(object: &PersistentVolumeClaim) -> Option<Claim> {
     let spec = object.spec.as_ref()?;
+    let status = object.status.clone().unwrap_or_default();
     let storage = |map: Option<&BTreeMap<String, k8s_openapi::apimachinery::pkg::api::resource::Quantity>>| {
         map.and_then(|m| m.get("storage"))
             .and_then(|q| q.0.parse::<Quantity>().ok())
     };
+    let resizing = status.conditions.iter().flatten().find(|condition| {
+        let failed = matches!(condition.type_.as_str(), "ControllerResizeError" | "NodeResizeError");
+        failed && condition.status == "True"
+    });
+    let infeasible = status
+        .allocated_resource_statuses
+        .as_ref()
+        .and_then(|m| m.get("storage"));
+    let resize_failure = resizing
+        .map(|condition| condition.message.clone().unwrap_or_default())
+        .or_else(|| infeasible.filter(|state| state.ends_with("Infeasible")).cloned());
     Some(Claim {
         requested: storage(spec.resources.as_ref().and_then(|r| r.requests.as_ref())).unwrap_or(Quantity::ZERO),
-        capacity: storage(object.status.as_ref().and_then(|s| s.capacity.as_ref())),
+        capacity: storage(status.capacity.as_ref()),
         persistent_volume: spec.volume_name.clone().filter(|name| !name.is_empty()),
+        lost: status.phase.as_deref() == Some("Lost"),
+        resize_failure,
     })
 }
 
 /// A virtual machine.
 pub fn machine(object: &VirtualMachine) -> ObservedMachine {
-    let deleting = object.metadata.deletion_timestamp.is_some();
-    let mut seen = ObservedMachine {
-        deleting,
-        going: deleting || object.metadata.annotations.as_ref().is_some_and(wants_deletion),
-        ..ObservedMachine::default()
-    };
+    let meta = &object.metadata;
+    let deleting = meta.deletion_timestamp.is_some();
     let status = object.status.clone().unwrap_or_default();
-    seen.refusal = condition(&status.conditions, "Failure")
+    let refusal = condition(&status.conditions, "Failure")
         .filter(|c| c.is_true() && c.reason.as_deref().is_some_and(|r| r.starts_with("HotPlug")))
         .map(|c| c.message.clone().unwrap_or_default());
-    let Some(template) = &object.spec.template else {
-        return seen;
+    // KubeVirt notes the generation that it has worked on; older versions do not.
+    let settled = match (status.desired_generation, meta.generation) {
+        (Some(seen), Some(present)) => seen >= present,
+        (None, _) | (_, None) => true,
     };
-    let disks = &template.spec.domain.devices.disks;
-    let mut others: BTreeSet<String> = disks.iter().map(|disk| disk.name.clone()).collect();
-    for volume in &template.spec.volumes {
-        let disk = disks.iter().find(|disk| disk.name == volume.name);
-        let claim = volume.claim_name().unwrap_or_default();
-        let serial = disk.and_then(|d| d.serial.as_deref());
-        if is_ours(
+    let spec = object.spec.template.as_ref().map(|template| &template.spec);
+    ObservedMachine {
+        uid: meta.uid.clone().unwrap_or_default(),
+        fence: annotation(meta, labels::VOLUME_FENCE)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_default(),
+        deleting,
+        terminating: deleting || meta.annotations.as_ref().is_some_and(wants_deletion),
+        settled,
+        disks: spec.map(disks).unwrap_or_default(),
+        refusal,
+        obstacle: spec.and_then(obstacle),
+    }
+}
+
+fn disks(spec: &VmiSpec) -> BTreeMap<String, ObservedDisk> {
+    let shown = &spec.domain.devices.disks;
+    let bus = |disk: &Disk| disk.bus().and_then(Bus::from_text);
+    let mut seen: BTreeMap<String, ObservedDisk> = shown
+        .iter()
+        .map(|disk| {
+            let observed = ObservedDisk {
+                bus: bus(disk),
+                ..ObservedDisk::default()
+            };
+            (disk.name.clone(), observed)
+        })
+        .collect();
+    for volume in &spec.volumes {
+        let disk = shown.iter().find(|disk| disk.name == volume.name);
+        let claim = volume.claim_name();
+        let ours = is_ours(
             &volume.name,
-            claim,
-            serial,
+            claim.unwrap_or_default(),
+            disk.and_then(|d| d.serial.as_deref()),
             volume.is_hotpluggable(),
             disk.and_then(|d| d.boot_order),
-        ) {
-            others.remove(&volume.name);
-            seen.ours.insert(volume.name.clone(), claim.to_owned());
-        } else {
-            others.insert(volume.name.clone());
-        }
+        );
+        let observed = seen.entry(volume.name.clone()).or_default();
+        observed.claim = claim.map(str::to_owned);
+        observed.ours = ours;
     }
-    seen.others = others;
     seen
+}
+
+fn obstacle(spec: &VmiSpec) -> Option<Obstacle> {
+    let devices = &spec.domain.devices;
+    if devices.other.get("disableHotplug").and_then(serde_json::Value::as_bool) == Some(true) {
+        return Some(Obstacle::HotplugDisabled);
+    }
+    // KubeVirt looks at disks that have a target; one of a hot-plugged volume must say its bus.
+    let hotplugged = |disk: &&Disk| {
+        let mut volumes = spec.volumes.iter();
+        volumes.any(|volume| volume.name == disk.name && volume.is_hotpluggable())
+    };
+    let without_bus = devices
+        .disks
+        .iter()
+        .filter(hotplugged)
+        .find(|disk| disk.bus().is_none());
+    without_bus.map(|disk| Obstacle::DiskWithoutBus(disk.name.clone()))
 }
 
 /// A running instance.
 pub fn instance(object: &VirtualMachineInstance) -> ObservedInstance {
-    let Some(status) = &object.status else {
-        return ObservedInstance::default();
-    };
-    let disk = |volume: &VolumeStatus| DiskStatus {
-        phase: volume.phase.as_ref().map(|p| p.as_str().to_owned()).unwrap_or_default(),
-        target: volume.target.clone(),
-        message: volume.message.clone().unwrap_or_default(),
-    };
-    let named = status
-        .volume_status
-        .iter()
-        .filter(|volume| volume.name.starts_with(DISK_PREFIX));
+    let status = object.status.clone().unwrap_or_default();
+    let mut disks: BTreeMap<String, InstanceDisk> = BTreeMap::new();
+    for volume in &object.spec.volumes {
+        if let Some(claim) = volume.claim_name() {
+            let disk = InstanceDisk {
+                claim: Some(claim.to_owned()),
+                hotplugged: volume.is_hotpluggable(),
+                ..InstanceDisk::default()
+            };
+            disks.insert(volume.name.clone(), disk);
+        }
+    }
+    for volume in &status.volume_status {
+        let info = volume.persistent_volume_claim_info.as_ref();
+        let claim = info
+            .and_then(|info| info.get("claimName"))
+            .and_then(|name| name.as_str());
+        if claim.is_none() && volume.hotplug_volume.is_none() && !disks.contains_key(&volume.name) {
+            continue;
+        }
+        let disk = disks.entry(volume.name.clone()).or_default();
+        if let Some(claim) = claim {
+            disk.claim = Some(claim.to_owned());
+        }
+        disk.hotplugged |= volume.hotplug_volume.is_some();
+        disk.phase = volume.phase.as_ref().map(|p| p.as_str().to_owned()).unwrap_or_default();
+        disk.target.clone_from(&volume.target);
+        disk.message = volume.message.clone().unwrap_or_default();
+    }
+    // A disk of the template has no phase: it is ready as long as the instance runs.
+    let running = status.phase == Some(VmiPhase::Running);
+    for disk in disks.values_mut() {
+        if !disk.hotplugged && disk.phase.is_empty() && running {
+            "Ready".clone_into(&mut disk.phase);
+        }
+    }
     ObservedInstance {
         migrating: status
             .migration_state
             .as_ref()
             .is_some_and(MigrationState::is_under_way),
         unreachable: status.phase == Some(VmiPhase::Unknown),
-        disks: named.map(|volume| (volume.name.clone(), disk(volume))).collect(),
+        node: status.node_name.clone().filter(|name| !name.is_empty()),
+        disks,
     }
+}
+
+/// An infra node.
+pub fn node(object: &Node) -> ObservedNode {
+    let labels = object.metadata.labels.as_ref();
+    let conditions = object.status.as_ref().and_then(|status| status.conditions.as_deref());
+    let ready = conditions.unwrap_or_default().iter().find(|c| c.type_ == "Ready");
+    ObservedNode {
+        zone: labels
+            .and_then(|labels| labels.get(labels::ZONE))
+            .cloned()
+            .unwrap_or_default(),
+        // The node controller writes `Unknown` once the kubelet has stopped reporting.
+        silent: ready.is_some_and(|condition| condition.status == "Unknown"),
+    }
+}
+
+/// What the boot disks of a pool take in bytes: of the machines that are wanted, at the size that their template resolves to.
+pub fn boot_disks(pool: &MachinePool) -> u64 {
+    let each = pool
+        .status
+        .as_ref()
+        .and_then(|status| status.machine_storage.as_deref());
+    let each = each
+        .and_then(|text| text.parse::<Quantity>().ok())
+        .map_or(0, Quantity::bytes);
+    // A pool that does not say how many machines it wants keeps those that it had.
+    let last = || pool.status.as_ref().and_then(|status| status.desired_replicas);
+    let replicas = pool.spec.replicas.or_else(last).unwrap_or_default();
+    each.saturating_mul(u64::try_from(replicas).unwrap_or_default())
+}
+
+/// CDI's overheads of file systems, from its configuration.
+pub fn overheads(config: &DynamicObject) -> Overheads {
+    let overhead = config.data.pointer("/status/filesystemOverhead");
+    let global = overhead.and_then(|o| o.get("global")).and_then(|text| text.as_str());
+    let classes = overhead
+        .and_then(|o| o.get("storageClass"))
+        .and_then(|map| map.as_object());
+    let classes = classes.into_iter().flatten();
+    Overheads::new(
+        global,
+        classes.filter_map(|(class, text)| Some((class.as_str(), text.as_str()?))),
+    )
 }

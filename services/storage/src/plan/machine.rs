@@ -1,30 +1,37 @@
 //! What has to change at one virtual machine: all of its volumes in one go.
 //!
 //! Promises: a volume that is wanted here is never taken off; a disk that does not carry our mark is never touched; no
-//! volume is put on while another machine may still use it; nothing is changed under a migration.
+//! volume is put on while another machine may still use it; nothing is changed under a migration; nothing is put on whose
+//! placement record does not name this very machine.
 
-use crate::{
-    domain::{
-        mark::{disk_name, serial},
-        volume::{Bus, Stage, Volume},
-    },
-    observe::{Index, ObservedMachine},
+use std::sync::Arc;
+
+use jiff::Timestamp;
+
+use crate::domain::{
+    eligibility::{Hold, HoldReason, hold},
+    machine::{InstanceDisk, ObservedMachine},
+    mark::{disk_name, serial},
+    placement::Placement,
+    site::Site,
+    volume::{Bus, Source, Volume},
 };
 
-/// A volume that is wanted on the machine.
+/// A machine with all volumes that are wanted, recorded or seen on it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MachineView {
+    /// The machine.
+    pub site: Site,
+    /// The volumes.
+    pub volumes: Vec<Concerned>,
+}
+
+/// A volume that concerns a machine.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Wish {
-    /// Id of the volume, which is the name of its claim.
-    pub volume: String,
-    /// Name of its disk.
-    pub disk: String,
-    /// Serial number of its disk.
-    pub serial: String,
-    /// Bus of its disk.
-    pub bus: Bus,
-    /// How far the volume is.
-    pub stage: Stage,
-    /// Another machine that may still use it.
+pub struct Concerned {
+    /// The volume.
+    pub volume: Arc<Volume>,
+    /// Another machine that may still have it.
     pub elsewhere: Option<String>,
 }
 
@@ -33,7 +40,7 @@ pub struct Wish {
 pub struct Attach {
     /// Name of the disk.
     pub disk: String,
-    /// Name of the DataVolume.
+    /// The volume, which is the name of its DataVolume.
     pub claim: String,
     /// Serial number.
     pub serial: String,
@@ -41,113 +48,163 @@ pub struct Attach {
     pub bus: Bus,
 }
 
-/// Why a wanted volume is not put on now.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum HoldReason {
-    /// The machine is being deleted.
-    MachineGoing,
-    /// The machine migrates.
-    MigrationInFlight,
-    /// The volume is still being filled.
-    Provisioning,
-    /// The volume could not be made.
-    Failed,
-    /// Another machine may still use it.
-    OnAnotherMachine,
-    /// The machine has a disk of that name which is not ours.
-    NameTaken,
-}
-
 /// What has to change at a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MachinePlan {
     /// Disks to put on.
     pub attach: Vec<Attach>,
-    /// Names of disks to take off.
-    pub detach: Vec<String>,
+    /// Disks to put on, each for itself, as the machine refused them before.
+    pub retry: Vec<Attach>,
+    /// Names of disks to take off, with the volumes behind them.
+    pub detach: Vec<Detach>,
+    /// Volumes whose placement record has to be written first: those of [`Self::attach`] and [`Self::retry`] without a
+    /// fitting one, and those that are on the machine already.
+    pub record: Vec<String>,
+    /// Volumes whose placement record names this machine, which shows no trace of them.
+    pub clear: Vec<String>,
     /// Volumes that wait, and why.
-    pub held: Vec<(String, HoldReason)>,
+    pub held: Vec<(String, Hold)>,
+}
+
+/// A disk to take off.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Detach {
+    /// Name of the disk.
+    pub disk: String,
+    /// The volume behind it.
+    pub volume: String,
 }
 
 impl MachinePlan {
     /// Whether there is nothing to write.
     pub fn is_empty(&self) -> bool {
-        self.attach.is_empty() && self.detach.is_empty()
+        !self.changes_machine() && self.record.is_empty() && self.clear.is_empty()
+    }
+
+    /// Whether the virtual machine itself has to change.
+    pub fn changes_machine(&self) -> bool {
+        !(self.attach.is_empty() && self.retry.is_empty() && self.detach.is_empty())
     }
 
     /// How many volumes wait for this reason.
     pub fn held_for(&self, reason: HoldReason) -> usize {
-        self.held.iter().filter(|(_, held)| *held == reason).count()
+        self.held.iter().filter(|(_, held)| held.reason == reason).count()
     }
 }
 
-/// The volumes that are wanted on a machine.
-pub fn wishes(index: &Index, namespace: &str, machine: &str) -> Vec<Wish> {
-    let volumes = index.volumes(namespace);
-    let wanted = volumes.iter().filter(|volume| volume.wanted_on() == Some(machine));
-    wanted
-        .map(|volume| wish(volume, other_holder(index, volume, machine)))
-        .collect()
-}
-
-/// The wish that a volume is, given who else may use it.
-pub fn wish(volume: &Volume, elsewhere: Option<String>) -> Wish {
-    Wish {
-        volume: volume.id().to_owned(),
-        disk: disk_name(volume.id()),
-        serial: serial(&volume.uid),
-        bus: volume.bus,
-        stage: volume.stage,
-        elsewhere,
-    }
-}
-
-fn other_holder(index: &Index, volume: &Volume, machine: &str) -> Option<String> {
-    let sites = index.sites(volume);
-    sites
-        .into_iter()
-        .find(|site| site.machine != machine && site.holds())
-        .map(|site| site.machine)
+/// The placement record that a volume must have before it is put on a machine.
+pub fn record_for(site: &Site) -> Option<Placement> {
+    site.vm.as_ref().map(|vm| Placement {
+        machine: site.machine.clone(),
+        vm: vm.uid.clone(),
+        fence: vm.fence,
+    })
 }
 
 /// What has to change at a machine so that it has what is wanted, and nothing of ours that is not.
-pub fn plan(machine: &ObservedMachine, migrating: bool, wishes: &[Wish]) -> MachinePlan {
+pub fn plan(view: &MachineView, now: Timestamp) -> MachinePlan {
     let mut plan = MachinePlan::default();
-    for wish in wishes.iter().filter(|wish| !machine.ours.contains_key(&wish.disk)) {
-        match hold(machine, migrating, wish) {
-            Some(reason) => plan.held.push((wish.volume.clone(), reason)),
-            None => plan.attach.push(Attach {
-                disk: wish.disk.clone(),
-                claim: wish.volume.clone(),
-                serial: wish.serial.clone(),
-                bus: wish.bus,
-            }),
+    let record = record_for(&view.site);
+    for concerned in &view.volumes {
+        let volume = concerned.volume.as_ref();
+        if let (true, Some(vm)) = (is_wanted(volume, view), &view.site.vm) {
+            plan_wanted(&mut plan, view, vm, concerned, record.as_ref(), now);
+        }
+        let own = volume.placement.as_ref().filter(|own| own.machine == view.site.machine);
+        let superseded = |own: &Placement| view.site.vm.as_ref().is_none_or(|vm| vm.uid != own.vm);
+        let clearable = own.is_some_and(|own| !is_wanted(volume, view) || superseded(own));
+        if clearable && !view.site.holds(volume.id()) && !plan.record.contains(&volume.id().to_owned()) {
+            plan.clear.push(volume.id().to_owned());
         }
     }
-    if !migrating {
-        let unwanted = machine
-            .ours
-            .keys()
-            .filter(|disk| !wishes.iter().any(|wish| wish.disk == **disk));
-        plan.detach = unwanted.cloned().collect();
+    if let Some(vm) = view.site.vm.as_ref().filter(|_| !view.site.is_migrating()) {
+        plan.detach = unwanted(view, vm);
     }
     plan
 }
 
-fn hold(machine: &ObservedMachine, migrating: bool, wish: &Wish) -> Option<HoldReason> {
-    if machine.going {
-        return Some(HoldReason::MachineGoing);
+fn is_wanted(volume: &Volume, view: &MachineView) -> bool {
+    volume.wanted_on() == Some(view.site.machine.as_str())
+}
+
+fn plan_wanted(
+    plan: &mut MachinePlan,
+    view: &MachineView,
+    vm: &ObservedMachine,
+    concerned: &Concerned,
+    record: Option<&Placement>,
+    now: Timestamp,
+) {
+    let volume = concerned.volume.as_ref();
+    let id = volume.id();
+    if vm.plugged(id).is_some() {
+        // Somebody plugged it, or it is from before there were records.
+        if volume.placement.is_none() && !vm.deleting {
+            plan.record.push(id.to_owned());
+        }
+        return;
     }
-    if machine.others.contains(&wish.disk) {
-        return Some(HoldReason::NameTaken);
+    if let Some(hold) = hold(volume, &view.site, concerned.elsewhere.as_deref(), now) {
+        plan.held.push((id.to_owned(), hold));
+        return;
     }
-    if wish.elsewhere.is_some() {
-        return Some(HoldReason::OnAnotherMachine);
+    let attach = Attach {
+        disk: disk_name(id),
+        claim: id.to_owned(),
+        serial: serial(&volume.uid),
+        bus: volume.bus,
+    };
+    if volume.placement.as_ref() != record {
+        plan.record.push(id.to_owned());
     }
-    match wish.stage {
-        Stage::Pending | Stage::Provisioning => return Some(HoldReason::Provisioning),
-        Stage::Failed => return Some(HoldReason::Failed),
-        Stage::Ready | Stage::WaitingForConsumer => {}
+    let refused = volume.attach_refusal.as_ref();
+    if refused.is_some_and(|refusal| refusal.machine == view.site.machine) {
+        plan.retry.push(attach);
+    } else {
+        plan.attach.push(attach);
     }
-    migrating.then_some(HoldReason::MigrationInFlight)
+}
+
+/// Disks of ours behind which no volume is that is wanted here.
+fn unwanted(view: &MachineView, vm: &ObservedMachine) -> Vec<Detach> {
+    let is_unwanted = |volume: &str| {
+        let known = view.volumes.iter().find(|concerned| concerned.volume.id() == volume);
+        known.is_none_or(|concerned| !is_wanted(&concerned.volume, view))
+    };
+    let ours = vm.disks.iter().filter(|(_, disk)| disk.ours);
+    ours.filter_map(|(name, disk)| {
+        let volume = disk.claim.as_deref().filter(|volume| is_unwanted(volume))?;
+        Some(Detach {
+            disk: name.clone(),
+            volume: volume.to_owned(),
+        })
+    })
+    .collect()
+}
+
+/// Whether an earlier change of the machine has not arrived in its guest yet.
+pub fn is_in_flight(site: &Site) -> bool {
+    let (Some(vm), Some(instance)) = (&site.vm, &site.instance) else {
+        return false;
+    };
+    let arriving = vm.disks.values().filter(|disk| disk.ours).any(|disk| {
+        let volume = disk.claim.as_deref().unwrap_or_default();
+        !instance.shown(volume).is_some_and(InstanceDisk::is_ready)
+    });
+    let leaving = instance
+        .disks
+        .iter()
+        .any(|(name, disk)| disk.hotplugged && vm.plugged(disk.key(name)).is_none() && !vm.disks.contains_key(name));
+    arriving || leaving
+}
+
+/// Whether volumes wait that are about to be filled, so that it pays to wait for them: empty ones take a second.
+pub fn is_more_to_come(plan: &MachinePlan, view: &MachineView) -> bool {
+    let filling = |id: &str| {
+        let mut volumes = view.volumes.iter().map(|concerned| &concerned.volume);
+        volumes.any(|volume| volume.id() == id && volume.source == Source::Blank)
+    };
+    plan.held
+        .iter()
+        .any(|(id, held)| held.reason == HoldReason::Provisioning && filling(id))
 }

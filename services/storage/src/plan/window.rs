@@ -1,29 +1,27 @@
-//! When a machine's plan is carried out: now, or a moment later together with what is about to come.
+//! When a machine's plan is carried out: now, or together with what is about to come.
 //!
 //! KubeVirt holds all hot-plugged volumes of a machine by one attachment pod, and each change of the set replaces that pod
-//! by one that holds them all. Twenty volumes added one by one are twenty pods in a row, seconds each. So changes are
-//! gathered: until nothing new came for a moment, until the other volumes for the machine are filled, until what was
-//! added before has arrived; each with a limit, so that one slow volume never holds up the others for long.
+//! by one that holds them all. Twenty volumes added one by one are twenty pods in a row, seconds each. So the first change of
+//! a quiet machine is made at once, and what arrives while it is under way waits until it has arrived and is then made
+//! together. Volumes that are about to be filled are waited for, too. Each wait has a limit, so that one slow volume never
+//! holds up the others for long.
 
 use std::time::Duration;
 
-use super::machine::{HoldReason, MachinePlan};
+use super::machine::MachinePlan;
 
-/// Silence after which a batch counts as complete. Calls made at once by one client arrive within some tens of
-/// milliseconds; a person does not notice a tenth of a second.
-pub const QUIET: Duration = Duration::from_millis(100);
 /// Longest wait for volumes that are still being filled. An empty volume takes about a second.
 pub const PROVISIONING_HOLD: Duration = Duration::from_millis(1500);
 /// Longest wait for an earlier batch to arrive in the guest: one attachment pod takes a second or two.
 pub const IN_FLIGHT_HOLD: Duration = Duration::from_secs(5);
 
-/// How long a machine's plan has been waiting.
+/// What a plan may be waiting for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Waiting {
-    /// Since there is something to do.
-    pub oldest: Duration,
-    /// Since the plan last changed.
-    pub quiet: Duration,
+pub struct Pending {
+    /// An earlier change has not arrived in the guest yet.
+    pub in_flight: bool,
+    /// Wanted volumes are about to be filled.
+    pub more_to_come: bool,
 }
 
 /// When to act.
@@ -37,22 +35,23 @@ pub enum Timing {
     After(Duration),
 }
 
-/// When to carry out a plan. `in_flight` is whether disks added before have not arrived yet.
-pub fn decide(plan: &MachinePlan, in_flight: bool, waiting: Waiting) -> Timing {
+/// When to carry out a plan that has had something to do for `waiting`.
+pub fn decide(plan: &MachinePlan, pending: Pending, waiting: Duration) -> Timing {
     if plan.is_empty() {
         return Timing::Idle;
     }
-    if waiting.quiet < QUIET && waiting.oldest < IN_FLIGHT_HOLD {
-        return Timing::After(QUIET.saturating_sub(waiting.quiet));
+    // Records change nothing in the guest, and others may wait for one to be cleared.
+    if !plan.changes_machine() || !plan.clear.is_empty() {
+        return Timing::Now;
     }
-    let limit = if in_flight {
+    let limit = if pending.in_flight {
         IN_FLIGHT_HOLD
-    } else if plan.held_for(HoldReason::Provisioning) > 0 {
+    } else if pending.more_to_come {
         PROVISIONING_HOLD
     } else {
         return Timing::Now;
     };
-    match limit.checked_sub(waiting.oldest).filter(|left| !left.is_zero()) {
+    match limit.checked_sub(waiting).filter(|left| !left.is_zero()) {
         Some(left) => Timing::After(left),
         None => Timing::Now,
     }
@@ -60,51 +59,60 @@ pub fn decide(plan: &MachinePlan, in_flight: bool, waiting: Waiting) -> Timing {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::machine::Detach, *};
 
-    fn mk_plan(detach: usize, provisioning: usize) -> MachinePlan {
+    const IN_FLIGHT: Pending = Pending {
+        in_flight: true,
+        more_to_come: false,
+    };
+    const FILLING: Pending = Pending {
+        in_flight: false,
+        more_to_come: true,
+    };
+
+    fn mk_plan(detach: usize) -> MachinePlan {
         MachinePlan {
-            detach: (0..detach).map(|i| format!("vol-{i}")).collect(),
-            held: (0..provisioning)
-                .map(|i| (format!("p{i}"), HoldReason::Provisioning))
+            detach: (0..detach)
+                .map(|i| Detach {
+                    disk: format!("vol-{i}"),
+                    volume: i.to_string(),
+                })
                 .collect(),
             ..MachinePlan::default()
         }
     }
 
-    fn after(oldest: u64, quiet: u64) -> Waiting {
-        Waiting {
-            oldest: Duration::from_millis(oldest),
-            quiet: Duration::from_millis(quiet),
-        }
+    fn millis(millis: u64) -> Duration {
+        Duration::from_millis(millis)
     }
 
     #[test]
-    fn a_batch_waits_for_silence() {
-        assert_eq!(decide(&mk_plan(0, 3), false, after(0, 0)), Timing::Idle);
-        assert_eq!(decide(&mk_plan(1, 0), false, after(0, 0)), Timing::After(QUIET));
-        assert_eq!(
-            decide(&mk_plan(1, 0), false, after(150, 40)),
-            Timing::After(Duration::from_millis(60))
-        );
-        assert_eq!(decide(&mk_plan(1, 0), false, after(150, 100)), Timing::Now);
+    fn the_first_change_of_a_quiet_machine_is_made_at_once() {
+        assert_eq!(decide(&mk_plan(0), Pending::default(), millis(0)), Timing::Idle);
+        assert_eq!(decide(&mk_plan(1), Pending::default(), millis(0)), Timing::Now);
     }
 
     #[test]
-    fn a_batch_waits_for_volumes_that_come_and_for_the_batch_before() {
+    fn what_comes_meanwhile_waits_for_the_batch_before_and_for_volumes_that_are_filled() {
         assert_eq!(
-            decide(&mk_plan(1, 2), false, after(500, 500)),
-            Timing::After(Duration::from_secs(1))
+            decide(&mk_plan(1), IN_FLIGHT, millis(1000)),
+            Timing::After(millis(4000))
         );
-        assert_eq!(decide(&mk_plan(1, 2), false, after(1500, 500)), Timing::Now);
-        assert_eq!(
-            decide(&mk_plan(1, 0), true, after(1000, 500)),
-            Timing::After(Duration::from_secs(4))
-        );
+        assert_eq!(decide(&mk_plan(1), FILLING, millis(500)), Timing::After(millis(1000)));
     }
 
     #[test]
     fn no_wait_is_longer_than_its_limit() {
-        assert_eq!(decide(&mk_plan(1, 9), true, after(5000, 0)), Timing::Now);
+        assert_eq!(decide(&mk_plan(1), IN_FLIGHT, millis(5000)), Timing::Now);
+        assert_eq!(decide(&mk_plan(1), FILLING, millis(1500)), Timing::Now);
+    }
+
+    #[test]
+    fn records_wait_for_nothing() {
+        let plan = MachinePlan {
+            clear: vec!["data".into()],
+            ..MachinePlan::default()
+        };
+        assert_eq!(decide(&plan, IN_FLIGHT, millis(0)), Timing::Now);
     }
 }

@@ -2,15 +2,12 @@
 
 use std::time::Duration;
 
-use futures::StreamExt;
 use k8s_openapi::{
     api::storage::v1::StorageClass as InfraClass,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
 };
-use kube::{
-    Api, Client, ResourceExt,
-    runtime::{WatchStreamExt, watcher},
-};
+use kube::{Api, Client, ResourceExt};
+use steading_controller::Source;
 use steading_infra::{
     apply::{FieldManager, apply_status},
     crd::storage_class::{StorageClass, StorageClassStatus},
@@ -21,15 +18,15 @@ use steading_runtime::{CancellationToken, clock::Clock, tasks::Chain};
 
 use crate::observe::class::offer;
 
-/// How often classes are judged anew: what they refer to may come and go unseen.
+/// How often classes are judged again: what they refer to may come and go unseen.
 const RESYNC: Duration = Duration::from_secs(60);
 
 /// Runs until cancelled.
-pub(crate) async fn run(client: Client, clock: Clock, cancel: CancellationToken) {
+pub(crate) async fn run(client: Client, clock: Clock, source: Source<StorageClass>, cancel: CancellationToken) {
     let judge = Judge { client, clock };
     tokio::select! {
         () = cancel.cancelled() => {}
-        () = judge.follow() => {}
+        () = judge.follow(&source) => {}
     }
 }
 
@@ -43,23 +40,17 @@ impl Judge {
         Api::all(self.client.clone())
     }
 
-    async fn follow(&self) {
-        let mut events = Box::pin(watcher(self.api(), watcher::Config::default()).default_backoff());
+    /// Judges every class when any changes, and now and then: there are dozens at most, and only what differs is written.
+    async fn follow(&self, source: &Source<StorageClass>) {
+        let mut changed = source.index().changed();
         let mut resync = tokio::time::interval(RESYNC);
         loop {
             tokio::select! {
-                event = events.next() => match event {
-                    Some(Ok(watcher::Event::Apply(class) | watcher::Event::InitApply(class))) => self.judge(&class).await,
-                    Some(Ok(watcher::Event::Delete(_) | watcher::Event::Init | watcher::Event::InitDone)) => {}
-                    Some(Err(error)) => tracing::warn!(%error, "the watch of storage classes broke and is begun anew"),
-                    None => return,
-                },
-                _ = resync.tick() => {
-                    let classes = self.api().list(&kube::api::ListParams::default()).await;
-                    for class in classes.iter().flatten() {
-                        self.judge(class).await;
-                    }
-                }
+                outcome = changed.changed() => if outcome.is_err() { return },
+                _ = resync.tick() => {}
+            }
+            for (_, class) in source.index().all() {
+                self.judge(&class).await;
             }
         }
     }

@@ -22,8 +22,7 @@ use steading_kubesim::Verb;
 use crate::fixture::{Fixture, NS, ask, eventually, machine_name, mk_volume, reason};
 
 async fn ready(fixture: &Fixture, id: &str) {
-    fixture.create(id, mk_volume()).await.expect("made");
-    fixture.until_volume(id, |volume| volume.state() == State::Ready).await;
+    fixture.ready(id).await;
 }
 
 #[tokio::test]
@@ -186,7 +185,7 @@ async fn a_volume_survives_its_machine() {
     let vms: Api<VirtualMachine> = Api::namespaced(fixture.client.clone(), NS);
     vms.delete("m1", &DeleteParams::default()).await.expect("deleted");
     let going = fixture
-        .until_volume("data", |volume| volume.attachment_reason == "MachineGoing")
+        .until_volume("data", |volume| volume.attachment_reason == "MachineTerminating")
         .await;
     assert_eq!(
         going.attachment_state(),

@@ -12,12 +12,12 @@ use std::{
 
 use futures::StreamExt;
 use k8s_openapi::api::{
-    core::v1::{Namespace, PersistentVolumeClaim},
+    core::v1::{Event, Namespace, PersistentVolumeClaim},
     storage::v1::StorageClass as InfraClass,
 };
 use kube::{
     Api, Client, ResourceExt,
-    api::{DynamicObject, ObjectMeta, Patch, PatchParams, PostParams},
+    api::{DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams},
     runtime::{WatchStreamExt, watcher},
 };
 use serde_json::{Value, json};
@@ -29,6 +29,7 @@ use steading_api::{
     },
     types::v1::ErrorReason,
 };
+use steading_controller::SourceConfig;
 use steading_infra::{
     apply::FieldManager,
     cdi::DataVolume,
@@ -94,15 +95,21 @@ pub(crate) struct Fixture {
     pub(crate) tasks: TaskGroup,
     pub(crate) cancel: CancellationToken,
     crash: CancellationToken,
+    source: SourceConfig,
 }
 
 fn start_service(
     server: &ApiServer,
     tasks: &TaskGroup,
     cancel: &CancellationToken,
+    source: &SourceConfig,
 ) -> (VolumeApi, StorageClassApi, CancellationToken) {
+    let config = Config {
+        source: source.clone(),
+        ..Config::default()
+    };
     let service = Service::new(
-        Config::default(),
+        config,
         Deps {
             kube: server.client_named("storage"),
             clock: Clock::system(),
@@ -118,12 +125,17 @@ impl Fixture {
     /// Ends the service at whatever it is doing, and starts another one in its place.
     pub(crate) fn restart(&mut self) {
         self.crash.cancel();
-        (self.volumes, self.classes, self.crash) = start_service(&self.server, &self.tasks, &self.cancel);
+        (self.volumes, self.classes, self.crash) = start_service(&self.server, &self.tasks, &self.cancel, &self.source);
     }
 
     /// Two machines, m1 and m2, that run; class `fast` offered to everybody.
     pub(crate) async fn start() -> Self {
-        let this = Self::bare().await;
+        Self::start_with(SourceConfig::default()).await
+    }
+
+    /// As [`Self::start`], with sources of other patience.
+    pub(crate) async fn start_with(source: SourceConfig) -> Self {
+        let this = Self::bare_with(source).await;
         this.offer(
             proto::StorageClass {
                 all_projects: true,
@@ -138,6 +150,10 @@ impl Fixture {
 
     /// As [`Self::start`], without any offer.
     pub(crate) async fn bare() -> Self {
+        Self::bare_with(SourceConfig::default()).await
+    }
+
+    async fn bare_with(source: SourceConfig) -> Self {
         let server = steading_sim::infra_api_server(ApiServerConfig::default());
         let client = server.client();
         install_crds(&client, FieldManager::Storage, DEADLINE)
@@ -170,7 +186,7 @@ impl Fixture {
             play_kubevirt(client.clone(), player.clone(), cancel.clone()),
         );
         tasks.spawn("cdi", play_cdi(client.clone(), player.clone(), cancel.clone()));
-        let (volumes, classes, crash) = start_service(&server, &tasks, &cancel);
+        let (volumes, classes, crash) = start_service(&server, &tasks, &cancel, &source);
         let this = Self {
             server,
             client,
@@ -180,6 +196,7 @@ impl Fixture {
             tasks,
             cancel,
             crash,
+            source,
         };
         for machine in ["m1", "m2"] {
             this.add_machine(machine).await;
@@ -269,6 +286,37 @@ impl Fixture {
             .detach_volume(ask(request))
             .await
             .map(tonic::Response::into_inner)
+    }
+
+    pub(crate) async fn expand(&self, id: &str, size: &str) -> Result<proto::Volume, Status> {
+        let request = proto::ExpandVolumeRequest {
+            name: volume_name(id),
+            size: size.into(),
+            ..proto::ExpandVolumeRequest::default()
+        };
+        self.volumes
+            .expand_volume(ask(request))
+            .await
+            .map(tonic::Response::into_inner)
+    }
+
+    /// A volume that is filled.
+    pub(crate) async fn ready(&self, id: &str) -> proto::Volume {
+        self.create(id, mk_volume()).await.expect("made");
+        let filled =
+            |volume: &proto::Volume| volume.state() == proto::volume::State::Ready && !volume.capacity.is_empty();
+        self.until_volume(id, filled).await
+    }
+
+    /// The reasons of the events on a volume.
+    pub(crate) async fn events(&self, id: &str) -> Vec<String> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), NS);
+        let found = events.list(&ListParams::default()).await.expect("events");
+        let about = found
+            .items
+            .into_iter()
+            .filter(|event| event.involved_object.name.as_deref() == Some(id));
+        about.filter_map(|event| event.reason).collect()
     }
 
     pub(crate) async fn delete(&self, id: &str, force: bool) -> Result<proto::Volume, Status> {
@@ -451,7 +499,7 @@ async fn play_cdi(client: Client, player: Arc<Player>, cancel: CancellationToken
         let storage = object.spec.storage.clone().unwrap_or_default();
         let claim: PersistentVolumeClaim = serde_json::from_value(json!({
             "metadata": {"name": name, "namespace": namespace, "labels": object.metadata.labels},
-            "spec": {"accessModes": storage.access_modes, "resources": storage.resources, "volumeName": format!("pv-{name}")}
+            "spec": {"accessModes": storage.access_modes, "resources": storage.resources, "volumeMode": storage.volume_mode, "volumeName": format!("pv-{name}")}
         }))
         .expect("a claim");
         let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &namespace);

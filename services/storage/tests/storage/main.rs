@@ -10,4 +10,7 @@ mod attachments;
 mod classes;
 mod faults;
 mod fixture;
+mod quota;
+mod truth;
 mod volumes;
+mod watches;

@@ -21,15 +21,19 @@ use steading_infra::{
 use steading_model::name::{MachineName, VolumeName};
 
 use super::{access_mode, bus, volume_mode};
-use crate::domain::{
-    attachment::{Attachment, AttachmentState},
-    class::{Grant, Offer},
-    mark::serial,
-    volume::{Claim, ReclaimPolicy, Source, Stage, Volume},
+use crate::{
+    domain::{
+        attachment::{Attachment, AttachmentState},
+        class::{Grant, Offer},
+        mark::serial,
+        overhead::Overheads,
+        volume::{Claim, ReclaimPolicy, Source, Stage, Volume},
+    },
+    plan::volume::is_growing,
 };
 
 /// What is seen of a volume, as a message.
-pub fn volume(volume: &Volume, claim: Option<&Claim>, attachment: &Attachment) -> proto::Volume {
+pub fn volume(volume: &Volume, claim: Option<&Claim>, overheads: &Overheads, attachment: &Attachment) -> proto::Volume {
     let machine = |id: &str| {
         id.parse()
             .map(|id| MachineName::new(volume.name.cluster.clone(), id).to_string())
@@ -46,9 +50,8 @@ pub fn volume(volume: &Volume, claim: Option<&Claim>, attachment: &Attachment) -
         AttachmentState::Attaching | AttachmentState::Detaching
     );
     let filling = matches!(volume.stage, Stage::Pending | Stage::Provisioning);
-    let growing = claim
-        .and_then(|claim| claim.capacity)
-        .is_some_and(|capacity| capacity < volume.size);
+    let growing = claim.is_some_and(|claim| is_growing(volume, claim, overheads));
+    let capacity = claim.and_then(|claim| claim.capacity);
     proto::Volume {
         name: volume.name.to_string(),
         uid: volume.uid.clone(),
@@ -59,7 +62,7 @@ pub fn volume(volume: &Volume, claim: Option<&Claim>, attachment: &Attachment) -
         labels: volume.labels.clone().into_iter().collect(),
         annotations: volume.annotations.clone().into_iter().collect(),
         state: state.into(),
-        conditions: conditions(volume, attachment),
+        conditions: conditions(volume, claim, growing, attachment),
         reconciling: deleting || moving || filling || growing,
         storage_class: if volume.class.is_empty() {
             String::new()
@@ -78,9 +81,12 @@ pub fn volume(volume: &Volume, claim: Option<&Claim>, attachment: &Attachment) -
         device_target: attachment.target.clone(),
         bus: bus(volume.bus).into(),
         progress_percent: volume.progress.into(),
-        capacity: claim
-            .and_then(|claim| claim.capacity)
-            .map(|c| c.to_string())
+        capacity: capacity
+            .map(|capacity| {
+                overheads
+                    .usable(capacity, volume.volume_mode, &volume.infra_class)
+                    .to_string()
+            })
             .unwrap_or_default(),
         zones: volume.zones.clone(),
         source: Some(source(&volume.source)),
@@ -93,7 +99,7 @@ fn stage(stage: Stage) -> VolumeState {
         Stage::Provisioning => VolumeState::Provisioning,
         Stage::WaitingForConsumer => VolumeState::WaitingForConsumer,
         Stage::Ready => VolumeState::Ready,
-        Stage::Failed => VolumeState::Failed,
+        Stage::Failed | Stage::Lost => VolumeState::Failed,
     }
 }
 
@@ -117,8 +123,8 @@ fn source(source: &Source) -> ProtoSource {
     }
 }
 
-/// Derived anew at each look, so they carry no transition time.
-fn conditions(volume: &Volume, attachment: &Attachment) -> Vec<Condition> {
+/// Derived at each look, so they carry no transition time.
+fn conditions(volume: &Volume, claim: Option<&Claim>, growing: bool, attachment: &Attachment) -> Vec<Condition> {
     let condition = |kind: &str, status: ConditionStatus, reason: &str, message: &str| Condition {
         r#type: kind.to_owned(),
         status: status.into(),
@@ -138,6 +144,7 @@ fn conditions(volume: &Volume, attachment: &Attachment) -> Vec<Condition> {
             condition("Provisioned", ConditionStatus::False, "Provisioning", &volume.message)
         }
         Stage::Failed => condition("Provisioned", ConditionStatus::False, "Failed", &volume.message),
+        Stage::Lost => condition("Provisioned", ConditionStatus::False, "ClaimLost", &volume.message),
     };
     let attached = match attachment.state {
         AttachmentState::Attached => ConditionStatus::True,
@@ -152,10 +159,26 @@ fn conditions(volume: &Volume, attachment: &Attachment) -> Vec<Condition> {
         ("", _) => "Detached",
         (reason, _) => reason,
     };
-    vec![
+    let mut conditions = vec![
         provisioned,
         condition("Attached", attached, reason, &attachment.message),
-    ]
+    ];
+    if volume.size > volume.made {
+        let refused = volume.expand_refusal.as_ref().map(|refusal| refusal.message.as_str());
+        let failed = claim.and_then(|claim| claim.resize_failure.as_deref());
+        conditions.push(match (growing, refused, failed) {
+            (false, None, _) => condition("Expanded", ConditionStatus::True, "Expanded", ""),
+            (_, Some(message), _) => condition("Expanded", ConditionStatus::False, "ExpansionRefused", message),
+            (true, None, Some(message)) => condition("Expanded", ConditionStatus::False, "ExpansionFailed", message),
+            (true, None, None) => condition(
+                "Expanded",
+                ConditionStatus::False,
+                "Expanding",
+                "the infra cluster has not given the storage yet",
+            ),
+        });
+    }
+    conditions
 }
 
 /// A volume to be made: everything was granted.
