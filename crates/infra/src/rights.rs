@@ -93,6 +93,7 @@ const LIST: &[&str] = &["list"];
 const CREATE: &[&str] = &["create"];
 const PATCH: &[&str] = &["patch"];
 const READ: &[&str] = &["get", "list", "watch"];
+const FOLLOW: &[&str] = &["list", "watch"];
 /// A collection of the API: read, created, replaced, deleted.
 const COLLECTION: &[&str] = &["get", "list", "watch", "create", "update", "delete"];
 const LEASE: Right = system("coordination.k8s.io", "leases", &["get", "create", "update"]);
@@ -108,6 +109,7 @@ const CDI: &str = "cdi.kubevirt.io";
 const SNAPSHOTS: &str = "snapshot.storage.k8s.io";
 const SNAPSHOTTING: &str = "snapshots of volumes";
 const CAPABILITIES: &str = "telling what the infra cluster can do";
+const PREDICTIONS: &str = "predicting placements by volumes, namespaces and the configuration of KubeVirt";
 
 /// What the installation of Steading needs: its kinds and its namespace.
 pub const INSTALLATION: &[Right] = &[
@@ -170,11 +172,13 @@ pub const SCHEDULING: &[Right] = &[
     cluster(STEADING, "placementpolicies/status", PATCH),
     cluster(STEADING, "machinepools", LIST),
     cluster("", "nodes", READ),
-    cluster("", "pods", LIST),
-    cluster(KUBEVIRT, "virtualmachineinstances", LIST),
+    cluster("", "pods", FOLLOW),
+    cluster(KUBEVIRT, "virtualmachineinstances", FOLLOW),
     cluster(INSTANCE_TYPES, "virtualmachineclusterinstancetypes", &["get", "list"]),
-    only_for(CAPABILITIES, cluster("", "namespaces", GET)),
-    only_for(CAPABILITIES, cluster(KUBEVIRT, "kubevirts", LIST)),
+    only_for(PREDICTIONS, cluster("", "namespaces", READ)),
+    only_for(PREDICTIONS, cluster("", "persistentvolumeclaims", FOLLOW)),
+    only_for(PREDICTIONS, cluster("", "persistentvolumes", FOLLOW)),
+    only_for(PREDICTIONS, cluster(KUBEVIRT, "kubevirts", FOLLOW)),
     only_for(CAPABILITIES, cluster(CDI, "cdis", LIST)),
     only_for(CAPABILITIES, cluster(CDI, "storageprofiles", LIST)),
     only_for(CAPABILITIES, cluster("storage.k8s.io", "storageclasses", LIST)),

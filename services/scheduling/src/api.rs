@@ -2,10 +2,12 @@
 
 pub mod capacity;
 pub mod convert;
+pub mod explain;
 pub mod infra_cluster;
 pub mod infra_nodes;
 pub mod placement;
 pub mod policies;
+pub mod solver;
 pub mod status;
 
 use steading_runtime::collection::Keys;

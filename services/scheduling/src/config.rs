@@ -1,5 +1,6 @@
 //! Configuration of scheduling.
 
+use steading_controller::SourceConfig;
 use steading_infra::labels;
 use steading_runtime::{lease::LeaseConfig, server::ServerConfig};
 
@@ -10,6 +11,8 @@ pub struct Config {
     pub server: ServerConfig,
     /// Which lease makes a replica the one that reconciles.
     pub lease: LeaseConfig,
+    /// How the infra cluster is watched.
+    pub sources: SourceConfig,
 }
 
 impl Default for Config {
@@ -17,6 +20,7 @@ impl Default for Config {
         Self {
             server: ServerConfig::default(),
             lease: LeaseConfig::new(labels::SYSTEM_NAMESPACE, labels::SCHEDULING_MANAGER),
+            sources: SourceConfig::default(),
         }
     }
 }

@@ -8,9 +8,6 @@ pub enum Error {
     /// A policy breaks rules.
     #[error("the policy is not valid")]
     InvalidPolicy(#[source] Violations),
-    /// A label selector is not valid.
-    #[error("a label selector is not valid")]
-    InvalidSelector(#[from] crate::domain::placement::SelectorError),
     /// The infra node does not exist.
     #[error("infra node {0} does not exist")]
     UnknownInfraNode(String),
@@ -28,6 +25,12 @@ pub enum Error {
     /// The named instance type does not exist or has no size.
     #[error("instance type {0} does not exist")]
     UnknownInstanceType(String),
+    /// As many solves are under way as may be, and more wait than may wait.
+    #[error("the solver is busy")]
+    Busy,
+    /// A solve ended without an answer.
+    #[error("the solver failed")]
+    SolverFailed,
     /// The policy `default` cannot be deleted.
     #[error("the policy default is used wherever none is named and cannot be deleted")]
     DefaultPolicy,

@@ -15,14 +15,15 @@ use steading_infra::{
     crd::placement_policy::{PlacementPolicy, PlacementPolicyStatus},
     labels,
 };
+use steading_model::name::PlacementPolicyName;
 use steading_runtime::{CancellationToken, clock::Clock};
 
 use crate::domain::{
-    policy::validate,
+    policy::{Reach, validate},
     resolve::{DEFAULT_POLICY, default_policy},
 };
 
-/// Pause before the default policy is installed again after a failure.
+/// Pause before the default policy is installed after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
 /// Runs until cancelled.
@@ -88,7 +89,10 @@ async fn judge(api: &Api<PlacementPolicy>, policy: &PlacementPolicy, clock: &Clo
 /// The status that a policy should have; `None` if it has it.
 fn plan_status(policy: &PlacementPolicy, now: jiff::Timestamp) -> Option<PlacementPolicyStatus> {
     let generation = policy.metadata.generation.unwrap_or_default();
-    let (status, reason, message) = match validate(&policy.spec) {
+    // What is named like nobody's policy is nobody's: it must not reach anywhere.
+    let name = PlacementPolicyName::from_object_name(&policy.name_any());
+    let reach = name.map_or(Reach::OwnNamespace, |name| Reach::of(&name.scope));
+    let (status, reason, message) = match validate(&policy.spec, reach) {
         Ok(()) => ("True", "Valid", "the policy can be used".to_owned()),
         Err(violations) => ("False", "Invalid", violations.to_string()),
     };

@@ -9,21 +9,24 @@
 
 use std::{future::Future, time::Duration};
 
+use futures::StreamExt;
+
 use steading_api::{
     convert::reason_of,
     scheduling::v1::{
         self as proto, capacity_service_server::CapacityService, placement_service_server::PlacementService,
         topology_spread_constraint::WhenUnsatisfiable,
     },
-    types::v1::{ConditionStatus, ErrorReason},
+    types::v1::{ConditionStatus, ErrorReason, WatchEventType},
 };
+use steading_controller::SourceConfig;
 use steading_infra::{
     apply::FieldManager,
     install::{ensure_system_namespace, install_crds},
 };
 use steading_kubesim::{
     ApiError, Verb,
-    faults::{Effect, Matcher, Rule},
+    faults::{Cut, Effect, Matcher, Rule},
 };
 use steading_runtime::{CallContext, CancellationToken, clock::Clock};
 use steading_scheduling::{
@@ -53,8 +56,17 @@ async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
     ensure_system_namespace(&kube, FieldManager::Scheduling)
         .await
         .expect("the namespace is there");
+    let config = Config {
+        sources: SourceConfig {
+            // A watch that hangs shall not make the tests hang.
+            request: Duration::from_secs(1),
+            proof: Duration::from_millis(500),
+            ..SourceConfig::default()
+        },
+        ..Config::default()
+    };
     let service = Service::new(
-        Config::default(),
+        config,
         Deps {
             kube: kube.clone(),
             clock: Clock::system(),
@@ -66,9 +78,11 @@ async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
         kube: kube.clone(),
         faults: sim.faults().clone(),
     };
+    let view = service.view().run(kube.clone(), CancellationToken::new());
     let reconciler = reconcile::run(kube, Clock::system(), CancellationToken::new());
     tokio::select! {
         () = test(stack) => {}
+        () = view => panic!("the view must not end"),
         _ = reconciler => panic!("the reconciler must not end"),
     }
     sim.stop().await;
@@ -223,8 +237,194 @@ async fn an_explanation_spreads_replicas_and_says_why_not() {
     .await;
 }
 
+async fn explain(stack: &Stack, replicas: i32) -> proto::ExplainPlacementResponse {
+    let request = proto::ExplainPlacementRequest {
+        name: "placementPolicies/default".into(),
+        replicas,
+        // Proposed, not read: so it can be explained while the API server is away.
+        policy: Some(proto::PlacementPolicy::default()),
+        ..Default::default()
+    };
+    let answer = stack.placement.explain_placement(call(request)).await;
+    answer.expect("explained").into_inner()
+}
+
+/// Reads a watch until `wanted` comes.
+async fn next<S>(stream: &mut S, what: &str, wanted: impl Fn(&proto::WatchInfraNodesResponse) -> bool)
+where
+    S: futures::Stream<Item = Result<proto::WatchInfraNodesResponse, Status>> + Unpin,
+{
+    let read = async {
+        while let Some(event) = stream.next().await {
+            if wanted(&event.expect("the watch goes on")) {
+                return;
+            }
+        }
+        panic!("the watch ended");
+    };
+    tokio::time::timeout(DEADLINE, read)
+        .await
+        .unwrap_or_else(|_| panic!("{what} did not come"));
+}
+
+async fn set_cordoned(stack: &Stack, node: &str, cordoned: bool) {
+    let api: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(stack.kube.clone());
+    let id = node.trim_start_matches("infraNodes/");
+    if cordoned {
+        api.cordon(id).await.expect("cordoned");
+    } else {
+        api.uncordon(id).await.expect("uncordoned");
+    }
+}
+
 #[tokio::test]
-async fn a_cordoned_node_is_told_and_never_used() {
+async fn watches_of_infra_nodes_are_live_whatever_becomes_of_ours() {
+    with_stack(|stack| async move {
+        let nodes = nodes(&stack).await;
+        let request = call(proto::WatchInfraNodesRequest::default());
+        let mut watch = stack
+            .capacity
+            .watch_infra_nodes(request)
+            .await
+            .expect("watched")
+            .into_inner();
+        next(&mut watch, "SYNCED", |e| e.r#type() == WatchEventType::Synced).await;
+        let matcher = Matcher::on("nodes", &[Verb::Watch]);
+        let hang = || {
+            let forever = Effect::Delay(Duration::from_secs(3600));
+            stack.faults.add(Rule::always(matcher.clone(), forever));
+            stack.faults.cut_watches(&matcher, Cut::Drop);
+        };
+        for (index, trouble) in ["none", "dropped", "expired", "hanging"].into_iter().enumerate() {
+            match trouble {
+                "dropped" => assert!(stack.faults.cut_watches(&matcher, Cut::Drop) > 0),
+                "expired" => assert!(stack.faults.cut_watches(&matcher, Cut::Expire) > 0),
+                "hanging" => hang(),
+                _ => {}
+            }
+            let node = &nodes[index % nodes.len()].name;
+            set_cordoned(&stack, node, true).await;
+            let cordoned = |e: &proto::WatchInfraNodesResponse| {
+                let of = e.infra_node.as_ref().filter(|n| n.name == *node);
+                of.is_some_and(|n| n.state() == proto::infra_node::State::Cordoned)
+            };
+            next(&mut watch, trouble, cordoned).await;
+            eventually(trouble, || async {
+                let answer = explain(&stack, 4).await;
+                answer.replicas.iter().all(|r| r.infra_node != *node).then_some(())
+            })
+            .await;
+            set_cordoned(&stack, node, false).await;
+            let open = |e: &proto::WatchInfraNodesResponse| {
+                let of = e.infra_node.as_ref().filter(|n| n.name == *node);
+                of.is_some_and(|n| n.state() == proto::infra_node::State::Ready)
+            };
+            next(&mut watch, trouble, open).await;
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_stale_view_answers_and_says_so_and_heals() {
+    with_stack(|stack| async move {
+        nodes(&stack).await;
+        eventually("a live view", || async {
+            explain(&stack, 1).await.warnings.is_empty().then_some(())
+        })
+        .await;
+        stack.faults.go_away();
+        stack.faults.cut_watches(&Matcher::any(), Cut::Drop);
+        let warnings = eventually("a warning", || async {
+            Some(explain(&stack, 1).await.warnings).filter(|warnings| !warnings.is_empty())
+        })
+        .await;
+        assert!(warnings.iter().all(|w| w.contains("is stale")), "{warnings:?}");
+        stack.faults.come_back();
+        eventually("a live view", || async {
+            explain(&stack, 1).await.warnings.is_empty().then_some(())
+        })
+        .await;
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_watch_resumes_only_where_nothing_was_missed() {
+    with_stack(|stack| async move {
+        nodes(&stack).await;
+        let resume = |token: &str| {
+            call(proto::WatchInfraNodesRequest {
+                resume_token: token.into(),
+                ..Default::default()
+            })
+        };
+        let old = stack.capacity.watch_infra_nodes(resume("1.1")).await;
+        assert_eq!(reason(old.map(|_| ())), ErrorReason::ResumeTokenExpired);
+        let odd = stack.capacity.watch_infra_nodes(resume("x")).await;
+        assert_eq!(reason(odd.map(|_| ())), ErrorReason::InvalidField);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn calls_list_neither_nodes_nor_pods_nor_instances() {
+    with_stack(|stack| async move {
+        let nodes = nodes(&stack).await;
+        for resource in ["nodes", "pods", "virtualmachineinstances"] {
+            let refused = ApiError::new(500, "InternalError", "nobody lists");
+            stack.faults.add(Rule::always(
+                Matcher::on(resource, &[Verb::List]),
+                Effect::Refuse(refused),
+            ));
+        }
+        let before = stack.faults.struck();
+        explain(&stack, 3).await;
+        let drain = proto::SimulateDrainRequest {
+            name: nodes[0].name.clone(),
+            ..Default::default()
+        };
+        stack.capacity.simulate_drain(call(drain)).await.expect("simulated");
+        stack
+            .capacity
+            .get_capacity(call(proto::GetCapacityRequest::default()))
+            .await
+            .expect("counted");
+        stack
+            .capacity
+            .list_infra_nodes(call(proto::ListInfraNodesRequest::default()))
+            .await
+            .expect("listed");
+        assert_eq!(stack.faults.struck(), before);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn capacity_refuses_a_policy_that_breaks_rules() {
+    use steading_infra::crd::placement_policy::PlacementPolicy;
+    with_stack(|stack| async move {
+        nodes(&stack).await;
+        let api: kube::Api<PlacementPolicy> = kube::Api::all(stack.kube.clone());
+        let bad: PlacementPolicy = serde_json::from_value(serde_json::json!({
+            "apiVersion": "steading.dev/v1alpha1", "kind": "PlacementPolicy", "metadata": {"name": "acme--nosy", "labels": {"steading.dev/project": "acme"}},
+            "spec": {"podAntiAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": [
+                {"topologyKey": "kubernetes.io/hostname", "namespaces": ["rival--web"]}]}},
+        }))
+        .expect("a policy");
+        api.create(&kube::api::PostParams::default(), &bad).await.expect("stored: kubectl is not stopped");
+        let request = proto::GetCapacityRequest {
+            policy: "projects/acme/placementPolicies/nosy".into(),
+            ..Default::default()
+        };
+        let refused = stack.capacity.get_capacity(call(request)).await;
+        assert_eq!(reason(refused), ErrorReason::InvalidField);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_cordoned_node_is_reported_and_never_used() {
     use k8s_openapi::api::core::v1::Node;
     with_stack(|stack| async move {
         let nodes = nodes(&stack).await;
@@ -244,35 +444,36 @@ async fn a_cordoned_node_is_told_and_never_used() {
             (node.state(), node.schedulable),
             (proto::infra_node::State::Cordoned, false)
         );
-        let explain = proto::ExplainPlacementRequest {
-            name: "placementPolicies/default".into(),
-            replicas: 4,
-            ..Default::default()
-        };
-        let answer = stack
-            .placement
-            .explain_placement(call(explain))
-            .await
-            .expect("explained")
-            .into_inner();
-        assert!(answer.replicas.iter().all(|r| r.infra_node != nodes[0].name));
         let filter = proto::ListInfraNodesRequest {
             filter: "state=CORDONED".into(),
             ..Default::default()
         };
-        let listed = stack
-            .capacity
-            .list_infra_nodes(call(filter))
-            .await
-            .expect("listed")
-            .into_inner();
-        assert_eq!(listed.infra_nodes.len(), 1);
+        eventually("the view of the cordoned node", || async {
+            let listed = stack
+                .capacity
+                .list_infra_nodes(call(filter.clone()))
+                .await
+                .ok()?
+                .into_inner();
+            (listed.infra_nodes.len() == 1).then_some(())
+        })
+        .await;
+        // The scheduling index follows the view within moments.
+        eventually("an explanation without the node", || async {
+            let answer = explain(&stack, 4).await;
+            answer
+                .replicas
+                .iter()
+                .all(|r| r.infra_node != nodes[0].name)
+                .then_some(())
+        })
+        .await;
     })
     .await;
 }
 
 #[tokio::test]
-async fn capacity_is_told_by_zone_and_drains_of_empty_nodes_move_nothing() {
+async fn capacity_is_counted_by_zone_and_drains_of_empty_nodes_move_nothing() {
     with_stack(|stack| async move {
         let nodes = nodes(&stack).await;
         let capacity = stack
@@ -398,7 +599,7 @@ fn condition<'c>(cluster: &'c proto::InfraCluster, kind: &str) -> &'c steading_a
 }
 
 #[tokio::test]
-async fn the_infra_cluster_tells_its_versions_gates_and_storage() {
+async fn the_infra_cluster_shows_its_versions_gates_and_storage() {
     with_stack(|stack| async move {
         let found = infra_cluster(&stack).await;
         assert_eq!(found.name, "infraCluster");

@@ -1,48 +1,46 @@
 //! `CapacityService`.
 
-use std::{collections::BTreeMap, pin::Pin, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
-use futures::{Stream, StreamExt};
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use steading_api::{
     error::RpcError,
     scheduling::v1::{self as proto, capacity_service_server::CapacityService},
 };
-use steading_infra::{
-    crd::placement_policy::PlacementPolicy,
-    kubevirt::{VirtualMachineClusterInstancetype, condition_is_true},
-    labels,
-};
+use steading_infra::{kubevirt::VirtualMachineClusterInstancetype, labels};
 use steading_model::name::{InfraNodeName, InstanceTypeName};
 use steading_runtime::{
     CallContext,
     auth::{Action, Verb},
-    collection::{self, ListRequest, WatchRequest, kube_error},
+    collection::kube_error,
 };
 use tonic::{Request, Response, Status};
 
 use super::{
     convert::infra_node::resources,
+    explain,
     infra_cluster::InfraCluster,
-    infra_nodes::{InfraNodes, Seen, observe},
-    placement::read_guest,
-    policies::parse_name,
+    infra_nodes::{InfraNodeStream, InfraNodes, synced},
+    placement::{policy_or_default, read_guest, workload},
+    policies::Policies,
+    solver::Solver,
 };
 use crate::{
     domain::{
-        Amounts,
-        footprint::{DEFAULT_CPU_ALLOCATION_RATIO, Guest},
-        placement::Constraints,
+        Amounts, Placement,
+        footprint::Guest,
         resolve::{Subject, resolve},
     },
     error::Error,
-    explain,
-    snapshot::{NodeOrd, Snapshot, SnapshotNode, Workload},
-    solve::{drain::solve_drain, filter, filter::Predicate, spread::SpreadState},
+    solve::{
+        capacity::{counted, solve_capacity},
+        problem::{NodeView, Problem, Wanted},
+    },
+    view::View,
 };
-
-/// Machines of one type at which counting ends.
-const MAX_COUNT: i64 = 10_000;
 
 /// The service.
 #[derive(Clone)]
@@ -51,14 +49,18 @@ pub struct CapacityApi {
     pub kube: Client,
     /// What the infra cluster can do.
     pub infra_cluster: InfraCluster,
+    /// What is seen of it.
+    pub view: View,
+    /// Where solving happens.
+    pub solver: Solver,
 }
 
 impl CapacityApi {
-    async fn nodes(&self) -> Result<InfraNodes, RpcError> {
-        Ok(InfraNodes {
+    fn nodes(&self) -> InfraNodes {
+        InfraNodes {
             kube: self.kube.clone(),
-            seen: Arc::new(observe(&self.kube).await?),
-        })
+            view: self.view.clone(),
+        }
     }
 
     async fn capacity(
@@ -70,9 +72,24 @@ impl CapacityApi {
             .authorize(Action::new(Verb::Custom("capacity"), "InfraNode", ""))
             .await?;
         let types = self.instance_types(&request.instance_types).await?;
-        let constraints = self.constraints(&request.policy).await?;
-        let seen = observe(&self.kube).await?;
-        Ok(capacity(&seen.snapshot, &types, &constraints, &request.zone))
+        let (subject, placement) = self.placement(&request.policy).await?;
+        synced(&self.view).await?;
+        let config = self.view.virt_config();
+        let wanted = |guest: &Guest| {
+            let mut placement = placement.clone();
+            placement.node_selector.extend(guest.node_selector(&config));
+            Wanted {
+                workload: Arc::new(counted(workload(&subject, &placement, guest.requests(&config)))),
+                claims: Vec::new(),
+            }
+        };
+        let all: Vec<Wanted> = types.iter().map(|(_, guest)| wanted(guest)).collect();
+        let problem = self.view.ask(|world| world.problem(&all, &HashSet::new()));
+        let names: Vec<String> = types.into_iter().map(|(name, _)| name).collect();
+        let zone = request.zone.clone();
+        let mut response = self.solver.run(move || capacity(&problem, &names, &zone)).await?;
+        response.warnings = self.view.warnings();
+        Ok(response)
     }
 
     async fn instance_types(&self, names: &[String]) -> Result<Vec<(String, Guest)>, RpcError> {
@@ -101,17 +118,9 @@ impl CapacityApi {
         Ok(types)
     }
 
-    async fn constraints(&self, policy: &str) -> Result<Constraints, RpcError> {
-        if policy.is_empty() {
-            return Ok(Constraints::default());
-        }
-        let name = parse_name("policy", policy)?;
-        let api: Api<PlacementPolicy> = Api::all(self.kube.clone());
-        let found = api
-            .get_opt(&name.object_name())
-            .await
-            .map_err(|e| kube_error("PlacementPolicy", policy, &e))?;
-        let object = found.ok_or_else(|| Error::UnknownPolicy(policy.to_owned()))?;
+    /// The placement of machines of nobody's cluster under a policy, and whose they are.
+    async fn placement(&self, policy: &str) -> Result<(Subject, Placement), RpcError> {
+        let name = policy_or_default("policy", policy)?;
         let project = name.scope.project().map_or("example", |p| p.as_str());
         let subject = Subject {
             cluster: format!("projects/{project}/clusters/example")
@@ -120,7 +129,15 @@ impl CapacityApi {
             pool: None,
             match_labels: BTreeMap::new(),
         };
-        Ok(Constraints::compile(&resolve(&object.spec, &subject), &subject.labels()).map_err(Error::from)?)
+        if policy.is_empty() {
+            return Ok((subject, Placement::default()));
+        }
+        let policies = Policies {
+            kube: self.kube.clone(),
+        };
+        let (spec, _) = policies.usable(&name).await?;
+        let placement = resolve(&spec, &subject);
+        Ok((subject, placement))
     }
 
     async fn simulate(
@@ -141,115 +158,78 @@ impl CapacityApi {
         context
             .authorize(Action::new(Verb::Custom("simulateDrain"), "InfraNode", &name))
             .await?;
-        let seen = observe(&self.kube).await?;
+        synced(&self.view).await?;
+        let known: HashSet<Arc<str>> = self
+            .view
+            .nodes()
+            .iter()
+            .map(|entry| entry.observed.name.clone())
+            .collect();
         let find = |name: &InfraNodeName| {
-            let found = seen.snapshot.find(name.infra_node.as_str());
+            let found = known.get(name.infra_node.as_str()).cloned();
             found.ok_or_else(|| RpcError::from(Error::UnknownInfraNode(name.to_string())))
         };
         let drained = find(&name)?;
-        let away = others.iter().map(find).collect::<Result<Vec<NodeOrd>, _>>()?;
-        let solution = solve_drain(&seen.snapshot, drained, &away);
-        let all: Vec<NodeOrd> = away.into_iter().chain([drained]).collect();
-        Ok(explain::drain(
-            name.infra_node.as_str(),
-            &solution,
-            &all,
-            |namespace, machine| migratable(&seen, namespace, machine),
-        ))
+        let away = others.iter().map(find).collect::<Result<Vec<Arc<str>>, _>>()?;
+        let problem = self.view.ask(|world| world.drain(&drained, away));
+        let solution = self.solver.run(move || problem.solve()).await?;
+        let migratable = |namespace: &str, machine: &str| self.view.migratable(namespace, machine);
+        let mut response = explain::drain(name.infra_node.as_str(), &solution, migratable);
+        response.warnings = self.view.warnings();
+        Ok(response)
     }
 }
 
-fn migratable(seen: &Seen, namespace: &str, machine: &str) -> bool {
-    let vmi = seen.instances.get(&(namespace.to_owned(), machine.to_owned()));
-    vmi.and_then(|v| v.status.as_ref())
-        .is_some_and(|s| condition_is_true(&s.conditions, "LiveMigratable"))
-}
-
-/// What is left, by zone and instance type.
-fn capacity(
-    snapshot: &Snapshot,
-    types: &[(String, Guest)],
-    constraints: &Constraints,
-    zone: &str,
-) -> proto::GetCapacityResponse {
-    let mut zones: BTreeMap<&str, Vec<(NodeOrd, &SnapshotNode)>> = BTreeMap::new();
-    for (ord, node) in snapshot
+/// What is left, by zone and instance type; `types` are the names of the problem's kinds, in their order.
+fn capacity(problem: &Problem, types: &[String], zone: &str) -> proto::GetCapacityResponse {
+    let mut zones: BTreeMap<&str, Vec<&NodeView>> = BTreeMap::new();
+    for (_, view) in problem
         .nodes()
-        .filter(|(_, node)| zone.is_empty() || node.zone() == zone)
+        .filter(|(_, view)| zone.is_empty() || view.node.zone() == zone)
     {
-        zones.entry(node.zone()).or_default().push((ord, node));
+        zones.entry(view.node.zone()).or_default().push(view);
     }
     let mut response = proto::GetCapacityResponse::default();
     let (mut allocatable, mut allocated) = (Amounts::default(), Amounts::default());
-    let mut totals: BTreeMap<&str, i64> = BTreeMap::new();
     for (zone, nodes) in zones {
-        let schedulable: Vec<_> = nodes.iter().filter(|(_, node)| node.schedulable()).collect();
+        let schedulable: Vec<_> = nodes.iter().filter(|view| view.node.schedulable()).collect();
         let (mut has, mut used) = (Amounts::default(), Amounts::default());
-        for (_, node) in &schedulable {
-            has.add(&node.allocatable);
-            used.add(&node.allocated);
+        for view in &schedulable {
+            has.add(&view.node.allocatable);
+            used.add(&view.allocated);
         }
-        let mut counts = Vec::new();
-        for (name, guest) in types {
-            let fits = schedulable
-                .iter()
-                .map(|(ord, node)| fits(snapshot, *ord, node, guest, constraints))
-                .sum::<i64>();
-            let total = totals.entry(name).or_default();
-            *total = (*total + fits).min(MAX_COUNT);
-            counts.push(proto::InstanceTypeCapacity {
-                instance_type: name.clone(),
-                machine_count: fits.min(MAX_COUNT),
-            });
-        }
+        allocatable.add(&has);
+        allocated.add(&used);
         response.zones.push(proto::ZoneCapacity {
             zone: zone.to_owned(),
             node_count: i32::try_from(nodes.len()).unwrap_or(i32::MAX),
             schedulable_node_count: i32::try_from(schedulable.len()).unwrap_or(i32::MAX),
             allocatable: Some(resources(&has)),
             allocated: Some(resources(&used)),
-            instance_types: counts,
+            instance_types: counts(&problem.only(|view| view.node.zone() == zone), types),
         });
-        allocatable.add(&has);
-        allocated.add(&used);
     }
     response.allocatable = Some(resources(&allocatable));
     response.allocated = Some(resources(&allocated));
-    response.instance_types = totals
-        .into_iter()
-        .map(|(name, machine_count)| proto::InstanceTypeCapacity {
-            instance_type: name.to_owned(),
-            machine_count,
-        })
-        .collect();
+    // Not the sum over the zones: who must not share a domain that spans zones fits once, not once in each.
+    response.instance_types = counts(&problem.only(|view| zone.is_empty() || view.node.zone() == zone), types);
     response
 }
 
-/// Spread is left out: it says how machines of one pool share the room, not how much room there is.
-fn fits(snapshot: &Snapshot, ord: NodeOrd, node: &SnapshotNode, guest: &Guest, constraints: &Constraints) -> i64 {
-    let mut constraints = constraints.clone();
-    constraints.spread.clear();
-    constraints.node_selector.extend(guest.node_selector.clone());
-    let requests = guest.requests(DEFAULT_CPU_ALLOCATION_RATIO);
-    let workload = Workload {
-        requests: requests.clone(),
-        constraints,
-        ..Workload::default()
-    };
-    let state = SpreadState::count(&Snapshot::default(), &workload);
-    let static_predicates = [Predicate::Taints, Predicate::NodeSelector, Predicate::NodeAffinity];
-    if static_predicates
-        .into_iter()
-        .any(|p| filter::judge(snapshot, &workload, &state, ord, p).is_err())
-    {
-        return 0;
-    }
-    node.allocatable.minus(&node.allocated).fits(&requests, MAX_COUNT)
+fn counts(problem: &Problem, types: &[String]) -> Vec<proto::InstanceTypeCapacity> {
+    let counted = types
+        .iter()
+        .enumerate()
+        .map(|(class, name)| proto::InstanceTypeCapacity {
+            instance_type: name.clone(),
+            machine_count: solve_capacity(problem, class),
+        });
+    counted.collect()
 }
 
 #[tonic::async_trait]
 impl CapacityService for CapacityApi {
-    type WatchInfraNodesStream = Pin<Box<dyn Stream<Item = Result<proto::WatchInfraNodesResponse, Status>> + Send>>;
+    type WatchInfraNodesStream = InfraNodeStream;
 
     async fn get_infra_cluster(
         &self,
@@ -267,7 +247,7 @@ impl CapacityService for CapacityApi {
     ) -> Result<Response<proto::InfraNode>, Status> {
         let context = CallContext::from_request(&request);
         Ok(Response::new(
-            collection::get(&self.nodes().await?, &context, &request.get_ref().name).await?,
+            self.nodes().get(&context, &request.get_ref().name).await?,
         ))
     }
 
@@ -276,19 +256,7 @@ impl CapacityService for CapacityApi {
         request: Request<proto::ListInfraNodesRequest>,
     ) -> Result<Response<proto::ListInfraNodesResponse>, Status> {
         let context = CallContext::from_request(&request);
-        let r = request.into_inner();
-        let list = ListRequest {
-            parent: String::new(),
-            page_size: r.page_size,
-            page_token: r.page_token,
-            filter: r.filter,
-            order_by: r.order_by,
-        };
-        let (infra_nodes, next_page_token) = collection::list(&self.nodes().await?, &context, &list).await?;
-        Ok(Response::new(proto::ListInfraNodesResponse {
-            infra_nodes,
-            next_page_token,
-        }))
+        Ok(Response::new(self.nodes().list(&context, request.get_ref()).await?))
     }
 
     async fn watch_infra_nodes(
@@ -296,21 +264,7 @@ impl CapacityService for CapacityApi {
         request: Request<proto::WatchInfraNodesRequest>,
     ) -> Result<Response<Self::WatchInfraNodesStream>, Status> {
         let context = CallContext::from_request(&request);
-        let r = request.into_inner();
-        let watch = WatchRequest {
-            parent: String::new(),
-            filter: r.filter,
-            resume_token: r.resume_token,
-        };
-        let events = collection::watch(&self.nodes().await?, &context, &watch).await?;
-        Ok(Response::new(Box::pin(events.map(|event| {
-            let event = event?;
-            Ok(proto::WatchInfraNodesResponse {
-                r#type: event.kind.into(),
-                infra_node: event.message,
-                resume_token: event.resume_token,
-            })
-        }))))
+        Ok(Response::new(self.nodes().watch(&context, request.get_ref()).await?))
     }
 
     async fn get_capacity(

@@ -1,133 +1,290 @@
-//! The collection of infra nodes, and the reading of snapshots.
+//! Infra nodes: one from the API server, all from the view, and every change of the view as a stream.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
 
-use k8s_openapi::api::core::v1::{Node, Pod};
-use kube::{Api, Client, api::ListParams};
-use steading_api::{error::RpcError, scheduling::v1 as proto, types::v1::ErrorReason};
-use steading_infra::kubevirt::VirtualMachineInstance;
-use steading_model::name::InfraNodeName;
-use steading_runtime::collection::{self, Collection, Keys, kube_error};
+use futures::Stream;
+use k8s_openapi::api::core::v1::Node;
+use kube::{Api, Client};
+use steading_api::{
+    error::RpcError,
+    reflect,
+    scheduling::v1::{self as proto},
+    types::v1::{ErrorReason, WatchEventType},
+};
+use steading_model::{filter::Filter, name::InfraNodeName, page::PageRequest};
+use steading_runtime::{
+    CallContext,
+    auth::{Action, Verb},
+    collection::kube_error,
+};
+use tonic::Status;
 
-use super::{KEYS, convert::infra_node};
-use crate::snapshot::Snapshot;
+use super::convert::infra_node::{Load, infra_node};
+use crate::{
+    domain::interner::Interner,
+    observe::ObservedNode,
+    view::{NodeEntry, View},
+};
 
-/// Objects that one request to the API server asks for.
-const CHUNK: u32 = 500;
+const KIND: &str = "InfraNode";
+const MESSAGE: &str = "steading.scheduling.v1.InfraNode";
+/// How long a call waits for the first list of every kind.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Changes within this time are sent as one: pods come and go many times a second on a busy infra cluster.
+const GATHER: Duration = Duration::from_millis(200);
 
-/// What is known of the infra cluster at one moment.
-#[derive(Debug, Clone, Default)]
-pub struct Seen {
-    /// Nodes and pods.
-    pub snapshot: Snapshot,
-    /// The machines' VMIs, by namespace and name.
-    pub instances: HashMap<(String, String), VirtualMachineInstance>,
-}
+/// How often it is looked whether the view has become stale or live: that is no change of any object.
+const RECHECK: Duration = Duration::from_secs(10);
 
-impl Seen {
-    /// Machines on a node that KubeVirt has marked for evacuation.
-    fn evacuating(&self, node: &str) -> i32 {
-        let marked = self
-            .instances
-            .values()
-            .filter(|vmi| vmi.status.as_ref().and_then(|s| s.evacuation_node_name.as_deref()) == Some(node));
-        i32::try_from(marked.count()).unwrap_or(i32::MAX)
-    }
-}
+/// A stream of changes.
+pub type InfraNodeStream = Pin<Box<dyn Stream<Item = Result<proto::WatchInfraNodesResponse, Status>> + Send>>;
 
-/// Reads the infra cluster: three lists, whatever its size.
-///
-/// # Errors
-/// If the API server does not answer.
-pub async fn observe(kube: &Client) -> Result<Seen, RpcError> {
-    let fault = |e: kube::Error| kube_error("InfraNode", "infra nodes", &e);
-    let (nodes, pods, instances) = tokio::try_join!(
-        list_all::<Node>(Api::all(kube.clone())),
-        list_all::<Pod>(Api::all(kube.clone())),
-        list_all::<VirtualMachineInstance>(Api::all(kube.clone())),
-    )
-    .map_err(fault)?;
-    let key = |vmi: &VirtualMachineInstance| {
-        (
-            vmi.metadata.namespace.clone().unwrap_or_default(),
-            vmi.metadata.name.clone().unwrap_or_default(),
-        )
-    };
-    Ok(Seen {
-        snapshot: Snapshot::build(&nodes, &pods),
-        instances: instances.into_iter().map(|vmi| (key(&vmi), vmi)).collect(),
-    })
-}
-
-async fn list_all<K>(api: Api<K>) -> Result<Vec<K>, kube::Error>
-where
-    K: Clone + serde::de::DeserializeOwned + std::fmt::Debug,
-{
-    let mut params = ListParams::default().limit(CHUNK);
-    let mut all = Vec::new();
-    loop {
-        let chunk = api.list(&params).await?;
-        let next = chunk.metadata.continue_.clone().unwrap_or_default();
-        all.extend(chunk.items);
-        if next.is_empty() {
-            return Ok(all);
-        }
-        params = params.continue_token(&next);
-    }
-}
-
-/// Infra nodes with what was seen on them when the call began.
+/// Infra nodes.
 #[derive(Clone)]
 pub struct InfraNodes {
     /// The infra cluster.
     pub kube: Client,
-    /// What runs where.
-    pub seen: Arc<Seen>,
+    /// What is seen of it.
+    pub view: View,
 }
 
-fn read_only() -> RpcError {
-    RpcError::new(
-        ErrorReason::InvalidState,
-        "infra nodes belong to Kubernetes and are only read here",
-    )
+impl InfraNodes {
+    /// One node, read from the API server; what runs on it comes from the view.
+    ///
+    /// # Errors
+    /// If it does not exist, or the name is wrong, or the caller may not.
+    pub async fn get(&self, context: &CallContext, name: &str) -> Result<proto::InfraNode, RpcError> {
+        let parsed: InfraNodeName = name.parse().map_err(|e| RpcError::invalid_name("name", &e))?;
+        context.authorize(Action::new(Verb::Get, KIND, name)).await?;
+        synced(&self.view).await?;
+        let api: Api<Node> = Api::all(self.kube.clone());
+        let found = api
+            .get_opt(parsed.infra_node.as_str())
+            .await
+            .map_err(|e| kube_error(KIND, name, &e))?;
+        let object = found.ok_or_else(|| RpcError::not_found(KIND, name))?;
+        let observed = Arc::new(ObservedNode::of(&object, &mut Interner::default()));
+        self.message(&NodeEntry { object, observed })
+            .ok_or_else(|| RpcError::not_found(KIND, name))
+    }
+
+    /// One page in order of the names, and the token of the next.
+    ///
+    /// # Errors
+    /// If a parameter is wrong or the caller may not.
+    pub async fn list(
+        &self,
+        context: &CallContext,
+        request: &proto::ListInfraNodesRequest,
+    ) -> Result<proto::ListInfraNodesResponse, RpcError> {
+        if !matches!(request.order_by.as_str(), "" | "name") {
+            let text = "only name is possible";
+            return Err(
+                RpcError::new(ErrorReason::InvalidField, format!("order_by: {text}")).with_field("order_by", text)
+            );
+        }
+        let filter = parse_filter(&request.filter)?;
+        let binding = [MESSAGE, "", &request.filter, &request.order_by];
+        let page = PageRequest::parse(request.page_size, &request.page_token, &binding)?;
+        context.authorize(Action::new(Verb::List, KIND, "")).await?;
+        synced(&self.view).await?;
+        let messages = self.passing(&filter)?.into_values();
+        let (infra_nodes, next_page_token) = page.cut(messages, |node| node.name.clone());
+        Ok(proto::ListInfraNodesResponse {
+            infra_nodes,
+            next_page_token,
+        })
+    }
+
+    /// What exists, then every change of a node or of what runs on it. The reader's pace is the stream's: of changes that
+    /// it has not read, only the last state is sent.
+    ///
+    /// # Errors
+    /// If a parameter is wrong or the caller may not.
+    pub async fn watch(
+        &self,
+        context: &CallContext,
+        request: &proto::WatchInfraNodesRequest,
+    ) -> Result<InfraNodeStream, RpcError> {
+        let filter = parse_filter(&request.filter)?;
+        context.authorize(Action::new(Verb::Watch, KIND, "")).await?;
+        synced(&self.view).await?;
+        let mut known = BTreeMap::new();
+        let resumed = !request.resume_token.is_empty();
+        if resumed {
+            let token = Token::parse(&request.resume_token)?;
+            // What changed while nobody listened is not kept: only who has missed nothing may go on.
+            if token != self.token() {
+                return Err(RpcError::new(
+                    ErrorReason::ResumeTokenExpired,
+                    "infra nodes have changed since the token; watch from the beginning",
+                ));
+            }
+            known = self.passing(&filter)?;
+        }
+        let watcher = Watcher {
+            nodes: self.clone(),
+            filter,
+            known,
+        };
+        Ok(Box::pin(watcher.run(context.clone(), resumed)))
+    }
+
+    fn message(&self, entry: &NodeEntry) -> Option<proto::InfraNode> {
+        let name = &entry.observed.name;
+        let (allocated, machines) = self.view.ask(|world| world.load(name)).unwrap_or_default();
+        let machines = machines
+            .iter()
+            .filter_map(|pod| Some(pod.machine.as_ref()?.name.to_string()));
+        let load = Load {
+            allocated,
+            machines: machines.collect(),
+            evacuating: self.view.evacuating(name),
+            warnings: self.view.warnings(),
+        };
+        infra_node(&entry.object, &entry.observed, &load)
+    }
+
+    /// The nodes that pass the filter, by name.
+    fn passing(&self, filter: &Filter) -> Result<BTreeMap<String, proto::InfraNode>, RpcError> {
+        let mut all = BTreeMap::new();
+        for message in self.view.nodes().iter().filter_map(|entry| self.message(entry)) {
+            if filter.is_empty() || filter.matches(&reflect::Filterable(reflect::dynamic(MESSAGE, &message)?)) {
+                all.insert(message.name.clone(), message);
+            }
+        }
+        Ok(all)
+    }
+
+    fn token(&self) -> Token {
+        let changes = self.view.changes();
+        let number = *changes.borrow();
+        Token {
+            life: self.view.life(),
+            number,
+        }
+    }
 }
 
-impl Collection for InfraNodes {
-    type Object = Node;
-    type Message = proto::InfraNode;
+/// Waits for the first lists: an answer without them would call everything empty.
+///
+/// # Errors
+/// If they do not come.
+pub async fn synced(view: &View) -> Result<(), RpcError> {
+    if tokio::time::timeout(PATIENCE, view.synced()).await.is_ok() {
+        return Ok(());
+    }
+    let text = format!(
+        "the infra cluster has not been read yet: {}",
+        view.warnings().join("; ")
+    );
+    Err(RpcError::new(ErrorReason::InfraUnavailable, text).with_retry_after(Duration::from_secs(1)))
+}
 
-    const KIND: &'static str = "InfraNode";
-    const MESSAGE: &'static str = "steading.scheduling.v1.InfraNode";
-    const FIELD: &'static str = "infra_node";
-    const KEYS: Keys = KEYS;
+fn parse_filter(text: &str) -> Result<Filter, RpcError> {
+    let fields = reflect::filter_fields(MESSAGE);
+    let known: Vec<&str> = fields.iter().map(String::as_str).collect();
+    Ok(Filter::parse(text, &known)?)
+}
 
-    fn api(&self, _: &str) -> Result<Api<Node>, RpcError> {
-        Ok(Api::all(self.kube.clone()))
+/// A place in the changes of one process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Token {
+    life: u64,
+    number: u64,
+}
+
+impl Token {
+    fn parse(text: &str) -> Result<Self, RpcError> {
+        let hex = |part: &str| u64::from_str_radix(part, 16).ok();
+        let parsed = text.split_once('.').and_then(|(life, number)| {
+            Some(Self {
+                life: hex(life)?,
+                number: hex(number)?,
+            })
+        });
+        parsed.ok_or_else(|| {
+            let text = "was not made by this service";
+            RpcError::new(ErrorReason::InvalidField, format!("resume_token: {text}")).with_field("resume_token", text)
+        })
     }
 
-    fn scope(&self, _: &str) -> Result<collection::Scope, RpcError> {
-        Ok(collection::Scope::default())
+    fn text(self) -> String {
+        format!("{:x}.{:x}", self.life, self.number)
+    }
+}
+
+struct Watcher {
+    nodes: InfraNodes,
+    filter: Filter,
+    /// Nodes as the client knows them.
+    known: BTreeMap<String, proto::InfraNode>,
+}
+
+impl Watcher {
+    fn run(
+        mut self,
+        context: CallContext,
+        resumed: bool,
+    ) -> impl Stream<Item = Result<proto::WatchInfraNodesResponse, Status>> + Send {
+        async_stream::try_stream! {
+            let mut changes = self.nodes.view.changes();
+            let drain = context.drain();
+            let mut synced = resumed;
+            loop {
+                changes.mark_unchanged();
+                let token = self.nodes.token().text();
+                for event in self.news(&token)? {
+                    yield event;
+                }
+                if !synced {
+                    synced = true;
+                    yield proto::WatchInfraNodesResponse { r#type: WatchEventType::Synced.into(), infra_node: None, resume_token: token };
+                }
+                let draining = tokio::select! {
+                    () = drain.cancelled() => true,
+                    ended = changes.changed() => ended.is_err(),
+                    () = tokio::time::sleep(RECHECK) => false,
+                };
+                if draining {
+                    Err(RpcError::new(ErrorReason::ShuttingDown, "the service is shutting down"))?;
+                }
+                tokio::time::sleep(GATHER).await;
+            }
+        }
     }
 
-    fn object_name(&self, name: &str) -> Result<String, RpcError> {
-        let name: InfraNodeName = name.parse().map_err(|e| RpcError::invalid_name("name", &e))?;
-        Ok(name.infra_node.to_string())
-    }
-
-    fn name_in(&self, _: &str, _: &str) -> Result<String, RpcError> {
-        Err(read_only())
-    }
-
-    fn identity<'a>(&self, message: &'a proto::InfraNode) -> (&'a str, &'a str) {
-        (&message.name, &message.etag)
-    }
-
-    fn message(&self, object: &Node) -> Option<proto::InfraNode> {
-        let name = object.metadata.name.as_deref()?;
-        infra_node::infra_node(object, &self.seen.snapshot, self.seen.evacuating(name))
-    }
-
-    async fn object(&self, _: &str, _: &proto::InfraNode, _: Option<&Node>) -> Result<Node, RpcError> {
-        Err(read_only())
+    /// What differs from what the client knows; each message but the last carries no token, as resuming there would lose the
+    /// rest.
+    fn news(&mut self, token: &str) -> Result<Vec<proto::WatchInfraNodesResponse>, RpcError> {
+        let now = self.nodes.passing(&self.filter)?;
+        let mut events = Vec::new();
+        let mut event = |kind: WatchEventType, node: &proto::InfraNode| {
+            events.push(proto::WatchInfraNodesResponse {
+                r#type: kind.into(),
+                infra_node: Some(node.clone()),
+                resume_token: String::new(),
+            });
+        };
+        for node in self
+            .known
+            .iter()
+            .filter(|(name, _)| !now.contains_key(*name))
+            .map(|(_, node)| node)
+        {
+            event(WatchEventType::Deleted, node);
+        }
+        for (name, node) in &now {
+            match self.known.get(name) {
+                None => event(WatchEventType::Added, node),
+                Some(before) if before != node => event(WatchEventType::Modified, node),
+                Some(_) => {}
+            }
+        }
+        if let Some(last) = events.last_mut() {
+            token.clone_into(&mut last.resume_token);
+        }
+        self.known = now;
+        Ok(events)
     }
 }

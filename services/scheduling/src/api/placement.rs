@@ -1,6 +1,10 @@
 //! `PlacementService`.
 
-use std::pin::Pin;
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    pin::Pin,
+    sync::Arc,
+};
 
 use futures::{Stream, StreamExt};
 use kube::{Api, Client};
@@ -8,10 +12,7 @@ use steading_api::{
     error::RpcError,
     scheduling::v1::{self as proto, placement_service_server::PlacementService},
 };
-use steading_infra::{
-    crd::placement_policy::{PlacementPolicy, PlacementPolicySpec},
-    kubevirt::VirtualMachineClusterInstancetype,
-};
+use steading_infra::kubevirt::VirtualMachineClusterInstancetype;
 use steading_model::{
     ids::Id,
     name::{ClusterName, InstanceTypeName, MachinePoolName, PlacementPolicyName, Scope},
@@ -28,20 +29,23 @@ use tonic::{Request, Response, Status};
 
 use super::{
     convert::{placement as convert, policy::policy_from},
-    infra_nodes::observe,
+    explain::explain,
+    infra_nodes::synced,
     policies::{Policies, parse_name},
+    solver::Solver,
 };
 use crate::{
     domain::{
-        Amounts, Placement,
-        footprint::{DEFAULT_CPU_ALLOCATION_RATIO, Guest},
-        placement::Constraints,
-        policy::validate,
-        resolve::{DEFAULT_POLICY, Subject, default_policy, resolve},
+        Amounts, Constraints, Placement,
+        footprint::{Guest, VirtConfig},
+        policy::{Reach, validate},
+        resolve::{DEFAULT_POLICY, Subject, resolve},
+        selector::Labels,
     },
     error::Error,
-    explain::{Explanation, explain},
-    snapshot::Workload,
+    observe::Workload,
+    solve::{filter::Audience, problem::Wanted},
+    view::View,
 };
 
 /// Most replicas that one explanation places.
@@ -52,8 +56,12 @@ const MAX_REPLICAS: i32 = 1000;
 pub struct PlacementApi {
     /// The infra cluster.
     pub kube: Client,
-    /// Time.
+    /// Dates deletions.
     pub clock: Clock,
+    /// What is seen of the infra cluster.
+    pub view: View,
+    /// Where solving happens.
+    pub solver: Solver,
 }
 
 type ResponseStream<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
@@ -62,20 +70,6 @@ impl PlacementApi {
     fn policies(&self) -> Policies {
         Policies {
             kube: self.kube.clone(),
-        }
-    }
-
-    /// The stored policy; the built-in default if the object `default` is missing, as it is before the first start.
-    async fn stored(&self, name: &PlacementPolicyName) -> Result<(PlacementPolicySpec, String), RpcError> {
-        let api: Api<PlacementPolicy> = Api::all(self.kube.clone());
-        let found = api.get_opt(&name.object_name()).await;
-        match found.map_err(|e| kube_error("PlacementPolicy", &name.to_string(), &e))? {
-            Some(object) => {
-                validate(&object.spec).map_err(Error::InvalidPolicy)?;
-                Ok((object.spec, object.metadata.resource_version.unwrap_or_default()))
-            }
-            None if name.scope == Scope::Shared && name.id == *DEFAULT_POLICY => Ok((default_policy(), String::new())),
-            None => Err(Error::UnknownPolicy(name.to_string()).into()),
         }
     }
 
@@ -90,7 +84,7 @@ impl PlacementApi {
             .authorize(Action::new(Verb::Custom("resolve"), "PlacementPolicy", &name))
             .await?;
         visible(&name.scope, &name.to_string(), &subject.cluster.project)?;
-        let (policy, etag) = self.stored(&name).await?;
+        let (policy, etag) = self.policies().usable(&name).await?;
         Ok(proto::ResolvePlacementResponse {
             placement: Some(convert::placement(&resolve(&policy, &subject))),
             policy: name.to_string(),
@@ -123,19 +117,31 @@ impl PlacementApi {
         let policy = match &request.policy {
             Some(proposal) => {
                 let spec = policy_from(proposal).map_err(prefixed)?;
-                validate(&spec).map_err(prefixed)?;
+                // Whoever may explain may propose: a proposal sees no further than a project's policy.
+                validate(&spec, Reach::OwnNamespace).map_err(prefixed)?;
                 spec
             }
-            None => self.stored(&name).await?.0,
+            None => self.policies().usable(&name).await?.0,
         };
-        let (requests, node_selector) = self.size(request, &subject.cluster.project).await?;
+        let config = self.view.virt_config();
+        let (requests, node_selector) = self.size(request, &subject.cluster.project, &config).await?;
         let mut placement = resolve(&policy, &subject);
         placement.node_selector.extend(node_selector);
-        let workload = workload(&subject, &placement, requests)?;
-        let seen = observe(&self.kube).await?;
+        let wanted = Wanted {
+            workload: Arc::new(workload(&subject, &placement, requests)),
+            claims: Vec::new(),
+        };
+        synced(&self.view).await?;
+        let problem = self.view.ask(|world| world.problem(&[wanted], &HashSet::new()));
         let replicas = usize::try_from(request.replicas.max(1)).unwrap_or(1);
-        let Explanation { mut response } = explain(&seen.snapshot, &workload, replicas);
+        let spread = placement.topology_spread_constraints.clone();
+        let project = subject.cluster.project.clone();
+        let solved = self
+            .solver
+            .run(move || explain(&problem, replicas, &spread, Audience::Project(&project)));
+        let mut response = solved.await?;
         response.placement = Some(convert::placement(&placement));
+        response.warnings = self.view.warnings();
         Ok(response)
     }
 
@@ -143,24 +149,25 @@ impl PlacementApi {
         &self,
         request: &proto::ExplainPlacementRequest,
         project: &Id,
-    ) -> Result<(Amounts, std::collections::BTreeMap<String, String>), RpcError> {
+        config: &VirtConfig,
+    ) -> Result<(Amounts, BTreeMap<String, String>), RpcError> {
+        let architecture = Some(request.architecture.clone()).filter(|name| !name.is_empty());
         if !request.instance_type.is_empty() {
             if request.resources.is_some() {
                 return Err(Violations::one("resources", "must not be set together with instance_type").into());
             }
             let guest = read_guest(&self.kube, "instance_type", &request.instance_type, Some(project)).await?;
-            return Ok((guest.requests(DEFAULT_CPU_ALLOCATION_RATIO), guest.node_selector));
+            let guest = Guest { architecture, ..guest };
+            return Ok((guest.requests(config), guest.node_selector(config)));
         }
+        let guest = Guest {
+            vcpus: 1,
+            memory: 1 << 30,
+            architecture,
+            ..Guest::default()
+        };
         let Some(resources) = &request.resources else {
-            let guest = Guest {
-                vcpus: 1,
-                memory: 1 << 30,
-                ..Guest::default()
-            };
-            return Ok((
-                guest.requests(DEFAULT_CPU_ALLOCATION_RATIO),
-                std::collections::BTreeMap::new(),
-            ));
+            return Ok((guest.requests(config), guest.node_selector(config)));
         };
         let mut violations = Violations::new();
         let mut amounts = Amounts {
@@ -175,10 +182,10 @@ impl PlacementApi {
         amounts.memory = number("resources.memory".into(), &resources.memory, Quantity::bytes);
         for (name, text) in &resources.extended {
             let amount = number(format!("resources.extended.{name}"), text, Quantity::units);
-            amounts.extended.insert(name.clone(), amount);
+            amounts.extended.insert(Arc::from(name.as_str()), amount);
         }
         violations.finish()?;
-        Ok((amounts, std::collections::BTreeMap::new()))
+        Ok((amounts, guest.node_selector(config)))
     }
 }
 
@@ -206,11 +213,7 @@ fn visible(scope: &Scope, name: &str, project: &Id) -> Result<(), RpcError> {
     }
 }
 
-fn subject(
-    cluster: &str,
-    pool: &str,
-    match_labels: &std::collections::HashMap<String, String>,
-) -> Result<Subject, RpcError> {
+fn subject(cluster: &str, pool: &str, match_labels: &HashMap<String, String>) -> Result<Subject, RpcError> {
     let cluster: ClusterName = cluster.parse().map_err(|e| RpcError::invalid_name("cluster", &e))?;
     let pool = match pool {
         "" => None,
@@ -230,15 +233,16 @@ fn subject(
     })
 }
 
-fn workload(subject: &Subject, placement: &Placement, requests: Amounts) -> Result<Workload, RpcError> {
-    let labels = subject.labels();
-    let constraints = Constraints::compile(placement, &labels).map_err(Error::from)?;
-    Ok(Workload {
-        namespace: subject.cluster.namespace(),
+/// A machine of the subject's kind.
+pub(crate) fn workload(subject: &Subject, placement: &Placement, requests: Amounts) -> Workload {
+    let labels = Labels::from(&subject.labels());
+    let namespace = subject.cluster.namespace();
+    Workload {
+        constraints: Arc::new(Constraints::compile(placement, &namespace, &labels)),
+        namespace,
         labels,
         requests,
-        constraints,
-    })
+    }
 }
 
 /// Size of an instance type of the infra cluster.

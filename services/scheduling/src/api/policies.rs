@@ -3,7 +3,10 @@
 use kube::{Api, Client, ResourceExt, api::ListParams};
 use steading_api::{error::RpcError, scheduling::v1 as proto};
 use steading_infra::{
-    crd::{MachinePool, placement_policy::PlacementPolicy},
+    crd::{
+        MachinePool,
+        placement_policy::{PlacementPolicy, PlacementPolicySpec},
+    },
     labels,
 };
 use steading_model::name::{MachinePoolName, PlacementPolicyName, Scope};
@@ -11,7 +14,10 @@ use steading_runtime::collection::{self, Collection, Keys, kube_error};
 
 use super::{KEYS, convert::policy};
 use crate::{
-    domain::{policy::validate, resolve::DEFAULT_POLICY},
+    domain::{
+        policy::{Reach, validate},
+        resolve::{DEFAULT_POLICY, default_policy},
+    },
     error::Error,
 };
 
@@ -87,7 +93,7 @@ impl Collection for Policies {
     ) -> Result<PlacementPolicy, RpcError> {
         let name = parse_name("name", name)?;
         let spec = policy::policy_from(message).map_err(Error::InvalidPolicy)?;
-        validate(&spec).map_err(Error::InvalidPolicy)?;
+        validate(&spec, Reach::of(&name.scope)).map_err(Error::InvalidPolicy)?;
         let mut object = current
             .cloned()
             .unwrap_or_else(|| PlacementPolicy::new(&name.object_name(), spec.clone()));
@@ -118,6 +124,24 @@ impl Collection for Policies {
 }
 
 impl Policies {
+    /// A stored policy that may be used, and its etag; the built-in default if the object `default` is missing, as it is before
+    /// the first start.
+    ///
+    /// # Errors
+    /// If it does not exist, or breaks rules: who applies one with `kubectl` is not stopped, so it is checked here.
+    pub async fn usable(&self, name: &PlacementPolicyName) -> Result<(PlacementPolicySpec, String), RpcError> {
+        let api: Api<PlacementPolicy> = Api::all(self.kube.clone());
+        let found = api.get_opt(&name.object_name()).await;
+        match found.map_err(|e| kube_error("PlacementPolicy", &name.to_string(), &e))? {
+            Some(object) => {
+                validate(&object.spec, Reach::of(&name.scope)).map_err(Error::InvalidPolicy)?;
+                Ok((object.spec, object.metadata.resource_version.unwrap_or_default()))
+            }
+            None if name.scope == Scope::Shared && name.id == *DEFAULT_POLICY => Ok((default_policy(), String::new())),
+            None => Err(Error::UnknownPolicy(name.to_string()).into()),
+        }
+    }
+
     async fn pools_using(&self, object_name: &str) -> Result<Vec<String>, RpcError> {
         let api: Api<kube::api::DynamicObject> =
             Api::all_with(self.kube.clone(), &kube::api::ApiResource::erase::<MachinePool>(&()));

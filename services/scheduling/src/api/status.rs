@@ -1,5 +1,7 @@
 //! What clients see of the domain's errors: one row for each.
 
+use std::time::Duration;
+
 use steading_api::{error::RpcError, types::v1::ErrorReason};
 
 use crate::error::Error;
@@ -12,9 +14,6 @@ impl From<Error> for RpcError {
                 let mut nested = steading_model::violation::Violations::new();
                 nested.nest("placement_policy", violations);
                 Self::from(nested)
-            }
-            Error::InvalidSelector(source) => {
-                Self::new(ErrorReason::InvalidField, format!("{text}: {source}")).with_field("placement_policy", text)
             }
             Error::UnknownInfraNode(name) => Self::not_found("InfraNode", name),
             Error::UnknownPolicy(name) => {
@@ -31,6 +30,8 @@ impl From<Error> for RpcError {
             Error::UnknownInstanceType(name) => {
                 Self::new(ErrorReason::ReferenceNotFound, text).with_resource("InstanceType", name)
             }
+            Error::Busy => Self::new(ErrorReason::RateLimited, text).with_retry_after(Duration::from_secs(1)),
+            Error::SolverFailed => Self::new(ErrorReason::Internal, text),
             Error::DefaultPolicy => {
                 Self::new(ErrorReason::InvalidState, text).with_resource("PlacementPolicy", "placementPolicies/default")
             }
@@ -70,6 +71,8 @@ mod tests {
             (Error::UnknownPolicy("n".into()), ErrorReason::ReferenceNotFound),
             (other, ErrorReason::ReferenceNotFound),
             (Error::UnknownInstanceType("n".into()), ErrorReason::ReferenceNotFound),
+            (Error::Busy, ErrorReason::RateLimited),
+            (Error::SolverFailed, ErrorReason::Internal),
             (Error::DefaultPolicy, ErrorReason::InvalidState),
             (used, ErrorReason::ResourceInUse),
         ] {

@@ -1,6 +1,6 @@
 //! Amounts of compute resources, as whole numbers.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity as KubeQuantity;
 use steading_model::quantity::Quantity;
@@ -15,7 +15,18 @@ pub struct Amounts {
     /// Pods.
     pub pods: i64,
     /// Everything else by resource name, in its own unit.
-    pub extended: BTreeMap<String, i64>,
+    pub extended: BTreeMap<Arc<str>, i64>,
+    /// What kube-scheduler assumes in its scores, and only there, of containers that request no processors or no memory.
+    pub assumed: Assumed,
+}
+
+/// Amounts that count for scores only.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Assumed {
+    /// Processors in thousandths.
+    pub cpu_millis: i64,
+    /// Memory in bytes.
+    pub memory: i64,
 }
 
 impl Amounts {
@@ -31,7 +42,7 @@ impl Amounts {
                 "memory" => amounts.memory = clamp(quantity.bytes()),
                 "pods" => amounts.pods = clamp(quantity.units()),
                 other => {
-                    amounts.extended.insert(other.to_owned(), clamp(quantity.units()));
+                    amounts.extended.insert(Arc::from(other), clamp(quantity.units()));
                 }
             }
         }
@@ -48,6 +59,19 @@ impl Amounts {
         self.combine(other, i64::saturating_sub);
     }
 
+    /// Takes over from `other` each resource that `named` names.
+    pub fn replace(&mut self, other: &Self, named: impl Fn(&str) -> bool) {
+        if named("cpu") {
+            self.cpu_millis = other.cpu_millis;
+        }
+        if named("memory") {
+            self.memory = other.memory;
+        }
+        for (name, amount) in &other.extended {
+            self.extended.insert(name.clone(), *amount);
+        }
+    }
+
     /// The larger of both, resource by resource.
     pub fn maximum(&mut self, other: &Self) {
         self.combine(other, i64::max);
@@ -57,9 +81,14 @@ impl Amounts {
         self.cpu_millis = operation(self.cpu_millis, other.cpu_millis);
         self.memory = operation(self.memory, other.memory);
         self.pods = operation(self.pods, other.pods);
+        self.assumed.cpu_millis = operation(self.assumed.cpu_millis, other.assumed.cpu_millis);
+        self.assumed.memory = operation(self.assumed.memory, other.assumed.memory);
         for (name, amount) in &other.extended {
-            let entry = self.extended.entry(name.clone()).or_default();
-            *entry = operation(*entry, *amount);
+            if let Some(entry) = self.extended.get_mut(name) {
+                *entry = operation(*entry, *amount);
+            } else {
+                self.extended.insert(name.clone(), operation(0, *amount));
+            }
         }
     }
 
@@ -83,7 +112,7 @@ impl Amounts {
             .map(|(name, wanted, there)| (name.to_owned(), wanted, there));
         let extended = request.extended.iter().map(|(name, wanted)| {
             (
-                name.clone(),
+                name.to_string(),
                 *wanted,
                 self.extended.get(name).copied().unwrap_or_default(),
             )
@@ -91,6 +120,19 @@ impl Amounts {
         fixed
             .chain(extended)
             .find(|(_, wanted, there)| *wanted > 0 && wanted > there)
+    }
+
+    /// Whether `request` is there.
+    pub fn covers(&self, used: &Self, request: &Self) -> bool {
+        let fits = |there: i64, used: i64, wanted: i64| wanted <= 0 || wanted <= there.saturating_sub(used);
+        let of = |amounts: &Self, name: &Arc<str>| amounts.extended.get(name).copied().unwrap_or_default();
+        fits(self.cpu_millis, used.cpu_millis, request.cpu_millis)
+            && fits(self.memory, used.memory, request.memory)
+            && fits(self.pods, used.pods, request.pods)
+            && request
+                .extended
+                .iter()
+                .all(|(name, wanted)| fits(of(self, name), of(used, name), *wanted))
     }
 
     /// How many times `request` fits, at most `limit`.
@@ -140,7 +182,7 @@ mod tests {
             ("broken", "x"),
         ])));
         assert_eq!((amounts.cpu_millis, amounts.memory, amounts.pods), (1500, 2 << 30, 110));
-        assert_eq!(amounts.extended, BTreeMap::from([("nvidia.com/A30".to_owned(), 2)]));
+        assert_eq!(amounts.extended, BTreeMap::from([(Arc::from("nvidia.com/A30"), 2)]));
     }
 
     #[test]

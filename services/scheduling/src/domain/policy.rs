@@ -5,16 +5,36 @@ use k8s_openapi::{
     apimachinery::pkg::apis::meta::v1::LabelSelector,
 };
 use steading_infra::crd::placement_policy::PlacementPolicySpec;
-use steading_model::violation::Violations;
+use steading_model::{name::Scope, violation::Violations};
 
 /// Most entries of any list of a policy: each is looked at for each infra node and each machine.
 const MAX_ENTRIES: usize = 32;
+
+/// How far the anti-affinity of a policy may look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Into every namespace: a policy that the operator made for all projects.
+    Everywhere,
+    /// Into the namespace of the machine only: a policy of a project. Other namespaces are other tenants, whose machines it
+    /// could count, avoid, and by that keep out.
+    OwnNamespace,
+}
+
+impl Reach {
+    /// How far a policy of this scope may look.
+    pub fn of(scope: &Scope) -> Self {
+        match scope {
+            Scope::Shared => Self::Everywhere,
+            Scope::Project(_) => Self::OwnNamespace,
+        }
+    }
+}
 
 /// Checks a policy whole.
 ///
 /// # Errors
 /// Every rule that it breaks.
-pub fn validate(policy: &PlacementPolicySpec) -> Result<(), Violations> {
+pub fn validate(policy: &PlacementPolicySpec, reach: Reach) -> Result<(), Violations> {
     let mut all = Violations::new();
     if let Some(affinity) = &policy.node_affinity {
         let required = affinity
@@ -59,7 +79,7 @@ pub fn validate(policy: &PlacementPolicySpec) -> Result<(), Violations> {
             .flatten()
             .enumerate()
         {
-            pod_term(&mut all, &format!("pod_anti_affinity.required[{index}]"), term);
+            pod_term(&mut all, &format!("pod_anti_affinity.required[{index}]"), term, reach);
         }
         for (index, weighted) in anti
             .preferred_during_scheduling_ignored_during_execution
@@ -69,7 +89,7 @@ pub fn validate(policy: &PlacementPolicySpec) -> Result<(), Violations> {
         {
             let path = format!("pod_anti_affinity.preferred[{index}]");
             weight(&mut all, &path, weighted.weight);
-            pod_term(&mut all, &format!("{path}.term"), &weighted.pod_affinity_term);
+            pod_term(&mut all, &format!("{path}.term"), &weighted.pod_affinity_term, reach);
         }
     }
     for (key, value) in &policy.node_selector {
@@ -177,8 +197,34 @@ fn spread_constraint(all: &mut Violations, path: &str, constraint: &TopologySpre
     }
 }
 
-fn pod_term(all: &mut Violations, path: &str, term: &PodAffinityTerm) {
+fn pod_term(all: &mut Violations, path: &str, term: &PodAffinityTerm, reach: Reach) {
     label_key(all, &format!("{path}.topology_key"), &term.topology_key);
+    if reach == Reach::OwnNamespace {
+        let text = "can only be set in a policy that all projects share";
+        let named = term.namespaces.as_ref().is_some_and(|names| !names.is_empty());
+        all.require(!named, format!("{path}.namespaces"), text);
+        all.require(
+            term.namespace_selector.is_none(),
+            format!("{path}.namespace_selector"),
+            text,
+        );
+    }
+    if let Some(selector) = &term.namespace_selector {
+        label_selector(all, &format!("{path}.namespace_selector"), selector);
+    }
+    let (same, other) = (term.match_label_keys.as_deref(), term.mismatch_label_keys.as_deref());
+    for key in same.unwrap_or_default() {
+        label_key(all, &format!("{path}.match_label_keys"), key);
+        let both = other.unwrap_or_default().contains(key);
+        all.require(
+            !both,
+            format!("{path}.match_label_keys"),
+            "must not also be in mismatch_label_keys",
+        );
+    }
+    for key in other.unwrap_or_default() {
+        label_key(all, &format!("{path}.mismatch_label_keys"), key);
+    }
     if let Some(selector) = &term.label_selector {
         label_selector(all, &format!("{path}.label_selector"), selector);
     }
@@ -280,16 +326,55 @@ mod tests {
     use crate::domain::resolve::{default_policy, default_spread};
 
     fn paths(policy: &PlacementPolicySpec) -> Vec<String> {
-        validate(policy).err().into_iter().flatten().map(|v| v.path).collect()
+        validate(policy, Reach::Everywhere)
+            .err()
+            .into_iter()
+            .flatten()
+            .map(|v| v.path)
+            .collect()
     }
 
     #[test]
     fn the_default_policy_is_valid() {
-        assert_eq!(validate(&default_policy()), Ok(()));
+        assert_eq!(validate(&default_policy(), Reach::OwnNamespace), Ok(()));
     }
 
     #[test]
-    fn every_fault_is_told_with_its_path() {
+    fn a_projects_policy_does_not_reach_into_other_namespaces() {
+        let term = |namespaces: &[&str], selector: Option<LabelSelector>| PodAffinityTerm {
+            topology_key: "kubernetes.io/hostname".into(),
+            namespaces: Some(namespaces.iter().map(ToString::to_string).collect()),
+            namespace_selector: selector,
+            ..PodAffinityTerm::default()
+        };
+        let policy = PlacementPolicySpec {
+            pod_anti_affinity: Some(k8s_openapi::api::core::v1::PodAntiAffinity {
+                required_during_scheduling_ignored_during_execution: Some(vec![
+                    term(&["rival--web"], None),
+                    term(&[], Some(LabelSelector::default())),
+                    term(&[], None),
+                ]),
+                ..k8s_openapi::api::core::v1::PodAntiAffinity::default()
+            }),
+            ..PlacementPolicySpec::default()
+        };
+        assert_eq!(validate(&policy, Reach::of(&Scope::Shared)), Ok(()));
+        let acme = steading_model::ids::Id::parse("acme").expect("an id");
+        let broken = validate(&policy, Reach::of(&Scope::Project(acme)))
+            .err()
+            .into_iter()
+            .flatten();
+        assert_eq!(
+            broken.map(|v| v.path).collect::<Vec<_>>(),
+            [
+                "pod_anti_affinity.required[0].namespaces",
+                "pod_anti_affinity.required[1].namespace_selector"
+            ]
+        );
+    }
+
+    #[test]
+    fn every_fault_has_its_path() {
         let requirement = |operator: &str, values: &[&str]| NodeSelectorRequirement {
             key: "disk".into(),
             operator: operator.into(),

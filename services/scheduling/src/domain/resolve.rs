@@ -96,6 +96,7 @@ pub fn resolve(policy: &PlacementPolicySpec, subject: &Subject) -> Placement {
     Placement {
         node_affinity: with_presets(policy.node_affinity.clone(), &policy.node_affinity_presets),
         topology_spread_constraints: spread,
+        pod_affinity: None,
         pod_anti_affinity: anti,
         node_selector: policy.node_selector.clone(),
         tolerations: policy.tolerations.clone(),

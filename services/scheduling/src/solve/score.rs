@@ -1,216 +1,197 @@
-//! Scoring: which of the nodes that fit is the best. Each judge gives 0 to 100, weighted as Kubernetes does by default.
-
-use kube::core::SelectorExt;
+//! Scoring: which of the nodes that fit is the best. Each judge gives 0 to 100, weighted as kube-scheduler's default profile
+//! does. `ImageLocality` is left out: launchers of all machines have one image, which every node has.
 
 use crate::{
-    snapshot::{NodeOrd, Snapshot, SnapshotNode, Workload},
-    solve::{
-        filter::{failing_requirement, tolerates},
-        spread::SpreadState,
-    },
+    domain::Amounts,
+    solve::problem::{Class, NodeView, failing_requirement},
 };
 
 /// Best score of one judge before weighting.
-const FULL: i64 = 100;
+pub const FULL: i64 = 100;
 
-/// A judge of nodes with its weight.
-struct Judge {
-    name: &'static str,
-    weight: i64,
-    score: fn(&Snapshot, &Workload, &SpreadState, &[&SnapshotNode]) -> Vec<i64>,
-}
-
-/// Weights of the default profile of kube-scheduler.
-const JUDGES: [Judge; 6] = [
-    Judge {
-        name: "spread",
-        weight: 2,
-        score: spread,
-    },
-    Judge {
-        name: "node-affinity",
-        weight: 2,
-        score: affinity,
-    },
-    Judge {
-        name: "anti-affinity",
-        weight: 2,
-        score: anti_affinity,
-    },
-    Judge {
-        name: "taints",
-        weight: 3,
-        score: taints,
-    },
-    Judge {
-        name: "least-allocated",
-        weight: 1,
-        score: least_allocated,
-    },
-    Judge {
-        name: "balanced-resources",
-        weight: 1,
-        score: balanced,
-    },
+/// Names and weights of the judges, in the order of [`Score::terms`].
+const JUDGES: [(&str, i64); 6] = [
+    ("spread", 2),
+    ("node-affinity", 2),
+    ("anti-affinity", 2),
+    ("taints", 3),
+    ("least-allocated", 1),
+    ("balanced-resources", 1),
 ];
 
-/// Score of one node: a part by each judge, already weighted.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Score {
-    /// Name of the judge and points.
-    pub terms: Vec<(&'static str, i64)>,
-}
+/// Points of one node, unweighted, in the order of the judges.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Score([i64; JUDGES.len()]);
 
 impl Score {
-    /// Sum of the points.
+    /// Name of each judge and its points, weighted.
+    pub fn terms(&self) -> impl Iterator<Item = (&'static str, i64)> {
+        JUDGES
+            .iter()
+            .zip(self.0)
+            .map(|((name, weight), points)| (*name, weight * points))
+    }
+
+    /// Sum of the weighted points.
     pub fn total(&self) -> i64 {
-        self.terms.iter().map(|(_, points)| points).sum()
+        self.terms().map(|(_, points)| points).sum()
     }
 }
 
-/// Scores the nodes, in their order.
-pub fn score(snapshot: &Snapshot, workload: &Workload, state: &SpreadState, nodes: &[NodeOrd]) -> Vec<Score> {
-    let candidates: Vec<&SnapshotNode> = nodes.iter().filter_map(|ord| snapshot.node(*ord)).collect();
-    let mut scores = vec![Score::default(); candidates.len()];
-    for judge in &JUDGES {
-        let points = (judge.score)(snapshot, workload, state, &candidates);
-        for (score, points) in scores.iter_mut().zip(points) {
-            score.terms.push((judge.name, points * judge.weight));
+/// Points of a node that no placement elsewhere changes.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct NodePoints {
+    affinity: i64,
+    taints: i64,
+    least_allocated: i64,
+    balanced: i64,
+}
+
+impl NodePoints {
+    /// Counts.
+    pub fn of(view: &NodeView, class: &Class, used: &Amounts) -> Self {
+        let constraints = &class.workload.constraints;
+        let preferred = constraints.node_preferred.iter();
+        let soft = view
+            .node
+            .taints
+            .iter()
+            .filter(|taint| taint.effect == "PreferNoSchedule");
+        let mut points = Self {
+            affinity: preferred
+                .filter(|(_, term)| failing_requirement(&view.node, term).is_none())
+                .map(|(weight, _)| weight)
+                .sum(),
+            taints: i64::try_from(soft.filter(|taint| !constraints.tolerates(taint)).count()).unwrap_or(i64::MAX),
+            ..Self::default()
+        };
+        points.measure(view, class, used);
+        points
+    }
+
+    /// Counts the resources again.
+    pub fn measure(&mut self, view: &NodeView, class: &Class, used: &Amounts) {
+        let requests = &class.workload.requests;
+        self.least_allocated = least_allocated(&view.node.allocatable, used, requests);
+        self.balanced = balanced(&view.node.allocatable, used, requests);
+    }
+}
+
+/// Scores nodes by their own points and by what spread and neighbours say of them, in their order.
+pub fn combine(points: &[NodePoints], spread: Vec<i64>, neighbours: Vec<i64>) -> Vec<Score> {
+    let best = points.iter().map(|p| p.affinity).max().unwrap_or(0);
+    let worst = points.iter().map(|p| p.taints).max().unwrap_or(0);
+    let share = |part: i64, whole: i64| if whole <= 0 { 0 } else { FULL * part / whole };
+    let all = points.iter().zip(spread.into_iter().zip(neighbours));
+    all.map(|(points, (spread, neighbours))| {
+        Score([
+            spread,
+            share(points.affinity, best),
+            neighbours,
+            FULL - share(points.taints, worst),
+            points.least_allocated,
+            points.balanced,
+        ])
+    })
+    .collect()
+}
+
+/// The share of processors and memory that stays free, averaged. Containers that request nothing count with what
+/// kube-scheduler assumes of them.
+fn least_allocated(has: &Amounts, used: &Amounts, more: &Amounts) -> i64 {
+    let scored = |amounts: &Amounts| {
+        (
+            amounts.cpu_millis + amounts.assumed.cpu_millis,
+            amounts.memory + amounts.assumed.memory,
+        )
+    };
+    let (used, more) = (scored(used), scored(more));
+    let free = |has: i64, requested: i64| {
+        let left = i128::from(has) - i128::from(requested);
+        i64::try_from(left.max(0) * i128::from(FULL) / i128::from(has)).unwrap_or(FULL)
+    };
+    let resources = [(has.cpu_millis, used.0 + more.0), (has.memory, used.1 + more.1)];
+    let known = resources.into_iter().filter(|(has, _)| *has > 0);
+    let (sum, count) = known.fold((0, 0), |(sum, count), (has, requested)| {
+        (sum + free(has, requested), count + 1)
+    });
+    if count == 0 { 0 } else { sum / count }
+}
+
+/// How much the workload evens out the shares of processors and memory: 75 if it changes nothing, 100 at best, 50 at worst.
+/// So kube-scheduler v1.36; earlier ones took the balance with the workload alone.
+fn balanced(has: &Amounts, used: &Amounts, more: &Amounts) -> i64 {
+    if more.cpu_millis == 0 && more.memory == 0 {
+        return 0;
+    }
+    let evenness = |cpu: i64, memory: i64| {
+        if has.cpu_millis == 0 || has.memory == 0 {
+            return FULL;
+        }
+        let deviation = (fraction(cpu, has.cpu_millis) - fraction(memory, has.memory)).abs() / 2.0;
+        whole((1.0 - deviation) * 100.0)
+    };
+    let with = evenness(used.cpu_millis + more.cpu_millis, used.memory + more.memory);
+    let without = evenness(used.cpu_millis, used.memory);
+    FULL / 2 + (FULL / 2 + with - without) / 2
+}
+
+#[allow(clippy::cast_precision_loss, reason = "amounts of a node are far below 2^52")]
+fn fraction(part: i64, whole: i64) -> f64 {
+    (part as f64 / whole as f64).min(1.0)
+}
+
+#[allow(
+    clippy::cast_possible_truncation,
+    reason = "between 0 and 100; upstream truncates as well"
+)]
+fn whole(points: f64) -> i64 {
+    points as i64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mk_amounts(cpu_millis: i64, memory: i64) -> Amounts {
+        Amounts {
+            cpu_millis,
+            memory,
+            ..Amounts::default()
         }
     }
-    scores
-}
 
-/// Fewer matching pods in the domain are better.
-fn spread(_: &Snapshot, _: &Workload, state: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
-    let loose: Vec<_> = state.tables().iter().filter(|t| !t.constraint.strict).collect();
-    if loose.is_empty() {
-        return vec![0; nodes.len()];
+    #[test]
+    fn balance_halves_the_deviation_and_compares_it_with_the_node_as_it_is() {
+        let has = mk_amounts(1000, 1000);
+        let empty = Amounts::default();
+        assert_eq!(balanced(&has, &empty, &mk_amounts(500, 500)), 75);
+        // Half of 0.5 is the deviation: 75 points of evenness against 100.
+        assert_eq!(balanced(&has, &empty, &mk_amounts(500, 0)), 50 + (50 + 75 - 100) / 2);
+        assert_eq!(
+            balanced(&has, &mk_amounts(500, 0), &mk_amounts(0, 500)),
+            50 + (50 + 100 - 75) / 2
+        );
+        assert_eq!(balanced(&has, &empty, &empty), 0);
     }
-    let cost = |node: &SnapshotNode| -> Option<i64> {
-        loose.iter().try_fold(0, |sum, table| {
-            let domain = node.labels.get(table.key())?;
-            let count = table.counts.get(domain).copied().unwrap_or_default();
-            // Few large domains fill faster than many small ones; weigh by the number of domains.
-            let domains = i64::try_from(table.counts.len()).unwrap_or(i64::MAX).max(1);
-            Some(sum + count * FULL * i64::from(domains.ilog2().max(1)))
-        })
-    };
-    let costs: Vec<Option<i64>> = nodes.iter().map(|node| cost(node)).collect();
-    let worst = costs.iter().flatten().max().copied().unwrap_or_default();
-    let best = costs.iter().flatten().min().copied().unwrap_or_default();
-    // A node without the key is the last resort.
-    costs
-        .into_iter()
-        .map(|cost| {
-            cost.map_or(0, |cost| {
-                if worst == best {
-                    FULL
-                } else {
-                    FULL * (worst - cost) / (worst - best)
-                }
-            })
-        })
-        .collect()
-}
 
-fn affinity(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
-    let preferred = workload
-        .constraints
-        .node_affinity
-        .as_ref()
-        .and_then(|a| a.preferred_during_scheduling_ignored_during_execution.as_deref())
-        .unwrap_or_default();
-    let points = |node: &SnapshotNode| {
-        let matching = preferred
-            .iter()
-            .filter(|term| failing_requirement(node, &term.preference).is_none());
-        matching.map(|term| i64::from(term.weight)).sum()
-    };
-    upwards(nodes.iter().map(|node| points(node)).collect())
-}
-
-fn anti_affinity(snapshot: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
-    let terms = &workload.constraints.anti_preferred;
-    let cost = |node: &SnapshotNode| -> i64 {
-        terms
-            .iter()
-            .filter_map(|(weight, term)| Some((weight, term, node.labels.get(&term.topology_key)?)))
-            .map(|(weight, term, domain)| {
-                let near = snapshot.pods().iter().filter(|pod| {
-                    let there = pod.node.and_then(|ord| snapshot.node(ord));
-                    term.looks_into(&workload.namespace, &pod.workload.namespace)
-                        && there.is_some_and(|n| n.labels.get(&term.topology_key) == Some(domain))
-                        && term.selector.matches(&pod.workload.labels)
-                });
-                weight * i64::try_from(near.count()).unwrap_or(i64::MAX)
-            })
-            .sum()
-    };
-    if terms.is_empty() {
-        vec![0; nodes.len()]
-    } else {
-        downwards(nodes.iter().map(|node| cost(node)).collect())
+    #[test]
+    fn least_allocated_averages_the_resources_that_the_node_has() {
+        assert_eq!(
+            least_allocated(&mk_amounts(1000, 1000), &mk_amounts(500, 0), &mk_amounts(0, 200)),
+            65
+        );
+        assert_eq!(
+            least_allocated(&mk_amounts(1000, 0), &mk_amounts(500, 0), &mk_amounts(0, 200)),
+            50
+        );
+        assert_eq!(
+            least_allocated(&mk_amounts(0, 0), &mk_amounts(500, 0), &mk_amounts(0, 200)),
+            0
+        );
+        assert_eq!(
+            least_allocated(&mk_amounts(100, 100), &mk_amounts(500, 0), &mk_amounts(0, 100)),
+            0
+        );
     }
-}
-
-fn taints(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
-    let untolerated = |node: &SnapshotNode| {
-        let soft = node.taints.iter().filter(|taint| taint.effect == "PreferNoSchedule");
-        let count = soft
-            .filter(|taint| !workload.constraints.tolerations.iter().any(|t| tolerates(t, taint)))
-            .count();
-        i64::try_from(count).unwrap_or(i64::MAX)
-    };
-    downwards(nodes.iter().map(|node| untolerated(node)).collect())
-}
-
-fn least_allocated(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
-    let points = |node: &&SnapshotNode| {
-        let (cpu, memory) = fractions(node, workload);
-        FULL - i64::midpoint(cpu, memory)
-    };
-    nodes.iter().map(points).collect()
-}
-
-fn balanced(_: &Snapshot, workload: &Workload, _: &SpreadState, nodes: &[&SnapshotNode]) -> Vec<i64> {
-    let points = |node: &&SnapshotNode| {
-        let (cpu, memory) = fractions(node, workload);
-        FULL - (cpu - memory).abs()
-    };
-    nodes.iter().map(points).collect()
-}
-
-/// Percent of processors and memory that would be requested with the workload on the node.
-fn fractions(node: &SnapshotNode, workload: &Workload) -> (i64, i64) {
-    let percent = |used: i64, more: i64, all: i64| {
-        let used = i128::from(used) + i128::from(more);
-        i64::try_from((used * i128::from(FULL) / i128::from(all.max(1))).clamp(0, i128::from(FULL))).unwrap_or(FULL)
-    };
-    (
-        percent(
-            node.allocated.cpu_millis,
-            workload.requests.cpu_millis,
-            node.allocatable.cpu_millis,
-        ),
-        percent(node.allocated.memory, workload.requests.memory, node.allocatable.memory),
-    )
-}
-
-/// More is better: the best gets the full score.
-fn upwards(points: Vec<i64>) -> Vec<i64> {
-    let best = points.iter().max().copied().unwrap_or_default();
-    points
-        .into_iter()
-        .map(|p| if best <= 0 { 0 } else { FULL * p / best })
-        .collect()
-}
-
-/// Less is better: nothing gets the full score.
-fn downwards(points: Vec<i64>) -> Vec<i64> {
-    let worst = points.iter().max().copied().unwrap_or_default();
-    points
-        .into_iter()
-        .map(|p| if worst <= 0 { FULL } else { FULL - FULL * p / worst })
-        .collect()
 }

@@ -15,25 +15,26 @@ use steading_runtime::collection::{etag, time};
 use super::placement::taint_effect;
 use crate::{
     domain::Amounts,
-    snapshot::{Readiness, Snapshot},
+    observe::{ObservedNode, Readiness},
 };
 
-/// A node as a message. What runs on it comes from the snapshot, which may be of another moment.
-pub fn infra_node(node: &Node, snapshot: &Snapshot, evacuating: i32) -> Option<proto::InfraNode> {
+/// What runs on a node, as the view has it.
+#[derive(Debug, Clone, Default)]
+pub struct Load {
+    /// What pods on it have requested.
+    pub allocated: Amounts,
+    /// Names of the machines on it.
+    pub machines: BTreeSet<String>,
+    /// Machines on it that KubeVirt has marked for evacuation.
+    pub evacuating: usize,
+    /// Why this may be old; empty if it is fresh.
+    pub warnings: Vec<String>,
+}
+
+/// A node as a message.
+pub fn infra_node(node: &Node, seen: &ObservedNode, load: &Load) -> Option<proto::InfraNode> {
     let meta = &node.metadata;
     let name = meta.name.as_deref()?;
-    let fresh = Snapshot::build(std::slice::from_ref(node), &[]);
-    let (_, seen) = fresh.nodes().next()?;
-    let ord = snapshot.find(name);
-    let allocated = ord
-        .and_then(|ord| snapshot.node(ord))
-        .map(|n| n.allocated.clone())
-        .unwrap_or_default();
-    let machines: BTreeSet<String> = ord
-        .into_iter()
-        .flat_map(|ord| snapshot.machines_on(ord))
-        .filter_map(|pod| Some(pod.machine.as_ref()?.name.to_string()))
-        .collect();
     let status = node.status.clone().unwrap_or_default();
     let info = status.node_info.unwrap_or_default();
     let node_labels = meta.labels.clone().unwrap_or_default();
@@ -64,13 +65,19 @@ pub fn infra_node(node: &Node, snapshot: &Snapshot, evacuating: i32) -> Option<p
         delete_time: time(meta.deletion_timestamp.as_ref()),
         annotations: meta.annotations.clone().unwrap_or_default().into_iter().collect(),
         state: state.into(),
-        conditions: status.conditions.iter().flatten().map(condition).collect(),
+        conditions: status
+            .conditions
+            .iter()
+            .flatten()
+            .map(condition)
+            .chain(stale(&load.warnings))
+            .collect(),
         reconciling: false,
         zone: seen.zone().to_owned(),
         region: node_labels.get(labels::REGION).cloned().unwrap_or_default(),
         labels: node_labels.into_iter().collect(),
         allocatable: Some(resources(&seen.allocatable)),
-        allocated: Some(resources(&allocated)),
+        allocated: Some(resources(&load.allocated)),
         schedulable: seen.schedulable(),
         taints: node
             .spec
@@ -78,9 +85,9 @@ pub fn infra_node(node: &Node, snapshot: &Snapshot, evacuating: i32) -> Option<p
             .flat_map(|s| s.taints.iter().flatten())
             .map(taint)
             .collect(),
-        machine_count: i32::try_from(machines.len()).unwrap_or(i32::MAX),
-        machines: machines.into_iter().collect(),
-        evacuating_machine_count: evacuating,
+        machine_count: i32::try_from(load.machines.len()).unwrap_or(i32::MAX),
+        machines: load.machines.iter().cloned().collect(),
+        evacuating_machine_count: i32::try_from(load.evacuating).unwrap_or(i32::MAX),
         addresses: addresses.collect(),
         architecture: info.architecture,
         kubelet_version: info.kubelet_version,
@@ -99,9 +106,20 @@ pub fn resources(amounts: &Amounts) -> proto::NodeResources {
         extended: amounts
             .extended
             .iter()
-            .map(|(name, n)| (name.clone(), n.to_string()))
+            .map(|(name, n)| (name.to_string(), n.to_string()))
             .collect(),
     }
+}
+
+/// Says that what runs on the node may have changed meanwhile. A node about which all is fresh has no such condition.
+fn stale(warnings: &[String]) -> Option<Condition> {
+    (!warnings.is_empty()).then(|| Condition {
+        r#type: "LoadCurrent".into(),
+        status: ConditionStatus::Unknown.into(),
+        reason: "StaleView".into(),
+        message: warnings.join("; "),
+        ..Condition::default()
+    })
 }
 
 fn condition(condition: &k8s_openapi::api::core::v1::NodeCondition) -> Condition {

@@ -196,6 +196,9 @@ fn pod_term(term: &core::PodAffinityTerm) -> proto::PodAffinityTerm {
         topology_key: term.topology_key.clone(),
         label_selector: term.label_selector.as_ref().map(label_selector),
         namespaces: term.namespaces.clone().unwrap_or_default(),
+        namespace_selector: term.namespace_selector.as_ref().map(label_selector),
+        match_label_keys: term.match_label_keys.clone().unwrap_or_default(),
+        mismatch_label_keys: term.mismatch_label_keys.clone().unwrap_or_default(),
     }
 }
 
@@ -204,7 +207,9 @@ fn pod_term_from(term: &proto::PodAffinityTerm) -> core::PodAffinityTerm {
         topology_key: term.topology_key.clone(),
         label_selector: term.label_selector.as_ref().map(label_selector_from),
         namespaces: some(term.namespaces.clone()),
-        ..core::PodAffinityTerm::default()
+        namespace_selector: term.namespace_selector.as_ref().map(label_selector_from),
+        match_label_keys: some(term.match_label_keys.clone()),
+        mismatch_label_keys: some(term.mismatch_label_keys.clone()),
     }
 }
 

@@ -97,7 +97,7 @@ fn fields(key: &str, operator: &str, values: &[String]) -> Value {
     Value::Object(all)
 }
 
-fn label_selector(selector: Option<&proto::LabelSelector>) -> Option<(String, Value)> {
+fn label_selector(field: &str, selector: Option<&proto::LabelSelector>) -> Option<(String, Value)> {
     let selector = selector?;
     let requirement = |r: &proto::LabelSelectorRequirement| {
         let operator = match r.operator() {
@@ -124,15 +124,18 @@ fn label_selector(selector: Option<&proto::LabelSelector>) -> Option<(String, Va
     );
     // An empty selector selects everything and an absent one nothing, so it must stay.
     Some((
-        "labelSelector".to_owned(),
+        field.to_owned(),
         Value::Object(labels.into_iter().chain(expressions).collect()),
     ))
 }
 
 fn pod_term(term: &proto::PodAffinityTerm) -> Value {
     let mut all = Map::from_iter([("topologyKey".to_owned(), json!(term.topology_key))]);
-    all.extend(label_selector(term.label_selector.as_ref()));
+    all.extend(label_selector("labelSelector", term.label_selector.as_ref()));
+    all.extend(label_selector("namespaceSelector", term.namespace_selector.as_ref()));
     all.extend(filled("namespaces", json!(term.namespaces)));
+    all.extend(filled("matchLabelKeys", json!(term.match_label_keys)));
+    all.extend(filled("mismatchLabelKeys", json!(term.mismatch_label_keys)));
     Value::Object(all)
 }
 
@@ -151,7 +154,7 @@ fn spread(constraint: &proto::TopologySpreadConstraint) -> Value {
         ("topologyKey".to_owned(), json!(constraint.topology_key)),
         ("whenUnsatisfiable".to_owned(), json!(when)),
     ]);
-    all.extend(label_selector(constraint.label_selector.as_ref()));
+    all.extend(label_selector("labelSelector", constraint.label_selector.as_ref()));
     if constraint.min_domains > 0 {
         all.insert("minDomains".to_owned(), json!(constraint.min_domains));
     }
