@@ -23,7 +23,8 @@ pub async fn run(kube: Client, clock: Clock, cancel: CancellationToken) -> Resul
         catalogue::install(&kube).await;
         tokio::join!(
             images::run(kube.clone(), clock.clone()),
-            templates::run(kube.clone(), clock.clone())
+            templates::run(kube.clone(), clock.clone()),
+            catalogue::run(&kube, &clock)
         );
     };
     tokio::select! {

@@ -12,7 +12,7 @@ use kube::{Api, ResourceExt, api::ListParams};
 use steading_api::storage::v1::{DeleteVolumeRequest, ListVolumesRequest};
 use steading_infra::{
     apply::{self, FieldManager},
-    crd::{Cluster, MachinePool},
+    crd::{Cluster, MachinePool, cluster::BootstrapKind},
     error::{InfraError, optional},
     kubevirt::VirtualMachine,
     labels, list,
@@ -26,6 +26,7 @@ use crate::{
         status::{set_condition, truth},
     },
     context::Context,
+    domain::bootstrap::check_custom,
     error::Error,
     observe::machine::observe_machine,
     plan::cluster::{
@@ -87,6 +88,12 @@ fn refusal(cluster: &Cluster, name: &str) -> Option<(&'static str, String)> {
             "InvalidName",
             "the object's name must be <project>--<cluster>, as its spec says".into(),
         ));
+    }
+    let bootstrap = &cluster.spec.bootstrap;
+    if bootstrap.kind == BootstrapKind::Custom
+        && let Err(fault) = check_custom(&bootstrap.user_data)
+    {
+        return Some(("InvalidBootstrap", format!("bootstrap.userData: {fault}")));
     }
     cluster.spec.control_plane.external.is_none().then(|| {
         (

@@ -14,6 +14,7 @@ use steading_infra::{
     kubevirt::VirtualMachine,
     labels,
 };
+use steading_model::name::unpinned_name;
 
 use super::Outcome;
 use crate::{
@@ -281,7 +282,7 @@ fn wish(context: &Context, vm: &VirtualMachine, machine: &ObservedMachine, pool:
         .spec
         .instancetype
         .as_ref()
-        .map(|m| m.name.clone())
+        .map(|m| unpinned_name(&m.name).to_owned())
         .filter(|name| !name.is_empty())
     {
         all.insert(labels::INSTANCE_TYPE.into(), kind);

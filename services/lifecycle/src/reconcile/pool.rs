@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use kube::{Resource, ResourceExt};
 use steading_infra::{
     apply::{self, FieldManager},
-    crd::{Cluster, MachinePool, machine_pool::MachinePoolStatus},
+    crd::{Cluster, MachinePool, cluster::BootstrapKind, machine_pool::MachinePoolStatus},
     error::InfraError,
     kubevirt::VirtualMachine,
     labels, list,
@@ -25,7 +25,7 @@ use crate::{
     },
     context::Context,
     domain::{
-        bootstrap::short_hash,
+        bootstrap::{check_custom, short_hash},
         machine::ObservedMachine,
         pool::{Availability, PoolWish, validate},
         rendering::Rendering,
@@ -187,6 +187,12 @@ fn accept(context: &Context, pool: &MachinePool) -> Result<(Arc<Cluster>, PoolPl
     let cluster = cluster.ok_or_else(|| ("ClusterNotFound", format!("cluster {} does not exist", place.cluster)))?;
     if cluster.metadata.deletion_timestamp.is_some() {
         return Err(("ClusterGoing", "the cluster is being deleted".into()));
+    }
+    let bootstrap = &cluster.spec.bootstrap;
+    if bootstrap.kind == BootstrapKind::Custom
+        && let Err(fault) = check_custom(&bootstrap.user_data)
+    {
+        return Err(("InvalidBootstrap", format!("the cluster's bootstrap.userData: {fault}")));
     }
     Ok((cluster, place))
 }
