@@ -22,6 +22,7 @@ struct Rule {
 const IO: &[&str] = &["tokio", "tonic", "hyper", "axum", "kube", "tower"];
 const SERVICE: &[&str] = &[
     "steading-api",
+    "steading-cloudinit",
     "steading-controller",
     "steading-infra",
     "steading-model",
@@ -58,6 +59,10 @@ const RULES: &[Rule] = &[
     },
     // What the codec is measured beside; its benchmark alone may use it.
     rule("steading-transcode-peers", &[]),
+    Rule {
+        never: IO,
+        ..rule("steading-cloudinit", &[])
+    },
     rule("steading-api", &["steading-model"]),
     // Usable by any controller: knows nothing of Steading.
     Rule {
@@ -73,7 +78,12 @@ const RULES: &[Rule] = &[
     rule("steading-kubesim", &[]),
     rule(
         "steading-sim",
-        &["steading-kubesim", "steading-infra", "steading-model"],
+        &[
+            "steading-cloudinit",
+            "steading-kubesim",
+            "steading-infra",
+            "steading-model",
+        ],
     ),
     service("steading-templating"),
     service("steading-scheduling"),

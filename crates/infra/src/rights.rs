@@ -153,6 +153,16 @@ pub const TEMPLATING: &[Right] = &[
     ),
     system(CDI, "datasources", COLLECTION),
     system(CDI, "datavolumes", &["get", "list", "watch", "create", "delete"]),
+    // A golden disk stays while a clone of it runs, wherever that is.
+    cluster(CDI, "datavolumes", LIST),
+    only_for(
+        "images that are clones of claims",
+        cluster(CDI, "datavolumes/source", CREATE),
+    ),
+    only_for(
+        "events on images",
+        system("events.k8s.io", "events", &["create", "patch"]),
+    ),
     system(
         "apps",
         "controllerrevisions",

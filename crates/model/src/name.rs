@@ -20,6 +20,7 @@ mod top;
 
 pub use catalogue::{
     CatalogueKind, ImageName, InstanceTypeName, MachineTemplateName, PlacementPolicyName, PreferenceName, Scope,
+    pinned_name, unpinned_name,
 };
 pub use cluster::{ClusterName, LoadBalancerName, MachineName, MachinePoolName, SnapshotName, VolumeName};
 pub use form::{NameError, ResourceName, SEPARATOR};

@@ -90,6 +90,13 @@ impl Quantity {
         self.ceil_to(NANO)
     }
 
+    /// The bytes, if they are a whole number that fits.
+    pub fn whole_bytes(self) -> Option<u64> {
+        (self.nanos.rem_euclid(NANO) == 0)
+            .then(|| u64::try_from(self.nanos / NANO).ok())
+            .flatten()
+    }
+
     /// Whole units, rounded up; the same as [`Self::bytes`] under the name that fits counts.
     pub fn units(self) -> u64 {
         self.ceil_to(NANO)

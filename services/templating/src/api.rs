@@ -8,12 +8,13 @@ use steading_infra::labels;
 use steading_model::{ids::Id, name::Scope, violation::Violations};
 use steading_runtime::collection::{self, Keys};
 
+use crate::apply::revision::PINNED;
+
 pub mod catalog;
 pub mod convert;
 pub mod images;
 pub mod instance_types;
 pub mod preferences;
-pub mod references;
 pub mod revisions;
 pub mod status;
 pub mod template;
@@ -40,7 +41,7 @@ pub(crate) fn catalogue_scope(parent: &str) -> Result<collection::Scope, RpcErro
     let scope = Scope::parse_parent(parent).map_err(|e| RpcError::invalid_name("parent", &e))?;
     Ok(collection::Scope {
         selector: match scope {
-            Scope::Shared => format!("!{}", labels::PROJECT),
+            Scope::Shared => format!("!{},!{PINNED}", labels::PROJECT),
             Scope::Project(project) => format!("{}={project}", labels::PROJECT),
         },
     })

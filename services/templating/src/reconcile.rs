@@ -22,8 +22,9 @@ pub async fn run(kube: Client, clock: Clock, cancel: CancellationToken) -> Resul
     let work = async {
         catalogue::install(&kube).await;
         tokio::join!(
-            images::run(kube.clone(), clock.clone()),
-            templates::run(kube.clone(), clock.clone())
+            Box::pin(images::run(kube.clone(), clock.clone())),
+            Box::pin(templates::run(kube.clone(), clock.clone())),
+            Box::pin(catalogue::run(&kube, &clock))
         );
     };
     tokio::select! {

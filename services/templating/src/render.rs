@@ -36,16 +36,16 @@ pub fn render(spec: &MachineTemplateSpec, resolved: &Resolved, machine: &Machine
     let mut vm = Map::new();
     // Always: the guest comes back after a crash, with its disks; it is gone only when the machine is deleted.
     vm.insert("runStrategy".into(), json!("Always"));
-    if let Some((name, _)) = &resolved.instance_type {
+    if let Some(entry) = &resolved.instance_type {
         vm.insert(
             "instancetype".into(),
-            json!({"kind": "VirtualMachineClusterInstancetype", "name": name}),
+            json!({"kind": "VirtualMachineClusterInstancetype", "name": entry.pinned_object()}),
         );
     }
-    if let Some((name, _)) = &resolved.preference {
+    if let Some(entry) = &resolved.preference {
         vm.insert(
             "preference".into(),
-            json!({"kind": "VirtualMachineClusterPreference", "name": name}),
+            json!({"kind": "VirtualMachineClusterPreference", "name": entry.pinned_object()}),
         );
     }
     vm.insert(

@@ -2,32 +2,45 @@
 
 use std::collections::BTreeSet;
 
-use steading_infra::crd::machine_template::{
-    AdditionalDiskSpec, Binding, HttpSource, InterfaceSpec, MachineTemplateSpec, RegistrySource, RootDiskSpec,
+use steading_infra::{
+    crd::machine_template::{
+        AdditionalDiskSpec, Binding, HttpSource, InterfaceSpec, MachineTemplateSpec, PvcSource, RegistrySource,
+        RootDiskSpec,
+    },
+    labels,
 };
 use steading_model::{
+    ids::Id,
     name::{ImageName, InstanceTypeName, PreferenceName},
     quantity::Quantity,
     violation::Violations,
 };
 
-use crate::domain::{Resolved, revision::MAX_HISTORY};
+use crate::domain::{Resolved, machine::CatalogueEntry, revision::MAX_HISTORY};
+
+mod amount;
+mod image;
+
+pub(crate) use amount::{disk_size, memory_size};
+pub use image::image;
 
 /// Most entries of any list of a template: KubeVirt has fewer slots for disks and cards than that.
 const MAX_ENTRIES: usize = 24;
-/// Most bytes of a template's user data: with what joins the cluster it must fit a Secret and cloud-init's limits.
-const MAX_USER_DATA: usize = 64 * 1024;
+/// Most SSH keys: they are part of each machine's user data.
+const MAX_KEYS: usize = 64;
+/// Longest SSH key: an RSA key of 16,384 bits has some 2,800 bytes.
+const MAX_KEY: usize = 4096;
 /// Most vCPUs of a machine.
 const MAX_VCPUS: u32 = 512;
 
-/// Checks everything that can be told from the template alone.
+/// Checks everything that can be told from a project's template alone.
 ///
 /// # Errors
 /// Every rule that it breaks.
-pub fn validate(spec: &MachineTemplateSpec) -> Result<(), Violations> {
+pub fn validate(project: &Id, spec: &MachineTemplateSpec) -> Result<(), Violations> {
     let mut all = Violations::new();
     size(&mut all, spec);
-    root_disk(&mut all, &spec.root_disk);
+    root_disk(&mut all, project, &spec.root_disk);
     let mut names = BTreeSet::from(["root", "cloudinit"]);
     all.require(
         spec.disks.len() <= MAX_ENTRIES,
@@ -114,7 +127,7 @@ fn size(all: &mut Violations, spec: &MachineTemplateSpec) {
         "must be set together with cpu",
     );
     if let Some(memory) = &spec.memory {
-        quantity(all, "memory", memory);
+        memory_size(all, "memory", memory);
     }
     if let Some(cpu) = &spec.cpu {
         let vcpus = u64::from(cpu.cores) * u64::from(cpu.sockets) * u64::from(cpu.threads);
@@ -137,7 +150,7 @@ fn size(all: &mut Violations, spec: &MachineTemplateSpec) {
     }
 }
 
-fn root_disk(all: &mut Violations, disk: &RootDiskSpec) {
+fn root_disk(all: &mut Violations, project: &Id, disk: &RootDiskSpec) {
     let sources = [
         disk.image.is_some(),
         disk.http.is_some(),
@@ -154,12 +167,21 @@ fn root_disk(all: &mut Violations, disk: &RootDiskSpec) {
     }
     if let Some(http) = &disk.http {
         http_source(all, "root_disk.http", http);
+        for secret in http.secret.iter().chain(&http.secret_extra_headers) {
+            secret_of_user(all, "root_disk.http", secret);
+        }
     }
     if let Some(registry) = &disk.registry {
         registry_source(all, "root_disk.registry", registry);
+        if let Some(secret) = &registry.secret {
+            secret_of_user(all, "root_disk.registry", secret);
+        }
+    }
+    if let Some(claim) = &disk.pvc {
+        claim_of(all, "root_disk.pvc", project, claim);
     }
     match &disk.size {
-        Some(size) => quantity(all, "root_disk.size", size),
+        Some(size) => disk_size(all, "root_disk.size", size),
         None => all.require(
             disk.image.is_some(),
             "root_disk.size",
@@ -196,7 +218,7 @@ fn additional_disk(all: &mut Violations, path: &str, disk: &AdditionalDiskSpec) 
         format!("{path}.name"),
         "must match [a-z]([a-z0-9-]*[a-z0-9])? with at most 20 characters",
     );
-    quantity(all, &format!("{path}.size"), &disk.size);
+    disk_size(all, &format!("{path}.size"), &disk.size);
     if let Some(image) = &disk.image {
         all.take(format!("{path}.image"), image.parse::<ImageName>());
     }
@@ -237,6 +259,39 @@ fn modes(all: &mut Violations, path: &str, access: Option<&str>, volume: Option<
         format!("{path}.bus"),
         "is not known",
     );
+}
+
+/// Checks a claim that a project's template or image clones. Steading makes the clone, and its own rights would open the
+/// claims of everybody: so only the namespaces of the project's own clusters may be named.
+pub fn claim_of(all: &mut Violations, path: &str, project: &Id, claim: &PvcSource) {
+    let own = claim
+        .namespace
+        .strip_prefix(&format!("{project}{}", labels::PROJECT_SEPARATOR))
+        .is_some_and(|cluster| Id::parse(cluster).is_ok());
+    all.require(
+        own,
+        format!("{path}.namespace"),
+        format!(
+            "must be the namespace of a cluster of the project, {project}{}<cluster>",
+            labels::PROJECT_SEPARATOR
+        ),
+    );
+    claim_name(all, path, claim);
+}
+
+/// Refuses the Secrets that Steading itself keeps in a cluster's namespace: CDI would send them to the source's address.
+fn secret_of_user(all: &mut Violations, path: &str, name: &str) {
+    let ours = name == labels::KUBECONFIG_SECRET || name.ends_with(labels::USER_DATA_SUFFIX);
+    all.require(
+        !ours,
+        path,
+        format!("may not send the Secret {name}, which is Steading's own"),
+    );
+}
+
+/// Checks the name of a claim.
+pub fn claim_name(all: &mut Violations, path: &str, claim: &PvcSource) {
+    all.require(!claim.name.is_empty(), format!("{path}.name"), "must be set");
 }
 
 /// Checks a source by HTTP.
@@ -333,37 +388,23 @@ fn interfaces(all: &mut Violations, interfaces: &[InterfaceSpec]) {
 }
 
 fn user_data(all: &mut Violations, spec: &MachineTemplateSpec) {
-    let text = &spec.user_data;
+    if !spec.user_data.is_empty() {
+        all.take("user_data", steading_cloudinit::check(&spec.user_data));
+    }
     all.require(
-        text.len() <= MAX_USER_DATA,
-        "user_data",
-        format!("must have at most {MAX_USER_DATA} bytes"),
-    );
-    all.require(
-        text.is_empty() || text.starts_with("#cloud-config"),
-        "user_data",
-        "must begin with #cloud-config",
-    );
-    let twice =
-        !spec.ssh_authorized_keys.is_empty() && text.lines().any(|line| line.starts_with("ssh_authorized_keys:"));
-    all.require(
-        !twice,
+        spec.ssh_authorized_keys.len() <= MAX_KEYS,
         "ssh_authorized_keys",
-        "is also in user_data; set it in one place",
+        format!("must have at most {MAX_KEYS} entries"),
     );
     for (index, key) in spec.ssh_authorized_keys.iter().enumerate() {
-        let good = key.split_whitespace().count() >= 2 && !key.contains(['\n', '"', '\\']);
+        let good = key.len() <= MAX_KEY
+            && key.split_whitespace().count() >= 2
+            && !key.contains(|c: char| c.is_control() || matches!(c, '"' | '\\'));
         all.require(
             good,
             format!("ssh_authorized_keys[{index}]"),
-            "must be a public key in the form `type base64 comment`",
+            format!("must be a public key in the form `type base64 comment` of at most {MAX_KEY} bytes"),
         );
-    }
-}
-
-fn quantity(all: &mut Violations, path: &str, text: &str) {
-    if let Some(quantity) = all.take(path, text.parse::<Quantity>()) {
-        all.require(!quantity.is_zero() && !quantity.is_negative(), path, "must be positive");
     }
 }
 
@@ -378,13 +419,19 @@ pub fn validate_resolved(spec: &MachineTemplateSpec, resolved: &Resolved) -> Res
         "instance_type",
         "must be set, or cpu and memory, unless the image has a default",
     );
+    if let Some(size) = resolved.instance_type.as_ref().map(CatalogueEntry::size) {
+        // One that was not made through this API may have any size.
+        let mut of_type = Violations::new();
+        memory_size(&mut of_type, "memory", &size.memory);
+        all.nest("instance_type", of_type);
+    }
     let wanted = spec.root_disk.size.as_deref().and_then(|s| s.parse::<Quantity>().ok());
     let least = spec
         .root_disk
         .image
         .as_ref()
         .and_then(|i| resolved.images.get(i))
-        .and_then(|i| i.spec.size.parse::<Quantity>().ok());
+        .and_then(|i| i.size.parse::<Quantity>().ok());
     if let (Some(wanted), Some(least)) = (wanted, least) {
         all.require(
             wanted >= least,
@@ -392,7 +439,8 @@ pub fn validate_resolved(spec: &MachineTemplateSpec, resolved: &Resolved) -> Res
             format!("must be at least the image's {least}"),
         );
     }
-    if let (Some((_, size)), Some((_, preference))) = (&resolved.instance_type, &resolved.preference) {
+    if let (Some(size), Some(preference)) = (&resolved.instance_type, &resolved.preference) {
+        let (size, preference) = (size.size(), &preference.spec);
         let vcpus = preference
             .pointer("/requirements/cpu/guest")
             .and_then(serde_json::Value::as_u64);
@@ -437,77 +485,4 @@ pub fn warnings(spec: &MachineTemplateSpec) -> Vec<String> {
 }
 
 #[cfg(test)]
-mod tests {
-    use steading_infra::crd::machine_template::{CpuSpec, PvcSource};
-
-    use super::*;
-
-    fn mk_spec() -> MachineTemplateSpec {
-        MachineTemplateSpec {
-            instance_type: Some("instanceTypes/standard-2".into()),
-            root_disk: RootDiskSpec {
-                image: Some("images/ubuntu".into()),
-                ..RootDiskSpec::default()
-            },
-            ..MachineTemplateSpec::default()
-        }
-    }
-
-    fn paths(spec: &MachineTemplateSpec) -> Vec<String> {
-        validate(spec).err().into_iter().flatten().map(|v| v.path).collect()
-    }
-
-    #[test]
-    fn a_small_template_is_valid() {
-        assert_eq!(validate(&mk_spec()), Ok(()));
-    }
-
-    #[test]
-    fn every_fault_is_told_with_its_path() {
-        let mut spec = mk_spec();
-        spec.cpu = Some(CpuSpec {
-            cores: 0,
-            sockets: 1,
-            threads: 1,
-            isolate_emulator_thread: true,
-            ..CpuSpec::default()
-        });
-        spec.root_disk.pvc = Some(PvcSource::default());
-        spec.root_disk.size = Some("x".into());
-        spec.disks = vec![
-            AdditionalDiskSpec {
-                name: "root".into(),
-                size: "1Gi".into(),
-                ..AdditionalDiskSpec::default()
-            },
-            AdditionalDiskSpec {
-                name: "Data".into(),
-                size: "0".into(),
-                serial: Some("a".repeat(21)),
-                ..AdditionalDiskSpec::default()
-            },
-        ];
-        spec.user_data = "echo".into();
-        spec.machine_labels
-            .insert("steading.dev/project".into(), "other".into());
-        spec.ssh_authorized_keys = vec!["nonsense".into()];
-        assert_eq!(
-            paths(&spec),
-            [
-                "cpu",
-                "memory",
-                "cpu",
-                "cpu.isolate_emulator_thread",
-                "root_disk.source",
-                "root_disk.size",
-                "disks[0].name",
-                "disks[1].name",
-                "disks[1].size",
-                "disks[1].serial",
-                "user_data",
-                "ssh_authorized_keys[0]",
-                "machine_labels"
-            ]
-        );
-    }
-}
+mod tests;

@@ -113,7 +113,7 @@ pub struct Bootstrap {
     /// Groups that the token authenticates as besides `system:bootstrappers`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub extra_groups: Vec<String>,
-    /// With `Custom`: cloud-config with `{machine}`, `{server}`, `{token}` and `{ca_data}`.
+    /// With `Custom`: user data with `@steading.machine@`, `@steading.server@`, `@steading.token@` and `@steading.ca_data@`.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user_data: String,
 }

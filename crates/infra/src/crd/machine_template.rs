@@ -79,7 +79,7 @@ pub struct MachineTemplateSpec {
     /// What happens when the infra node is drained.
     #[serde(default)]
     pub eviction_strategy: EvictionStrategy,
-    /// More cloud-config.
+    /// User data for cloud-init.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub user_data: String,
     /// Public keys of the image's default user.
@@ -124,6 +124,9 @@ pub struct MachineTemplateSpec {
     /// `shared`, `auto` or `supplementalPool`; without an instance type.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub io_threads_policy: Option<String>,
+    /// Another number makes a new revision from what the catalogue holds now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh: Option<i64>,
     /// How many unused revisions are kept; absent is 10. Makes no revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision_history_limit: Option<i32>,
@@ -304,7 +307,7 @@ pub struct MachineTemplateStatus {
     /// Number of the newest revision.
     #[serde(default)]
     pub revision_number: i64,
-    /// `Accepted`: whether machines can be made from it.
+    /// `Accepted`: whether machines can be made from it. `CatalogueCurrent`: whether its revision has what the catalogue holds now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub conditions: Vec<Condition>,
 }

@@ -145,6 +145,24 @@ catalogue_name! {
     PlacementPolicyName, PlacementPolicy, "PlacementPolicy", "placementPolicies", "[projects/{project}/]placementPolicies/{id}"
 }
 
+/// How the name of a pinned object begins.
+const PINNED: &str = "pinned";
+
+/// Name of the object that keeps what a catalogue object was at some time. It is the name of no catalogue entry: an id has
+/// no `--`, and this has two of them.
+pub fn pinned_name(object: &str, digest: &str) -> String {
+    format!("{PINNED}{SEPARATOR}{object}{SEPARATOR}{digest}")
+}
+
+/// Name of the catalogue object that a pinned one was made from; other names are their own.
+pub fn unpinned_name(object: &str) -> &str {
+    object
+        .strip_prefix(PINNED)
+        .and_then(|rest| rest.strip_prefix(SEPARATOR))
+        .and_then(|rest| rest.rsplit_once(SEPARATOR))
+        .map_or(object, |(name, _)| name)
+}
+
 /// A machine template of a project.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

@@ -26,7 +26,7 @@ use super::{render::PoolPlace, token};
 use crate::{
     context::Context,
     domain::{
-        bootstrap::{Token, bootstrap_kubeconfig, cloud_config, custom_user_data, letters, token_id},
+        bootstrap::{CustomFault, Token, bootstrap_kubeconfig, custom_user_data, letters, token_id, user_data},
         rendering::Rendering,
     },
     error::Error,
@@ -59,15 +59,18 @@ pub async fn create_machine(
     vm["metadata"]["annotations"][labels::TOKEN_EXPIRES] = json!(expires.to_string());
     let endpoint = tenant.endpoint();
     let user_data = match cluster.spec.bootstrap.kind {
-        BootstrapKind::Custom => custom_user_data(&cluster.spec.bootstrap.user_data, machine, &endpoint, &token),
-        BootstrapKind::Kubelet => {
-            let template = (!rendering.user_data.trim().is_empty())
-                .then(|| serde_saphyr::from_str::<Value>(&rendering.user_data))
-                .transpose()
-                .map_err(|error| Error::Malformed(format!("the template's user data is not YAML: {error}")))?;
-            cloud_config(template, machine, &bootstrap_kubeconfig(&endpoint, &token))
-        }
+        BootstrapKind::Custom => custom_user_data(
+            &cluster.spec.bootstrap.user_data,
+            &rendering.user_data,
+            machine,
+            &endpoint,
+            &token,
+        ),
+        BootstrapKind::Kubelet => user_data(&rendering.user_data, machine, &bootstrap_kubeconfig(&endpoint, &token))
+            .map_err(CustomFault::from),
     };
+    let user_data =
+        user_data.map_err(|fault| Error::Malformed(format!("the machine's user data is not valid: {fault}")))?;
     let name = format!("{machine}{}", labels::USER_DATA_SUFFIX);
     let secret = Secret {
         metadata: ObjectMeta {

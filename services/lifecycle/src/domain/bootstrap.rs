@@ -1,10 +1,15 @@
 //! User data with which a guest joins its tenant cluster: a bootstrap kubeconfig with a single-use token.
 
-use serde_json::{Value, json};
+use serde_json::json;
 use sha2::{Digest, Sha256};
+use steading_cloudinit::{Fault, Format, Merge, Part, compose};
 use steading_infra::labels;
 
 use super::kubeconfig::Endpoint;
+
+mod custom;
+
+pub use custom::{CustomFault, check_custom, custom_user_data};
 
 /// A bootstrap token as Kubernetes knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,69 +81,35 @@ pub fn bootstrap_kubeconfig(endpoint: &Endpoint, token: &Token) -> String {
     .to_string()
 }
 
-/// The template's cloud-config with our part added; lists are joined, ours come last.
-pub fn cloud_config(template: Option<Value>, machine: &str, kubeconfig: &str) -> String {
-    let mut config = template.filter(Value::is_object).unwrap_or_else(|| json!({}));
-    config["hostname"] = json!(machine);
-    config["preserve_hostname"] = json!(false);
+/// User data of a machine that Steading lets join: the template's part as it is, then the machine's name, which nothing
+/// before it may change, then the kubeconfig, which joins the template's files.
+///
+/// # Errors
+/// If the template's part has no format that cloud-init knows.
+pub fn user_data(template: &str, machine: &str, kubeconfig: &str) -> Result<String, Fault> {
+    let name = json!({"hostname": machine, "preserve_hostname": false});
     let file = json!({"path": labels::BOOTSTRAP_KUBECONFIG_PATH, "permissions": "0600", "owner": "root:root", "content": kubeconfig});
-    match config.get_mut("write_files").and_then(Value::as_array_mut) {
-        Some(files) => files.push(file),
-        None => config["write_files"] = json!([file]),
+    if template.trim().is_empty() {
+        let mut whole = name;
+        whole["write_files"] = json!([file]);
+        return Ok(format!("#cloud-config\n{whole}\n"));
     }
-    format!("#cloud-config\n{config}\n")
+    let name = format!("#cloud-config\n{name}\n");
+    let files = format!("#cloud-config\n{}\n", json!({"write_files": [file]}));
+    Ok(compose(&[
+        part(template, Merge::Append)?,
+        part(&name, Merge::Replace)?,
+        part(&files, Merge::Append)?,
+    ]))
 }
 
-/// A user's own cloud-config with the places filled in.
-pub fn custom_user_data(text: &str, machine: &str, endpoint: &Endpoint, token: &Token) -> String {
-    text.replace("{machine}", machine)
-        .replace("{server}", &endpoint.server)
-        .replace("{token}", &token.text())
-        .replace("{ca_data}", &endpoint.ca_data)
+fn part(text: &str, merge: Merge) -> Result<Part<'_>, Fault> {
+    Ok(Part {
+        format: Format::of(text)?,
+        text,
+        merge,
+    })
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_guests_file_carries_server_and_token_beside_the_templates_own() {
-        let token = Token {
-            id: token_id("p--c", "w-1"),
-            secret: letters(&[7; 16], 16),
-        };
-        let endpoint = Endpoint {
-            server: "https://10.0.0.1:6443".into(),
-            ..Endpoint::default()
-        };
-        let template = json!({"packages": ["curl"], "write_files": [{"path": "/etc/motd"}]});
-        let text = cloud_config(Some(template), "w-1", &bootstrap_kubeconfig(&endpoint, &token));
-        let config: Value = serde_json::from_str(text.trim_start_matches("#cloud-config")).expect("json");
-        assert_eq!(config["write_files"].as_array().map(Vec::len), Some(2));
-        let kubeconfig: Value =
-            serde_json::from_str(config["write_files"][1]["content"].as_str().expect("text")).expect("json");
-        assert_eq!(kubeconfig["users"][0]["user"]["token"], json!(token.text()));
-        assert_eq!(
-            (config["hostname"].as_str(), token.id.len(), token.secret.len()),
-            (Some("w-1"), 6, 16)
-        );
-    }
-
-    #[test]
-    fn the_guest_checks_the_certificate_against_the_same_name_as_we_do() {
-        let token = Token {
-            id: token_id("p--c", "w-1"),
-            secret: letters(&[7; 16], 16),
-        };
-        let endpoint = Endpoint {
-            server: "https://10.0.0.1:6443".into(),
-            tls_server_name: "api.prod.test".into(),
-            ..Endpoint::default()
-        };
-        let kubeconfig: Value = serde_json::from_str(&bootstrap_kubeconfig(&endpoint, &token)).expect("json");
-        assert_eq!(
-            kubeconfig["clusters"][0]["cluster"]["tls-server-name"],
-            json!("api.prod.test")
-        );
-    }
-}
+mod tests;

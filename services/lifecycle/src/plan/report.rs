@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Whether a Cluster can be served as it is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Acceptance {
     /// Yes.
     Accepted,
@@ -28,22 +28,26 @@ pub enum Acceptance {
     InvalidName,
     /// Only external control planes are served.
     ControlPlaneNotSupported,
+    /// Its bootstrap user data cannot be filled in, and why.
+    InvalidBootstrap(String),
 }
 
 impl Acceptance {
-    fn reason(self) -> &'static str {
+    fn reason(&self) -> &'static str {
         match self {
             Self::Accepted => "Accepted",
             Self::InvalidName => "InvalidName",
             Self::ControlPlaneNotSupported => "ControlPlaneNotSupported",
+            Self::InvalidBootstrap(_) => "InvalidBootstrap",
         }
     }
 
-    fn message(self) -> &'static str {
+    fn message(&self) -> &str {
         match self {
             Self::Accepted => "",
             Self::InvalidName => "the object's name must be <project>--<cluster>, as its spec says",
             Self::ControlPlaneNotSupported => "only external control planes are supported so far",
+            Self::InvalidBootstrap(why) => why,
         }
     }
 }

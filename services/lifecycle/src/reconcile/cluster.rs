@@ -9,7 +9,7 @@ use k8s_openapi::api::{
 use kube::{Api, ResourceExt};
 use steading_infra::{
     apply::{self, FieldManager},
-    crd::Cluster,
+    crd::{Cluster, cluster::BootstrapKind},
     labels,
 };
 
@@ -17,7 +17,7 @@ use super::{Outcome, project::ignore_missing};
 use crate::{
     apply::{event::Tone, namespace as own_namespace},
     context::Context,
-    domain::kubeconfig::Endpoint,
+    domain::{bootstrap::check_custom, kubeconfig::Endpoint},
     error::Error,
     observe::cluster::observe_cluster,
     plan::{
@@ -59,7 +59,7 @@ pub async fn reconcile(context: &Context, name: &str) -> Result<Outcome, Error> 
                 .map(drop),
         )?;
     }
-    let mut observed = observe_cluster(&context.observed, &cluster, acceptance, context.clock.now());
+    let mut observed = observe_cluster(&context.observed, &cluster, acceptance.clone(), context.clock.now());
     if acceptance == Acceptance::Accepted && !cluster.spec.paused {
         keep_namespace(context, &cluster, &mut observed).await?;
     }
@@ -77,9 +77,17 @@ fn acceptance(cluster: &Cluster) -> Acceptance {
         Acceptance::InvalidName
     } else if cluster.spec.control_plane.external.is_none() {
         Acceptance::ControlPlaneNotSupported
+    } else if let Some(why) = bootstrap_fault(cluster) {
+        Acceptance::InvalidBootstrap(why)
     } else {
         Acceptance::Accepted
     }
+}
+
+fn bootstrap_fault(cluster: &Cluster) -> Option<String> {
+    let bootstrap = &cluster.spec.bootstrap;
+    let checked = (bootstrap.kind == BootstrapKind::Custom).then(|| check_custom(&bootstrap.user_data))?;
+    checked.err().map(|fault| format!("bootstrap.userData: {fault}"))
 }
 
 /// Makes the namespace if there is none, and sets it up once for each namespace, spec and address of the tenant.

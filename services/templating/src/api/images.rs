@@ -2,10 +2,7 @@
 
 use kube::{Api, ResourceExt, api::PostParams};
 use steading_api::{error::RpcError, templating::v1 as proto, types::v1::ErrorReason};
-use steading_infra::{
-    cdi::{DataSource, DataSourceSpec, DataVolumeSource, ObjectSource},
-    labels,
-};
+use steading_infra::{cdi::DataSource, labels};
 use steading_model::{name::ImageName, violation::Violations};
 use steading_runtime::{
     CallContext,
@@ -13,16 +10,15 @@ use steading_runtime::{
     collection::{Collection, Keys, Scope, kube_error},
 };
 
-use super::{
-    Infra, KEYS, annotation, catalogue_scope,
-    convert::image::{self as convert_image, read_spec, read_status},
-    new_entry,
-    references::{refuse_if_used, templates_using},
-    stamp,
-};
+use super::{Infra, KEYS, annotation, catalogue_scope, convert::image as convert_image, new_entry, stamp};
 use crate::{
     domain::image::{ImageSpec, SPEC_ANNOTATION},
     error::Error,
+    observe::{
+        image::{pointing_at, read_spec, read_status},
+        usage::{refuse_if_used, revisions_using},
+    },
+    validate,
 };
 
 /// Annotation: request id of the last refresh, so that a repeated request refreshes once.
@@ -36,21 +32,6 @@ fn parse(name: &str) -> Result<ImageName, RpcError> {
     name.parse().map_err(|e| RpcError::invalid_name("name", &e))
 }
 
-/// Source of a DataSource that points at a content.
-pub fn pointing_at(object_name: &str, content: &str) -> DataSourceSpec {
-    let name = ImageSpec::data_volume_name(object_name, content);
-    let pvc = ObjectSource {
-        namespace: labels::SYSTEM_NAMESPACE.into(),
-        name,
-    };
-    DataSourceSpec {
-        source: DataVolumeSource {
-            pvc: Some(pvc),
-            ..DataVolumeSource::default()
-        },
-    }
-}
-
 fn write_spec(object: &mut DataSource, spec: &ImageSpec) -> Result<(), RpcError> {
     let text = serde_json::to_string(spec).map_err(|_| RpcError::internal())?;
     object
@@ -62,7 +43,7 @@ fn write_spec(object: &mut DataSource, spec: &ImageSpec) -> Result<(), RpcError>
 }
 
 impl Images {
-    /// Asks for the content anew.
+    /// Asks for the content to be imported again.
     ///
     /// # Errors
     /// If the image does not exist or changed meanwhile, or the caller may not.
@@ -161,25 +142,11 @@ impl Collection for Images {
     ) -> Result<DataSource, RpcError> {
         let name = parse(name)?;
         let refresh = current.and_then(read_spec).map_or(0, |spec| spec.refresh);
-        let spec = convert_image::image_spec(message, refresh).map_err(|violations| Error::Invalid {
+        let spec = convert_image::image_spec(message, refresh);
+        validate::image(&name.scope, &spec).map_err(|violations| Error::Invalid {
             field: "image",
             violations,
         })?;
-        if let (Some(pvc), Some(project)) = (&spec.pvc, name.scope.project())
-            && !pvc
-                .namespace
-                .starts_with(&format!("{project}{}", labels::PROJECT_SEPARATOR))
-        {
-            let violations = Violations::one(
-                "pvc.namespace",
-                "must be the namespace of one of the project's clusters",
-            );
-            return Err(Error::Invalid {
-                field: "image",
-                violations,
-            }
-            .into());
-        }
         // What can be cloned goes on being cloned until the reconciler has the new content.
         let content = current
             .map(|c| read_status(c).content)
@@ -206,7 +173,8 @@ impl Collection for Images {
             return Ok(());
         };
         let name = name.to_string();
-        let users = templates_using(&self.0.kube, |spec| {
+        let users = revisions_using(&self.0.kube, |revision| {
+            let spec = &revision.template;
             let of_disks = spec.disks.iter().filter_map(|d| d.image.as_ref());
             spec.root_disk.image.iter().chain(of_disks).any(|image| *image == name)
         })

@@ -9,11 +9,12 @@ use steading_runtime::collection::{Collection, Keys, Scope};
 use super::{
     Infra, KEYS, catalogue_scope,
     convert::{self, instance_type as convert_type},
-    new_entry,
-    references::{refuse_if_used, templates_using},
-    stamp,
+    new_entry, stamp,
 };
-use crate::error::Error;
+use crate::{
+    error::Error,
+    observe::usage::{refuse_if_used, revisions_using},
+};
 
 /// Instance types as objects of the infra cluster.
 #[derive(Clone)]
@@ -112,7 +113,11 @@ impl Collection for InstanceTypes {
             return Ok(());
         };
         let name = name.to_string();
-        let users = templates_using(&self.0.kube, |spec| spec.instance_type.as_ref() == Some(&name)).await?;
+        let users = revisions_using(&self.0.kube, |revision| {
+            let resolved = revision.resolved.instance_type.as_ref().map(|entry| &entry.name);
+            resolved.or(revision.template.instance_type.as_ref()) == Some(&name)
+        })
+        .await?;
         Ok(refuse_if_used(Self::KIND, name, users)?)
     }
 }

@@ -2,6 +2,7 @@
 
 use steading_api::{error::RpcError, types::v1::ErrorReason};
 use steading_model::violation::Violations;
+use steading_runtime::collection::kube_error;
 
 use crate::error::Error;
 
@@ -25,6 +26,11 @@ impl From<Error> for RpcError {
             Error::Reference { path, kind, name } => Self::new(ErrorReason::ReferenceNotFound, text)
                 .with_field(path, format!("{name} does not exist"))
                 .with_resource(kind, name),
+            Error::Name { path, source } => Self::invalid_name(&path, &source),
+            Error::ContentMissing { revision, image, .. } => Self::new(ErrorReason::InvalidState, text)
+                .with_resource("MachineTemplateRevision", revision)
+                .with_precondition("IMAGE_CONTENT_MISSING", image, "the content no longer exists"),
+            Error::Infra { kind, name, source } => kube_error(kind, &name, &source),
             Error::UnknownRevision(name) => Self::not_found("MachineTemplateRevision", name),
             Error::Unreadable(name) => {
                 tracing::error!(name, "a stored object cannot be read");
@@ -72,6 +78,27 @@ mod tests {
                     name: name(),
                 },
                 ErrorReason::ReferenceNotFound,
+            ),
+            (
+                Error::Name {
+                    path: "instance_type".into(),
+                    source: "x"
+                        .parse::<steading_model::name::InstanceTypeName>()
+                        .expect_err("no name"),
+                },
+                ErrorReason::InvalidName,
+            ),
+            (
+                Error::ContentMissing {
+                    revision: "r".into(),
+                    image: name(),
+                    content: "c".into(),
+                },
+                ErrorReason::InvalidState,
+            ),
+            (
+                Error::infra("Image", "x")(kube::Error::LinesCodecMaxLineLengthExceeded),
+                ErrorReason::InfraUnavailable,
             ),
             (Error::UnknownRevision("r".into()), ErrorReason::ResourceNotFound),
             (Error::Unreadable("r".into()), ErrorReason::Internal),

@@ -30,13 +30,23 @@ use tonic::{Request, Response, Status};
 use super::{
     Infra,
     convert::{machine_template as convert_template, placement::pod_fields},
-    references::{last_segment, usage},
     revisions,
     templates::{Templates, parse, revision_of},
 };
 use crate::{
-    domain::{Machine, Resolved, revision::revision_id},
+    apply::revision::ensure,
+    domain::{
+        Machine,
+        machine::CatalogueEntry,
+        revision::{Revision, content},
+    },
     error::Error,
+    observe::{
+        catalogue::check,
+        image::require_contents,
+        revisions::{find, latest_id, list},
+        usage::{self, last_segment},
+    },
     render, validate,
 };
 
@@ -66,6 +76,36 @@ impl TemplateApi {
         found.ok_or_else(|| RpcError::not_found(Templates::KIND, name))
     }
 
+    /// A stored revision; an empty id means the one that the template stands for now.
+    async fn revision(
+        &self,
+        name: &MachineTemplateName,
+        template: &MachineTemplate,
+        id: &str,
+    ) -> Result<(String, Revision), RpcError> {
+        if id.is_empty() || id == latest_id(template) {
+            return Ok(ensure(&self.infra.kube, name, template).await?);
+        }
+        let revision = find(&self.infra.kube, name, id).await?;
+        Ok((id.to_owned(), revision))
+    }
+
+    /// The revision that a proposal would become.
+    async fn proposed(
+        &self,
+        name: &MachineTemplateName,
+        message: &proto::MachineTemplate,
+    ) -> Result<Revision, RpcError> {
+        let spec = convert_template::spec(message).map_err(|violations| Error::Invalid {
+            field: "machine_template",
+            violations,
+        })?;
+        Ok(Revision {
+            resolved: check(&self.infra.kube, &name.project, &spec).await?,
+            template: content(&spec),
+        })
+    }
+
     async fn render(
         &self,
         context: &CallContext,
@@ -75,14 +115,19 @@ impl TemplateApi {
         context
             .authorize(Action::new(Verb::Custom("render"), Templates::KIND, &name))
             .await?;
-        let (revision, spec) = if let Some(proposal) = &request.machine_template {
-            (String::new(), proposed(proposal)?)
+        let (revision, stored) = if let Some(proposal) = &request.machine_template {
+            (String::new(), self.proposed(&name, proposal).await?)
         } else {
             let id = revision_of("revision", &name, &request.revision)?;
             let template = self.stored(&name).await?;
-            revisions::find(&self.infra.kube, &name, &template, id).await?
+            let (id, stored) = self.revision(&name, &template, id).await?;
+            require_contents(&self.infra.kube, &id, &stored.resolved).await?;
+            (id, stored)
         };
-        let resolved = self.templates().check(&name, &spec).await?;
+        let Revision {
+            template: spec,
+            resolved,
+        } = stored;
         let machine = machine(&name, &revision, request.machine.as_ref())?;
         let vm = render::render(&spec, &resolved, &machine);
         let size = render::size(&spec, &resolved);
@@ -110,8 +155,8 @@ impl TemplateApi {
             }),
             machine_name_paths: render::name_paths(&spec, &resolved, &machine),
             warnings: validate::warnings(&spec),
-            instance_type: used_instance_type(&spec, &resolved),
-            preference: used_preference(&spec, &resolved),
+            instance_type: name_of(resolved.instance_type.as_ref()),
+            preference: name_of(resolved.preference.as_ref()),
         })
     }
 
@@ -127,29 +172,27 @@ impl TemplateApi {
         let template = self.stored(&name).await?;
         let kube = &self.infra.kube;
         let from_id = revision_of("from_revision", &name, &request.from_revision)?;
-        let (from_id, from) = revisions::find(kube, &name, &template, from_id).await?;
-        let to = match &request.to {
+        let (from_id, before) = self.revision(&name, &template, from_id).await?;
+        let after = match &request.to {
             Some(To::ToRevision(revision)) => {
                 let id = revision_of("to_revision", &name, revision)?;
-                revisions::find(kube, &name, &template, id).await?.1
+                self.revision(&name, &template, id).await?.1
             }
-            Some(To::Proposed(proposal)) => crate::domain::revision::content(&proposed(proposal)?),
+            Some(To::Proposed(proposal)) => self.proposed(&name, proposal).await?,
             None => return Err(Violations::one("to", "must be exactly one of to_revision and proposed").into()),
         };
         let machine = machine(&name, "", None)?;
-        let templates = self.templates();
-        let before = templates.check(&name, &from).await?;
-        let after = templates.check(&name, &to).await?;
+        let (from, to) = (&before.template, &after.template);
         let virtual_machine_changes = changes(
             "/",
-            &render::render(&from, &before, &machine),
-            &render::render(&to, &after, &machine),
+            &render::render(from, &before.resolved, &machine),
+            &render::render(to, &after.resolved, &machine),
         );
-        let same_user_data = render::user_data(&from) == render::user_data(&to);
-        let usage = usage(kube, &name, &revision_id(&template.spec)).await?;
+        let same_user_data = render::user_data(from) == render::user_data(to);
+        let usage = usage::of_template(kube, &name, &latest_id(&template)).await?;
         let json = |spec: &MachineTemplateSpec| serde_json::to_value(spec).unwrap_or_default();
         Ok(proto::DiffMachineTemplateResponse {
-            changes: changes(".", &json(&from), &json(&to)),
+            changes: changes(".", &json(from), &json(to)),
             replaces_machines: !virtual_machine_changes.is_empty() || !same_user_data,
             virtual_machine_changes,
             affected_machine_count: usage.machines.get(&from_id).copied().unwrap_or_default(),
@@ -171,7 +214,7 @@ impl TemplateApi {
             .authorize(Action::new(Verb::Custom("rollback"), Templates::KIND, &name))
             .await?;
         let template = self.stored(&name).await?;
-        let (_, spec) = revisions::find(&self.infra.kube, &name, &template, id).await?;
+        let (_, revision) = self.revision(&name, &template, id).await?;
         let current = convert_template::machine_template(&template).ok_or_else(RpcError::internal)?;
         let message = proto::MachineTemplate {
             name: current.name,
@@ -181,7 +224,7 @@ impl TemplateApi {
             display_name: current.display_name,
             description: current.description,
             revision_history_limit: current.revision_history_limit,
-            ..convert_template::from_spec(&spec)
+            ..convert_template::from_spec(&revision.template)
         };
         let update = UpdateRequest {
             message: Some(message),
@@ -213,10 +256,10 @@ impl TemplateApi {
             .authorize(Action::new(Verb::List, "MachineTemplateRevision", &name))
             .await?;
         let template = self.stored(&name).await?;
-        let latest = revision_id(&template.spec);
-        let usage = usage(&self.infra.kube, &name, &latest).await?;
+        let latest = latest_id(&template);
+        let usage = usage::of_template(&self.infra.kube, &name, &latest).await?;
         let mut all = Vec::new();
-        for object in revisions::list(&self.infra.kube, &name).await? {
+        for object in list(&self.infra.kube, &name).await? {
             let message = revisions::message(&name, &object, &latest, &usage)?;
             if filter.matches(&steading_api::reflect::Filterable(steading_api::reflect::dynamic(
                 MESSAGE, &message,
@@ -224,8 +267,10 @@ impl TemplateApi {
                 all.push(message);
             }
         }
-        // Newest first: the cursor counts down, so that it grows with the list.
-        let key = |r: &proto::MachineTemplateRevision| format!("{:020}", i64::MAX - r.revision_number);
+        // Newest first: the cursor counts down, so that it grows with the list. Numbers never change, so no page moves.
+        let key = |r: &proto::MachineTemplateRevision| {
+            format!("{:020} {}", i64::MAX - r.revision_number, last_segment(&r.name))
+        };
         let (machine_template_revisions, next_page_token) = page.cut(all, key);
         Ok(proto::ListMachineTemplateRevisionsResponse {
             machine_template_revisions,
@@ -253,9 +298,9 @@ impl TemplateApi {
             .authorize(Action::new(Verb::Get, "MachineTemplateRevision", full))
             .await?;
         let stored = self.stored(&name).await?;
-        let latest = revision_id(&stored.spec);
-        let usage = usage(&self.infra.kube, &name, &latest).await?;
-        for object in revisions::list(&self.infra.kube, &name).await? {
+        let latest = latest_id(&stored);
+        let usage = usage::of_template(&self.infra.kube, &name, &latest).await?;
+        for object in list(&self.infra.kube, &name).await? {
             let message = revisions::message(&name, &object, &latest, &usage)?;
             if last_segment(&message.name) == id {
                 return Ok(message);
@@ -263,16 +308,6 @@ impl TemplateApi {
         }
         Err(Error::UnknownRevision(full.to_owned()).into())
     }
-}
-
-fn proposed(message: &proto::MachineTemplate) -> Result<MachineTemplateSpec, RpcError> {
-    convert_template::spec(message).map_err(|violations| {
-        Error::Invalid {
-            field: "machine_template",
-            violations,
-        }
-        .into()
-    })
 }
 
 /// The machine to render for; what the request leaves open becomes an example.
@@ -343,31 +378,8 @@ fn machine(
     })
 }
 
-fn used_instance_type(spec: &MachineTemplateSpec, resolved: &Resolved) -> String {
-    let by_image = || default_of(spec, resolved, |image| &image.default_instance_type);
-    resolved
-        .instance_type
-        .as_ref()
-        .map(|_| spec.instance_type.clone().unwrap_or_else(by_image))
-        .unwrap_or_default()
-}
-
-fn used_preference(spec: &MachineTemplateSpec, resolved: &Resolved) -> String {
-    let by_image = || default_of(spec, resolved, |image| &image.default_preference);
-    resolved
-        .preference
-        .as_ref()
-        .map(|_| spec.preference.clone().unwrap_or_else(by_image))
-        .unwrap_or_default()
-}
-
-fn default_of(
-    spec: &MachineTemplateSpec,
-    resolved: &Resolved,
-    field: fn(&crate::domain::ImageSpec) -> &String,
-) -> String {
-    let image = spec.root_disk.image.as_ref().and_then(|name| resolved.images.get(name));
-    image.map(|i| field(&i.spec).clone()).unwrap_or_default()
+fn name_of(entry: Option<&CatalogueEntry>) -> String {
+    entry.map(|entry| entry.name.clone()).unwrap_or_default()
 }
 
 /// What differs; with `.` the paths are field paths, else JSON pointers.
@@ -442,7 +454,9 @@ impl TemplateService for TemplateApi {
         let context = CallContext::from_request(&request);
         let name = &request.get_ref().name;
         let mut message = collection::get(&self.templates(), &context, name).await?;
-        let users = usage(&self.infra.kube, &parse("name", name)?, last_segment(&message.revision)).await?;
+        let users = usage::of_template(&self.infra.kube, &parse("name", name)?, last_segment(&message.revision))
+            .await
+            .map_err(RpcError::from)?;
         message.machine_count = users.machines.values().sum();
         Ok(Response::new(message))
     }

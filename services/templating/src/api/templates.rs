@@ -2,24 +2,19 @@
 
 use kube::{Api, ResourceExt};
 use steading_api::{error::RpcError, templating::v1 as proto};
-use steading_infra::{
-    crd::machine_template::{MachineTemplate, MachineTemplateSpec},
-    labels,
-};
+use steading_infra::{crd::machine_template::MachineTemplate, labels};
 use steading_model::name::{MachineTemplateName, ProjectName, Scope as Owner};
 use steading_runtime::collection::{Collection, Keys, Scope};
 
-use super::{
-    Infra, KEYS,
-    convert::machine_template as convert_template,
-    new_id,
-    references::{last_segment, refuse_if_used, resolve, usage},
-    revisions, stamp,
-};
+use super::{Infra, KEYS, convert::machine_template as convert_template, new_id, stamp};
 use crate::{
-    domain::{Resolved, revision::revision_id},
+    apply::revision::ensure,
     error::Error,
-    validate::{validate, validate_resolved},
+    observe::{
+        catalogue::check,
+        revisions::latest_id,
+        usage::{self, last_segment, refuse_if_used},
+    },
 };
 
 /// Machine templates as objects of the infra cluster.
@@ -32,25 +27,6 @@ pub struct Templates(pub Infra);
 /// If it is none.
 pub fn parse(path: &str, name: &str) -> Result<MachineTemplateName, RpcError> {
     name.parse().map_err(|e| RpcError::invalid_name(path, &e))
-}
-
-impl Templates {
-    /// Checks a template whole and looks up what it refers to.
-    ///
-    /// # Errors
-    /// If it breaks a rule or refers to nothing.
-    pub async fn check(&self, name: &MachineTemplateName, spec: &MachineTemplateSpec) -> Result<Resolved, RpcError> {
-        let invalid = |violations| {
-            RpcError::from(Error::Invalid {
-                field: "machine_template",
-                violations,
-            })
-        };
-        validate(spec).map_err(invalid)?;
-        let resolved = resolve(&self.0.kube, &name.project, spec).await?;
-        validate_resolved(spec, &resolved).map_err(invalid)?;
-        Ok(resolved)
-    }
 }
 
 impl Collection for Templates {
@@ -101,7 +77,7 @@ impl Collection for Templates {
             field: "machine_template",
             violations,
         })?;
-        self.check(&name, &spec).await?;
+        check(&self.0.kube, &name.project, &spec).await?;
         let mut object = current
             .cloned()
             .unwrap_or_else(|| MachineTemplate::new(&name.object_name(), spec.clone()));
@@ -120,7 +96,7 @@ impl Collection for Templates {
         let Some(name) = MachineTemplateName::from_object_name(&current.name_any()) else {
             return Ok(());
         };
-        let usage = usage(&self.0.kube, &name, &revision_id(&current.spec)).await?;
+        let usage = usage::of_template(&self.0.kube, &name, &latest_id(current)).await?;
         let mut users = usage.some_pools();
         let machines: i32 = usage.machines.values().sum();
         if users.is_empty() && machines > 0 {
@@ -133,7 +109,8 @@ impl Collection for Templates {
         let Some(name) = MachineTemplateName::from_object_name(&stored.name_any()) else {
             return Ok(());
         };
-        revisions::ensure(&self.0.kube, &name, stored).await.map(|_| ())
+        ensure(&self.0.kube, &name, stored).await?;
+        Ok(())
     }
 }
 

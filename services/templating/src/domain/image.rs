@@ -94,6 +94,23 @@ pub enum ImportPhase {
     Failed,
 }
 
+/// A golden disk as it was seen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct GoldenDisk {
+    /// Name of the DataVolume and its claim.
+    pub name: String,
+    /// Which content it holds.
+    pub content: String,
+    /// How far its import is.
+    pub phase: ImportPhase,
+    /// Percent of the import.
+    pub progress: i32,
+    /// How often the import started over.
+    pub restarts: i32,
+    /// What CDI says of a failure.
+    pub failure: String,
+}
+
 /// What was seen of an image.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -113,6 +130,9 @@ pub struct ImageStatus {
     pub restarts: i32,
     /// What CDI says of a failure.
     pub failure: String,
+    /// Which rules the image breaks; empty if it was accepted.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub refusal: String,
 }
 
 #[cfg(test)]

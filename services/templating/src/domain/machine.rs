@@ -2,9 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
+use steading_model::name::pinned_name;
 
 use crate::domain::ImageSpec;
+
+/// Hexadecimal digits by which a pinned object is told from others of its kind.
+const DIGEST_LENGTH: usize = 10;
 
 /// The machine that is rendered.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -23,24 +29,64 @@ pub struct Machine {
     pub placement: serde_json::Map<String, Value>,
 }
 
-/// What a template refers to, looked up.
-#[derive(Debug, Clone, Default, PartialEq)]
+/// What a template refers to, by content. A revision keeps it, so that it does not change under the revision.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Resolved {
-    /// Object name of the instance type, and its size.
-    pub instance_type: Option<(String, Size)>,
-    /// Object name of the preference, and its `spec`.
-    pub preference: Option<(String, Value)>,
+    /// The instance type.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_type: Option<CatalogueEntry>,
+    /// The preference.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub preference: Option<CatalogueEntry>,
     /// Images by the name that the template gives them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub images: BTreeMap<String, ResolvedImage>,
 }
 
+/// An instance type or a preference as it was when it was looked up.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CatalogueEntry {
+    /// Its resource name.
+    pub name: String,
+    /// Its object in the infra cluster.
+    pub object: String,
+    /// The object's `spec`.
+    pub spec: Value,
+}
+
+impl CatalogueEntry {
+    /// Name of the object that keeps this content: KubeVirt is given that one, so a change of the catalogue entry does not
+    /// reach machines that are made later from the same revision.
+    pub fn pinned_object(&self) -> String {
+        let digest = super::hex(&Sha256::digest(self.spec.to_string()));
+        pinned_name(&self.object, digest.get(..DIGEST_LENGTH).unwrap_or_default())
+    }
+
+    /// The size that an instance type gives.
+    pub fn size(&self) -> Size {
+        Size::from_instancetype_spec(&self.spec).unwrap_or_default()
+    }
+}
+
 /// An image that a template refers to.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct ResolvedImage {
     /// Name of its DataSource in the system namespace.
     pub data_source: String,
-    /// What it is.
-    pub spec: ImageSpec,
+    /// Which of its contents is cloned.
+    pub content: String,
+    /// Size of the golden disk.
+    pub size: String,
+}
+
+impl ResolvedImage {
+    /// The golden disk with that content.
+    pub fn volume(&self) -> String {
+        ImageSpec::data_volume_name(&self.data_source, &self.content)
+    }
 }
 
 /// Size of a machine.

@@ -1,8 +1,11 @@
-//! Revisions of a template: its content under a name made from the content.
+//! Revisions of a template: its content and what that referred to at the time, under a name that follows from the content.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 use steading_infra::crd::machine_template::MachineTemplateSpec;
+
+use super::Resolved;
 
 /// Unused revisions that are kept if the template does not say.
 pub const DEFAULT_HISTORY: i32 = 10;
@@ -10,6 +13,32 @@ pub const DEFAULT_HISTORY: i32 = 10;
 pub const MAX_HISTORY: i32 = 100;
 /// Hexadecimal digits of a revision's id: a template would need a million revisions for a likely collision.
 const ID_LENGTH: usize = 10;
+
+/// All that machines of a revision are made from. It is stored once and never changes.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Revision {
+    /// The template's content.
+    pub template: MachineTemplateSpec,
+    /// What the catalogue had for it when the revision was made.
+    pub resolved: Resolved,
+}
+
+impl Revision {
+    /// Digest of everything in it, hexadecimal.
+    pub fn digest(&self) -> String {
+        // Structs serialise in the order of their fields and their maps are sorted, so equal contents have equal texts.
+        super::hex(&Sha256::digest(serde_json::to_string(self).unwrap_or_default()))
+    }
+
+    /// Reads what a ControllerRevision holds.
+    ///
+    /// # Errors
+    /// If it was not written by this service.
+    pub fn read(data: &Value) -> Result<Self, serde_json::Error> {
+        serde_json::from_value(data.clone())
+    }
+}
 
 /// The part of a template that makes machines differ.
 pub fn content(spec: &MachineTemplateSpec) -> MachineTemplateSpec {
@@ -21,29 +50,16 @@ pub fn content(spec: &MachineTemplateSpec) -> MachineTemplateSpec {
     }
 }
 
-/// Digest of the content, hexadecimal.
-pub fn content_hash(spec: &MachineTemplateSpec) -> String {
-    // Structs serialise in the order of their fields and their maps are sorted, so equal contents have equal texts.
-    let text = serde_json::to_string(&content(spec)).unwrap_or_default();
-    super::hex(&Sha256::digest(text))
-}
-
-/// Id of the revision that a template has now.
-pub fn revision_id(spec: &MachineTemplateSpec) -> String {
-    content_hash(spec).chars().take(ID_LENGTH).collect()
+/// Id of the revision that a template stands for: it follows from the content, and from the template's uid, because a
+/// template that is deleted and made again may find another catalogue.
+pub fn revision_id(uid: &str, spec: &MachineTemplateSpec) -> String {
+    let text = serde_json::to_string(&(uid, content(spec))).unwrap_or_default();
+    super::hex(&Sha256::digest(text)).chars().take(ID_LENGTH).collect()
 }
 
 /// Name of a revision's ControllerRevision.
 pub fn object_name(template: &str, id: &str) -> String {
     format!("{template}-{id}")
-}
-
-/// Reads the content of a revision.
-///
-/// # Errors
-/// If it was not written by this service.
-pub fn read(data: &Value) -> Result<MachineTemplateSpec, serde_json::Error> {
-    serde_json::from_value(data.clone())
 }
 
 /// A stored revision, as far as keeping it is concerned.
@@ -55,7 +71,7 @@ pub struct Stored {
     pub number: i64,
 }
 
-/// Revisions that can go: those beyond the limit, the oldest first, never the latest and never one in use.
+/// Revisions that can be deleted: those beyond the limit, the oldest first, never the latest and never one in use.
 pub fn plan_collection(stored: &[Stored], latest: &str, used: &[String], limit: Option<i32>) -> Vec<String> {
     let keep = usize::try_from(limit.unwrap_or(DEFAULT_HISTORY).clamp(0, MAX_HISTORY)).unwrap_or_default();
     let mut unused: Vec<&Stored> = stored
@@ -83,13 +99,26 @@ mod tests {
             revision_history_limit: Some(3),
             ..spec.clone()
         };
-        assert_eq!(revision_id(&spec), revision_id(&renamed));
-        let other = MachineTemplateSpec {
-            memory: Some("2Gi".into()),
-            ..spec.clone()
-        };
-        assert_ne!(revision_id(&spec), revision_id(&other));
-        assert_eq!(revision_id(&spec).len(), 10);
+        assert_eq!(revision_id("u", &spec), revision_id("u", &renamed));
+        for other in [
+            MachineTemplateSpec {
+                memory: Some("2Gi".into()),
+                ..spec.clone()
+            },
+            MachineTemplateSpec {
+                refresh: Some(1),
+                ..spec.clone()
+            },
+        ] {
+            assert_ne!(revision_id("u", &spec), revision_id("u", &other));
+        }
+        assert_eq!(revision_id("u", &spec).len(), 10);
+    }
+
+    #[test]
+    fn a_template_that_was_made_again_has_other_revisions() {
+        let spec = MachineTemplateSpec::default();
+        assert_ne!(revision_id("a", &spec), revision_id("b", &spec));
     }
 
     proptest! {

@@ -18,7 +18,7 @@ pub fn root_size(spec: &MachineTemplateSpec, resolved: &Resolved) -> String {
             .image
             .as_ref()
             .and_then(|i| resolved.images.get(i))
-            .map(|i| i.spec.size.clone())
+            .map(|i| i.size.clone())
     };
     spec.root_disk.size.clone().or_else(of_image).unwrap_or_default()
 }
@@ -107,8 +107,9 @@ fn root_source(root: &RootDiskSpec, resolved: &Resolved) -> Map<String, Value> {
 
 fn image_source(image: &str, resolved: &Resolved) -> Option<Map<String, Value>> {
     let image = resolved.images.get(image)?;
-    let source = json!({"kind": "DataSource", "name": image.data_source, "namespace": labels::SYSTEM_NAMESPACE});
-    Some(Map::from_iter([("sourceRef".to_owned(), source)]))
+    // Not the DataSource, which moves to the next content: a revision makes the same disk for as long as it makes any.
+    let claim = json!({"name": image.volume(), "namespace": labels::SYSTEM_NAMESPACE});
+    Some(Map::from_iter([("source".to_owned(), json!({"pvc": claim}))]))
 }
 
 /// CDI's form of a source by HTTP.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
+use steading_cloudinit::{Format, Merge, Part, compose};
 use steading_infra::crd::machine_template::{Binding, Firmware, InterfaceSpec, MachineTemplateSpec};
 
 use super::disks::disks;
@@ -13,8 +14,8 @@ const DEFAULT_INTERFACE: &str = "default";
 
 /// Size of the machine: the instance type's or the template's own.
 pub fn size(spec: &MachineTemplateSpec, resolved: &Resolved) -> Size {
-    if let Some((_, size)) = &resolved.instance_type {
-        return size.clone();
+    if let Some(entry) = &resolved.instance_type {
+        return entry.size();
     }
     let mut devices = BTreeMap::new();
     for (name, count) in spec.gpus.iter().map(|g| (&g.device_name, g.count)) {
@@ -30,25 +31,36 @@ pub fn size(spec: &MachineTemplateSpec, resolved: &Resolved) -> Size {
     }
 }
 
-/// The template's own part of the user data; empty if it has none.
+/// The template's own part of the user data; empty if it has none. What the user wrote is in it byte for byte.
 pub fn user_data(spec: &MachineTemplateSpec) -> String {
-    if spec.ssh_authorized_keys.is_empty() {
-        return spec.user_data.clone();
-    }
-    let mut text = if spec.user_data.is_empty() {
-        "#cloud-config".to_owned()
-    } else {
-        spec.user_data.trim_end().to_owned()
+    let keys = keys(&spec.ssh_authorized_keys);
+    let part = |text, format| Part {
+        format,
+        text,
+        merge: Merge::Append,
     };
-    text.push_str("\nssh_authorized_keys:\n");
-    for key in &spec.ssh_authorized_keys {
+    // What was validated has a format.
+    let format = Format::of(&spec.user_data).unwrap_or(Format::CloudConfig);
+    match (spec.user_data.is_empty(), keys.is_empty()) {
+        (_, true) => spec.user_data.clone(),
+        (true, false) => keys,
+        (false, false) => compose(&[part(&spec.user_data, format), part(&keys, Format::CloudConfig)]),
+    }
+}
+
+fn keys(keys: &[String]) -> String {
+    if keys.is_empty() {
+        return String::new();
+    }
+    let mut text = "#cloud-config\nssh_authorized_keys:\n".to_owned();
+    for key in keys {
         text.extend(["  - \"", key, "\"\n"]);
     }
     text
 }
 
 pub(super) fn domain(spec: &MachineTemplateSpec, resolved: &Resolved) -> Value {
-    let preferred = resolved.preference.as_ref().map(|(_, spec)| spec);
+    let preferred = resolved.preference.as_ref().map(|entry| &entry.spec);
     let prefers = |pointer: &str| preferred.is_some_and(|p| p.pointer(pointer).is_some());
     let mut devices = Map::new();
     devices.insert(

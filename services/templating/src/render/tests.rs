@@ -3,7 +3,7 @@
 use steading_infra::crd::machine_template::{AdditionalDiskSpec, CpuSpec, RootDiskSpec};
 
 use super::*;
-use crate::domain::{ImageSpec, Size, machine::ResolvedImage};
+use crate::domain::machine::{CatalogueEntry, ResolvedImage};
 
 fn mk_machine() -> Machine {
     Machine {
@@ -35,23 +35,22 @@ fn mk_spec() -> MachineTemplateSpec {
 
 fn mk_resolved() -> Resolved {
     Resolved {
-        instance_type: Some((
-            "standard-2".into(),
-            Size {
-                vcpus: 2,
-                memory: "8Gi".into(),
-                ..Size::default()
-            },
-        )),
-        preference: Some(("sockets-advantage".into(), json!({}))),
+        instance_type: Some(CatalogueEntry {
+            name: "instanceTypes/standard-2".into(),
+            object: "standard-2".into(),
+            spec: json!({"cpu": {"guest": 2}, "memory": {"guest": "8Gi"}}),
+        }),
+        preference: Some(CatalogueEntry {
+            name: "preferences/sockets-advantage".into(),
+            object: "sockets-advantage".into(),
+            spec: json!({}),
+        }),
         images: [(
             "images/ubuntu".to_owned(),
             ResolvedImage {
                 data_source: "ubuntu".into(),
-                spec: ImageSpec {
-                    size: "10Gi".into(),
-                    ..ImageSpec::default()
-                },
+                content: "0123456789".into(),
+                size: "10Gi".into(),
             },
         )]
         .into(),
@@ -114,16 +113,35 @@ fn inline_hardware_is_rendered_only_without_an_instance_type() {
 }
 
 #[test]
-fn keys_join_the_user_data() {
+fn keys_join_the_user_data_and_leave_it_as_it_is() {
     let mut spec = mk_spec();
     assert_eq!(user_data(&spec), "");
     spec.ssh_authorized_keys = vec!["ssh-ed25519 AAAA me".into()];
-    assert_eq!(
-        user_data(&spec),
-        "#cloud-config\nssh_authorized_keys:\n  - \"ssh-ed25519 AAAA me\"\n"
-    );
-    spec.user_data = "#cloud-config\npackages: [jq]\n".into();
-    assert!(user_data(&spec).starts_with("#cloud-config\npackages: [jq]\nssh_authorized_keys:"));
+    let keys = "#cloud-config\nssh_authorized_keys:\n  - \"ssh-ed25519 AAAA me\"\n";
+    assert_eq!(user_data(&spec), keys);
+    for own in [
+        "#cloud-config\npackages: [jq]\nssh_authorized_keys: [b]\n",
+        "#!/bin/sh\necho hi",
+    ] {
+        spec.user_data = own.into();
+        let parts = steading_cloudinit::read(&user_data(&spec)).expect("readable");
+        let contents: Vec<&str> = parts.iter().map(|part| part.content.as_str()).collect();
+        assert_eq!(contents, [own, keys]);
+    }
+}
+
+#[test]
+fn a_revision_makes_the_same_machine_after_the_catalogue_has_changed() {
+    let before = mk_resolved();
+    let vm = render(&mk_spec(), &before, &mk_machine());
+    // A revision renders from what it keeps: nothing in the machine is looked up by a name that can get another meaning.
+    let disk = vm.pointer("/spec/dataVolumeTemplates/0/spec").expect("a disk");
+    assert_eq!(disk.pointer("/sourceRef"), None);
+    assert_eq!(disk.pointer("/source/pvc/name"), Some(&json!("ubuntu-0123456789")));
+    let mut after = before.clone();
+    after.instance_type.as_mut().expect("a type").spec = json!({"cpu": {"guest": 4}, "memory": {"guest": "8Gi"}});
+    let changed = render(&mk_spec(), &after, &mk_machine());
+    assert_ne!(vm.pointer("/spec/instancetype"), changed.pointer("/spec/instancetype"));
 }
 
 #[test]

@@ -124,20 +124,30 @@ fn token_of(kubeconfig: &Kubeconfig) -> Result<(String, String), String> {
     Ok((id.to_owned(), secret.to_owned()))
 }
 
-/// The host name and the bootstrap kubeconfig of a cloud-config.
+/// The host name and the bootstrap kubeconfig of user data. The parts are merged as cloud-init does: a later host name
+/// replaces an earlier one; files of all parts are written, which is what the merge rules of ours ask for.
 fn read_user_data(text: &str) -> Result<(Option<String>, String), String> {
-    let config: Value = serde_saphyr::from_str(text).map_err(|e| format!("user data is not a cloud-config: {e}"))?;
-    let files = config.get("write_files").and_then(Value::as_array);
-    let kubeconfig = files
-        .into_iter()
-        .flatten()
-        .find(|f| f.get("path").and_then(Value::as_str) == Some(labels::BOOTSTRAP_KUBECONFIG_PATH))
-        .and_then(|f| f.get("content")?.as_str())
-        .ok_or("user data writes no bootstrap kubeconfig")?;
-    Ok((
-        config.get("hostname").and_then(Value::as_str).map(ToOwned::to_owned),
-        kubeconfig.to_owned(),
-    ))
+    let parts = steading_cloudinit::read(text).map_err(|e| format!("cloud-init does not take the user data: {e}"))?;
+    let (mut hostname, mut kubeconfig) = (None, None);
+    for part in parts.iter().filter(|part| part.mime_type == "text/cloud-config") {
+        // One that cloud-init cannot parse is left out by it; the others count.
+        let Ok(config) = serde_saphyr::from_str::<Value>(&part.content) else {
+            continue;
+        };
+        if let Some(name) = config.get("hostname").and_then(Value::as_str) {
+            hostname = Some(name.to_owned());
+        }
+        let files = config.get("write_files").and_then(Value::as_array);
+        let found = files
+            .into_iter()
+            .flatten()
+            .find(|f| f.get("path").and_then(Value::as_str) == Some(labels::BOOTSTRAP_KUBECONFIG_PATH))
+            .and_then(|f| f.get("content")?.as_str());
+        if let Some(content) = found {
+            kubeconfig = Some(content.to_owned());
+        }
+    }
+    Ok((hostname, kubeconfig.ok_or("user data writes no bootstrap kubeconfig")?))
 }
 
 /// Looks the token up in memory, where no request is authenticated.

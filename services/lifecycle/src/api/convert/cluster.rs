@@ -22,7 +22,10 @@ use steading_infra::{
 use steading_model::{name::ClusterName, violation::Violations};
 
 use super::{common, conditions, duration, seconds};
-use crate::domain::pool::{is_label_key, is_label_value};
+use crate::domain::{
+    bootstrap::check_custom,
+    pool::{is_label_key, is_label_value},
+};
 
 /// The resource of an object; `None` if it is none of ours.
 pub fn message(object: &Cluster) -> Option<Message> {
@@ -207,6 +210,9 @@ pub fn spec(name: &ClusterName, message: &Message) -> Result<ClusterSpec, Violat
         "bootstrap.user_data",
         "must be set with KIND_CUSTOM",
     );
+    if custom && !bootstrap.user_data.is_empty() {
+        found.take("bootstrap.user_data", check_custom(&bootstrap.user_data));
+    }
     for (index, group) in bootstrap.extra_groups.iter().enumerate() {
         found.require(
             group.starts_with("system:bootstrappers:"),

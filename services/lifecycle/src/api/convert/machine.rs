@@ -8,7 +8,7 @@ use steading_api::{
     types::v1::{Condition, ConditionStatus},
 };
 use steading_infra::{intent::Action, kubevirt::VirtualMachine, labels};
-use steading_model::name::{ClusterName, MachineName};
+use steading_model::name::{ClusterName, InstanceTypeName, MachineName, unpinned_name};
 
 use super::common;
 use crate::{
@@ -91,7 +91,8 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
             .spec
             .instancetype
             .as_ref()
-            .map(|matcher| format!("instanceTypes/{}", matcher.name))
+            .and_then(|matcher| InstanceTypeName::from_object_name(unpinned_name(&matcher.name)))
+            .map(|name| name.to_string())
             .unwrap_or_default(),
         vcpus: status.machine_vcpus.unwrap_or_default(),
         memory: status.machine_memory.unwrap_or_default(),

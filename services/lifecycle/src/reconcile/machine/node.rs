@@ -99,7 +99,7 @@ impl Pass<'_> {
             .spec
             .instancetype
             .as_ref()
-            .map(|m| m.name.clone())
+            .map(|m| unpinned_name(&m.name).to_owned())
             .filter(|name| !name.is_empty())
         {
             all.insert(labels::INSTANCE_TYPE.into(), kind);

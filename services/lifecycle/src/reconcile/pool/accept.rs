@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use kube::ResourceExt;
-use steading_infra::crd::{Cluster, MachinePool};
+use steading_infra::crd::{Cluster, MachinePool, cluster::BootstrapKind};
 
 use super::report::Refusal;
 use crate::{
     apply::render::PoolPlace,
     context::Context,
-    domain::{pool::validate, version::check_skew},
+    domain::{bootstrap::check_custom, pool::validate, version::check_skew},
 };
 
 /// Checks what `kubectl` may have written.
@@ -33,6 +33,13 @@ pub(super) fn accept(context: &Context, pool: &MachinePool) -> Result<(Arc<Clust
         cluster.ok_or_else(|| Refusal::new("ClusterNotFound", format!("cluster {} does not exist", place.cluster)))?;
     if cluster.metadata.deletion_timestamp.is_some() {
         return Err(Refusal::new("ClusterTerminating", "the cluster is being deleted"));
+    }
+    let bootstrap = &cluster.spec.bootstrap;
+    if bootstrap.kind == BootstrapKind::Custom
+        && let Err(fault) = check_custom(&bootstrap.user_data)
+    {
+        let text = format!("the cluster's bootstrap.userData: {fault}");
+        return Err(Refusal::new("InvalidBootstrap", text));
     }
     Ok((cluster, place))
 }

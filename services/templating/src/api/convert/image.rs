@@ -10,29 +10,15 @@ use steading_api::{
     types::v1::{Condition, ConditionStatus},
 };
 use steading_infra::cdi::DataSource;
-use steading_model::{
-    name::{ImageName, InstanceTypeName, PreferenceName},
-    quantity::Quantity,
-    violation::Violations,
-};
+use steading_model::name::ImageName;
 use steading_runtime::collection::{etag, time, update_time};
 
 use super::{access_mode, access_mode_from, disk, origin, volume_mode, volume_mode_from};
 use crate::{
-    api::{KEYS, annotation},
-    domain::image::{ImageSpec, ImageStatus, ImportPhase, SPEC_ANNOTATION, STATUS_ANNOTATION},
-    validate,
+    api::KEYS,
+    domain::image::{ImageSpec, ImageStatus, ImportPhase},
+    observe::image::{read_spec, read_status},
 };
-
-/// What is wanted of the image that a DataSource is; `None` if it is none of ours.
-pub fn read_spec(object: &DataSource) -> Option<ImageSpec> {
-    serde_json::from_str(&annotation(&object.metadata, SPEC_ANNOTATION)).ok()
-}
-
-/// What was seen of the image that a DataSource is.
-pub fn read_status(object: &DataSource) -> ImageStatus {
-    serde_json::from_str(&annotation(&object.metadata, STATUS_ANNOTATION)).unwrap_or_default()
-}
 
 /// A DataSource as a message; `None` if it is none of ours.
 pub fn image(object: &DataSource) -> Option<proto::Image> {
@@ -68,7 +54,10 @@ pub fn image(object: &DataSource) -> Option<proto::Image> {
         labels: KEYS.of_user(meta.labels.as_ref()),
         annotations: KEYS.of_user(meta.annotations.as_ref()),
         state: state.into(),
-        conditions: vec![ready(&status, phase, meta.generation.unwrap_or_default())],
+        conditions: vec![
+            accepted(&status, current, meta.generation.unwrap_or_default()),
+            ready(&status, phase, meta.generation.unwrap_or_default()),
+        ],
         reconciling: going || phase != ImportPhase::Ready,
         origin: origin(meta).into(),
         access_mode: access_mode_from(&spec.access_mode).into(),
@@ -103,6 +92,22 @@ pub fn image(object: &DataSource) -> Option<proto::Image> {
     })
 }
 
+fn accepted(status: &ImageStatus, current: bool, generation: i64) -> Condition {
+    let (value, reason) = match (current, status.refusal.is_empty()) {
+        (false, _) => (ConditionStatus::Unknown, "Pending"),
+        (true, true) => (ConditionStatus::True, "Valid"),
+        (true, false) => (ConditionStatus::False, "Invalid"),
+    };
+    Condition {
+        r#type: "Accepted".into(),
+        status: value.into(),
+        reason: reason.into(),
+        message: if current { status.refusal.clone() } else { String::new() },
+        last_transition_time: None,
+        observed_generation: generation,
+    }
+}
+
 fn ready(status: &ImageStatus, phase: ImportPhase, generation: i64) -> Condition {
     let (value, reason, message) = match phase {
         ImportPhase::Ready => (ConditionStatus::True, "Imported", "the content is there".to_owned()),
@@ -124,12 +129,8 @@ fn ready(status: &ImageStatus, phase: ImportPhase, generation: i64) -> Condition
     }
 }
 
-/// What a message wants of an image; the counter of refreshes is kept from before.
-///
-/// # Errors
-/// Every rule that the message breaks.
-pub fn image_spec(message: &proto::Image, refresh: u64) -> Result<ImageSpec, Violations> {
-    let mut all = Violations::new();
+/// What a message wants of an image, not validated yet; the counter of refreshes is kept from before.
+pub fn image_spec(message: &proto::Image, refresh: u64) -> ImageSpec {
     let mut spec = ImageSpec {
         display_name: message.display_name.clone(),
         description: message.description.clone(),
@@ -147,34 +148,10 @@ pub fn image_spec(message: &proto::Image, refresh: u64) -> Result<ImageSpec, Vio
         ..ImageSpec::default()
     };
     match &message.source {
-        Some(Source::Http(source)) => {
-            let source = disk::http_from(source);
-            validate::http_source(&mut all, "http", &source);
-            spec.http = Some(source);
-        }
-        Some(Source::Registry(source)) => {
-            let source = disk::registry_from(source);
-            validate::registry_source(&mut all, "registry", &source);
-            spec.registry = Some(source);
-        }
-        Some(Source::Pvc(source)) => {
-            all.require(!source.namespace.is_empty(), "pvc.namespace", "must be set");
-            all.require(!source.name.is_empty(), "pvc.name", "must be set");
-            spec.pvc = Some(disk::pvc_from(source));
-        }
-        None => all.add("source", "must be exactly one of http, registry and pvc"),
+        Some(Source::Http(source)) => spec.http = Some(disk::http_from(source)),
+        Some(Source::Registry(source)) => spec.registry = Some(disk::registry_from(source)),
+        Some(Source::Pvc(source)) => spec.pvc = Some(disk::pvc_from(source)),
+        None => {}
     }
-    if let Some(size) = all.take("size", message.size.parse::<Quantity>()) {
-        all.require(!size.is_zero() && !size.is_negative(), "size", "must be positive");
-    }
-    if !spec.default_instance_type.is_empty() {
-        all.take(
-            "default_instance_type",
-            spec.default_instance_type.parse::<InstanceTypeName>(),
-        );
-    }
-    if !spec.default_preference.is_empty() {
-        all.take("default_preference", spec.default_preference.parse::<PreferenceName>());
-    }
-    all.finish_with(Some(spec))
+    spec
 }

@@ -12,6 +12,7 @@ use crate::{
     api::{DESCRIPTION, KEYS, annotation},
     domain::standard::CATALOGUE_LABEL,
     render,
+    validate::memory_size,
 };
 
 /// An object as a message; `None` if its name is none of ours.
@@ -199,17 +200,20 @@ fn devices(message: &proto::InstanceType, spec: &mut Value) {
 fn validate(message: &proto::InstanceType) -> Result<(), Violations> {
     let mut all = Violations::new();
     all.require((1..=512).contains(&message.vcpus), "vcpus", "must be 1 to 512");
-    let mut quantity = |path: &str, text: &str| {
-        if let Some(quantity) = all.take(path, text.parse::<Quantity>()) {
-            all.require(!quantity.is_zero() && !quantity.is_negative(), path, "must be positive");
-        }
-    };
-    quantity("memory", &message.memory);
+    memory_size(&mut all, "memory", &message.memory);
     if !message.max_guest_memory.is_empty() {
-        quantity("max_guest_memory", &message.max_guest_memory);
+        memory_size(&mut all, "max_guest_memory", &message.max_guest_memory);
+        let (least, most) = (message.memory.parse::<Quantity>(), message.max_guest_memory.parse());
+        if let (Ok(least), Ok(most)) = (least, most) {
+            all.require(least <= most, "max_guest_memory", "must be at least memory");
+        }
     }
     if !message.hugepages_page_size.is_empty() {
-        quantity("hugepages_page_size", &message.hugepages_page_size);
+        all.require(
+            matches!(message.hugepages_page_size.as_str(), "2Mi" | "1Gi"),
+            "hugepages_page_size",
+            "must be 2Mi or 1Gi",
+        );
     }
     let pinned = message.dedicated_cpu_placement;
     all.require(

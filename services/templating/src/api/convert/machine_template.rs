@@ -21,7 +21,7 @@ use steading_model::{name::MachineTemplateName, violation::Violations};
 use steading_runtime::collection::{etag, time, update_time};
 
 use super::{disk, io_threads, io_threads_from, preference::policy, some};
-use crate::{api::KEYS, domain::revision::revision_id};
+use crate::{api::KEYS, observe::revisions::latest_id};
 
 /// An object as a message; `None` if its name is none of ours.
 pub fn machine_template(object: &MachineTemplate) -> Option<proto::MachineTemplate> {
@@ -33,14 +33,14 @@ pub fn machine_template(object: &MachineTemplate) -> Option<proto::MachineTempla
         .conditions
         .iter()
         .any(|c| c.type_ == "Accepted" && c.status == "False");
-    let revision = revision_id(&object.spec);
+    let revision = latest_id(object);
     let current = status.latest_revision.as_deref() == Some(&revision);
     let mut message = from_spec(&object.spec);
     message.revision = format!("{name}/revisions/{revision}");
     message.revision_number = if current {
         status.revision_number
     } else {
-        status.revision_number + 1
+        meta.generation.unwrap_or_default()
     };
     message.name = name.to_string();
     message.uid = meta.uid.clone().unwrap_or_default();
@@ -152,6 +152,7 @@ pub fn from_spec(spec: &MachineTemplateSpec) -> proto::MachineTemplate {
         architecture: text(&spec.architecture),
         tpm: spec.tpm,
         io_threads_policy: io_threads_from(&text(&spec.io_threads_policy)).into(),
+        refresh: spec.refresh.unwrap_or_default(),
         revision_history_limit: spec.revision_history_limit.unwrap_or_default(),
         ..proto::MachineTemplate::default()
     }
@@ -330,6 +331,7 @@ pub fn spec(message: &proto::MachineTemplate) -> Result<MachineTemplateSpec, Vio
         architecture: some(&message.architecture),
         tpm: message.tpm,
         io_threads_policy: io_threads(message.io_threads_policy()).map(str::to_owned),
+        refresh: Some(message.refresh).filter(|n| *n != 0),
         revision_history_limit: Some(message.revision_history_limit).filter(|n| *n != 0),
     };
     all.finish_with(Some(spec))

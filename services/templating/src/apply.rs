@@ -1,0 +1,4 @@
+//! Writing to the infra cluster what was decided.
+
+pub mod image;
+pub mod revision;

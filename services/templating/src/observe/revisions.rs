@@ -1,0 +1,101 @@
+//! Stored revisions: a ControllerRevision each, named after its content, deleted with its template.
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::{Api, Client, ResourceExt, api::ListParams};
+use steading_infra::{crd::machine_template::MachineTemplate, labels};
+use steading_model::name::MachineTemplateName;
+
+use crate::{
+    domain::revision::{Revision, object_name, revision_id},
+    error::Error,
+};
+
+/// Kind of the resource in errors.
+pub const KIND: &str = "MachineTemplateRevision";
+/// Entries of one page of a list.
+const PAGE: u32 = 500;
+
+/// Where revisions are kept.
+pub fn api(kube: &Client) -> Api<ControllerRevision> {
+    Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE)
+}
+
+/// Id of the revision that a stored template stands for.
+pub fn latest_id(template: &MachineTemplate) -> String {
+    revision_id(&template.uid().unwrap_or_default(), &template.spec)
+}
+
+/// Id of a stored revision.
+pub fn id_of(name: &MachineTemplateName, object: &ControllerRevision) -> Option<String> {
+    object
+        .name_any()
+        .strip_prefix(&format!("{}-", name.object_name()))
+        .map(str::to_owned)
+}
+
+/// All stored revisions of a template, newest first.
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn list(kube: &Client, name: &MachineTemplateName) -> Result<Vec<ControllerRevision>, Error> {
+    let own = format!("{}={}", labels::MACHINE_TEMPLATE, name.object_name());
+    let mut all = pages(kube, &own).await?;
+    // A second template of the same name may find revisions of the first that are not collected yet.
+    all.sort_by_key(|r| (std::cmp::Reverse(r.revision), r.name_any()));
+    Ok(all)
+}
+
+async fn pages(kube: &Client, selector: &str) -> Result<Vec<ControllerRevision>, Error> {
+    let mut all = Vec::new();
+    let first = ListParams::default().labels(selector).limit(PAGE);
+    let mut page = first.clone();
+    loop {
+        let list = api(kube).list(&page).await.map_err(Error::infra(KIND, "revisions"))?;
+        all.extend(list.items);
+        match list.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => page = first.clone().continue_token(&token),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// All stored revisions of all templates that can be read, with the object names of their templates.
+///
+/// # Errors
+/// If the API server does not answer.
+pub async fn all(kube: &Client) -> Result<Vec<(ControllerRevision, Revision)>, Error> {
+    let all = pages(kube, labels::MACHINE_TEMPLATE).await?;
+    Ok(all
+        .into_iter()
+        .filter_map(|object| {
+            let revision = read(&object.name_any(), &object).ok()?;
+            Some((object, revision))
+        })
+        .collect())
+}
+
+/// A stored revision by its id.
+///
+/// # Errors
+/// If there is none.
+pub async fn find(kube: &Client, name: &MachineTemplateName, id: &str) -> Result<Revision, Error> {
+    let full = format!("{name}/revisions/{id}");
+    // The id becomes part of an object's name.
+    if !id.bytes().all(|b| b.is_ascii_hexdigit()) || id.len() > 64 {
+        return Err(Error::UnknownRevision(full));
+    }
+    let found = api(kube)
+        .get_opt(&object_name(&name.object_name(), id))
+        .await
+        .map_err(Error::infra(KIND, &full))?;
+    read(&full, &found.ok_or_else(|| Error::UnknownRevision(full.clone()))?)
+}
+
+/// What a stored revision holds.
+///
+/// # Errors
+/// If it was not written by this service.
+pub fn read(name: &str, object: &ControllerRevision) -> Result<Revision, Error> {
+    let data = object.data.as_ref().ok_or_else(|| Error::Unreadable(name.to_owned()))?;
+    Revision::read(&data.0).map_err(|_| Error::Unreadable(name.to_owned()))
+}

@@ -1,0 +1,4 @@
+//! Decisions, without IO.
+
+pub mod image;
+pub mod status;
