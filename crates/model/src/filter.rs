@@ -51,6 +51,16 @@ pub enum FilterError {
         /// The fields that there are.
         known: String,
     },
+    /// The field never has the value, so that the comparison can only be a mistake.
+    #[error("{field} is never {value:?}; possible values are {known}")]
+    UnknownValue {
+        /// The field.
+        field: String,
+        /// The value as written.
+        value: String,
+        /// The values that there are.
+        known: String,
+    },
 }
 
 /// How a field is compared.
@@ -184,7 +194,7 @@ mod tests {
 
     use super::*;
 
-    const KNOWN: &[&str] = &["state", "zones", "machine", "labels.*"];
+    const KNOWN: &[&str] = &["state", "zones", "machine", "labels.*", "node_name"];
 
     struct Machine {
         state: &'static str,
@@ -199,6 +209,7 @@ mod tests {
                 ("zones", _) if !self.zones.is_empty() => {
                     FieldValue::List(self.zones.iter().map(|z| Cow::Borrowed(*z)).collect())
                 }
+                ("node_name", _) => FieldValue::text("n1"),
                 ("labels", Some(key)) => FieldValue::entry(self.labels.get(key)),
                 _ => FieldValue::Absent,
             }
@@ -243,6 +254,8 @@ mod tests {
             ("labels:flag", true),
             ("labels.flag=\"\"", true),
             ("state=\"a\\\"b\"", false),
+            ("nodeName=n1", true),
+            ("node_name=n1", true),
         ] {
             assert_eq!(
                 Filter::parse(text, KNOWN).map(|f| f.matches(&mk_machine())),
@@ -264,15 +277,15 @@ mod tests {
             ("state>a", "filter is not valid at byte 5: expected =, != or :"),
             (
                 "colour=red",
-                "cannot filter by \"colour\"; known fields are state, zones, machine, labels.*",
+                "cannot filter by \"colour\"; known fields are state, zones, machine, labels.*, node_name",
             ),
             (
                 "labels=red",
-                "cannot filter by \"labels\"; known fields are state, zones, machine, labels.*",
+                "cannot filter by \"labels\"; known fields are state, zones, machine, labels.*, node_name",
             ),
             (
                 "state.x=red",
-                "cannot filter by \"state.x\"; known fields are state, zones, machine, labels.*",
+                "cannot filter by \"state.x\"; known fields are state, zones, machine, labels.*, node_name",
             ),
         ] {
             assert_eq!(
