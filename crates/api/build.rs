@@ -7,6 +7,9 @@ use std::{env, fs, path::PathBuf};
 
 use prost::Message;
 
+#[path = "build/standard.rs"]
+mod standard;
+
 /// What protobuf itself brings along.
 const WELL_KNOWN: [&str; 10] = [
     "any",
@@ -38,6 +41,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     let contracts_set = compiler.encode_file_descriptor_set();
     fs::write(out.join("steading.binpb"), &contracts_set)?;
+
+    let standard = standard::generate(&compiler.descriptor_pool(), "steading.")?;
+    fs::write(out.join("standard.rs"), standard)?;
 
     let mut imports = Vec::new();
     collect(&vendor, &mut imports)?;

@@ -70,10 +70,13 @@ const RULES: &[Rule] = &[
         ..rule("steading-controller", &[])
     },
     rule("steading-infra", &["steading-model"]),
-    rule(
-        "steading-runtime",
-        &["steading-model", "steading-api", "steading-controller"],
-    ),
+    Rule {
+        dev: &["steading-kubesim"],
+        ..rule(
+            "steading-runtime",
+            &["steading-model", "steading-api", "steading-controller"],
+        )
+    },
     // An API server for anybody's controllers: it knows nothing of KubeVirt and of Steading.
     rule("steading-kubesim", &[]),
     rule(

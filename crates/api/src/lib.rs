@@ -19,6 +19,7 @@ mod generated {
 pub mod convert;
 pub mod error;
 pub mod reflect;
+pub mod standard;
 
 pub use generated::google;
 pub use generated::steading::r#type as types;

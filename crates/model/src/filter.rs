@@ -129,7 +129,7 @@ mod tests {
 
     use super::*;
 
-    const KNOWN: &[&str] = &["state", "zones", "machine", "labels.*"];
+    const KNOWN: &[&str] = &["state", "zones", "machine", "labels.*", "node_name"];
 
     struct Machine {
         state: &'static str,
@@ -144,6 +144,7 @@ mod tests {
                 ("zones", _) if !self.zones.is_empty() => {
                     FieldValue::List(self.zones.iter().map(|z| Cow::Borrowed(*z)).collect())
                 }
+                ("node_name", _) => FieldValue::text("n1"),
                 ("labels", Some(key)) => FieldValue::entry(self.labels.get(key)),
                 _ => FieldValue::Absent,
             }
@@ -188,6 +189,8 @@ mod tests {
             ("labels:flag", true),
             ("labels.flag=\"\"", true),
             ("state=\"a\\\"b\"", false),
+            ("nodeName=n1", true),
+            ("node_name=n1", true),
         ] {
             assert_eq!(
                 Filter::parse(text, KNOWN).map(|f| f.matches(&mk_machine())),
@@ -209,15 +212,15 @@ mod tests {
             ("state>a", "filter is not valid at byte 5: expected =, != or :"),
             (
                 "colour=red",
-                "cannot filter by \"colour\"; known fields are state, zones, machine, labels.*",
+                "cannot filter by \"colour\"; known fields are state, zones, machine, labels.*, node_name",
             ),
             (
                 "labels=red",
-                "cannot filter by \"labels\"; known fields are state, zones, machine, labels.*",
+                "cannot filter by \"labels\"; known fields are state, zones, machine, labels.*, node_name",
             ),
             (
                 "state.x=red",
-                "cannot filter by \"state.x\"; known fields are state, zones, machine, labels.*",
+                "cannot filter by \"state.x\"; known fields are state, zones, machine, labels.*, node_name",
             ),
         ] {
             assert_eq!(

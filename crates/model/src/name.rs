@@ -16,6 +16,7 @@ mod catalogue;
 mod cluster;
 mod form;
 mod macros;
+mod parent;
 mod top;
 
 pub use catalogue::{
@@ -24,6 +25,7 @@ pub use catalogue::{
 };
 pub use cluster::{ClusterName, LoadBalancerName, MachineName, MachinePoolName, SnapshotName, VolumeName};
 pub use form::{NameError, ResourceName, SEPARATOR};
+pub use parent::{NoParent, ParentName, Within};
 pub use top::{InfraNodeName, MaintenanceName, ProjectName, StorageClassName};
 
 #[cfg(test)]

@@ -9,7 +9,7 @@
 
 use std::{collections::BTreeMap, fmt::Debug, future::Future};
 
-use kube::{Api, Resource, ResourceExt, api::ObjectMeta};
+use kube::{Api, Resource, api::ObjectMeta};
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use steading_api::error::RpcError;
@@ -172,9 +172,4 @@ pub fn update_time(meta: &ObjectMeta) -> Option<prost_types::Timestamp> {
         .filter(|entry| entry.subresource.is_none());
     let latest = writes.filter_map(|entry| entry.time.as_ref()).max_by_key(|t| t.0);
     time(latest.or(meta.creation_timestamp.as_ref()))
-}
-
-/// Name of an object for sorting.
-fn sort_key<K: Resource>(object: &K) -> String {
-    object.name_any()
 }

@@ -24,6 +24,7 @@ pub mod metrics;
 pub mod process;
 pub mod server;
 pub mod shutdown;
+pub mod standard;
 pub mod stream;
 pub mod tasks;
 pub mod telemetry;

@@ -30,6 +30,16 @@ pub enum FilterError {
         /// The fields that there are.
         known: String,
     },
+    /// The field never has the value, so that the comparison can only be a mistake.
+    #[error("{field} is never {value:?}; possible values are {known}")]
+    UnknownValue {
+        /// The field.
+        field: String,
+        /// The value as written.
+        value: String,
+        /// The values that there are.
+        known: String,
+    },
 }
 
 /// How a field is compared.

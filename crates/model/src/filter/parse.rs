@@ -61,6 +61,7 @@ impl<'a> Parser<'a> {
         value: String,
         quoted: bool,
     ) -> Result<Comparison, FilterError> {
+        let field = self.proto_name(field);
         let is_map = self.known.iter().any(|k| k.strip_suffix(".*") == Some(field.as_str()));
         let is_plain = self.known.contains(&field.as_str());
         let star = operator == Operator::Has && value == "*" && !quoted;
@@ -104,6 +105,22 @@ impl<'a> Parser<'a> {
                 })
             }
         }
+    }
+
+    /// The name in the `.proto` file of a field that is written as in JSON, where that is a known one: output shows those names.
+    fn proto_name(&self, field: String) -> String {
+        let is_known = |name: &str| self.known.iter().any(|k| k.strip_suffix(".*").unwrap_or(k) == name);
+        if is_known(&field) {
+            return field;
+        }
+        let mut snake = String::with_capacity(field.len() + 2);
+        for c in field.chars() {
+            if c.is_ascii_uppercase() {
+                snake.push('_');
+            }
+            snake.push(c.to_ascii_lowercase());
+        }
+        if is_known(&snake) { snake } else { field }
     }
 
     /// A name and, behind the first dot, a key; the key may have dots itself or be quoted.

@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{CatalogueId, Id},
-    name::{NameError, ProjectName, SEPARATOR, form::split_object_name, macros::text_conversions},
+    name::{
+        NameError, ProjectName, SEPARATOR,
+        form::split_object_name,
+        macros::{resource_name, text_conversions},
+    },
 };
 
 /// Whose a catalogue entry is.
@@ -53,6 +57,20 @@ impl Scope {
     }
 }
 
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.parent())
+    }
+}
+
+impl std::str::FromStr for Scope {
+    type Err = NameError;
+
+    fn from_str(text: &str) -> Result<Self, NameError> {
+        Self::parse_parent(text)
+    }
+}
+
 /// The kinds that can be shared or a project's own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CatalogueKind {
@@ -79,6 +97,8 @@ macro_rules! catalogue_name {
         }
 
         text_conversions!($name, $kind_text, $pattern);
+        // A new entry has a stricter id than those that others made.
+        resource_name!($name, Id, Scope, |name| name.scope.clone(), |scope, id| Self::new(scope.clone(), id), |_| None);
 
         impl $name {
             /// The kind as a value.
@@ -177,6 +197,14 @@ text_conversions!(
     MachineTemplateName,
     "MachineTemplate",
     "projects/{project}/machineTemplates/{template}"
+);
+resource_name!(
+    MachineTemplateName,
+    Id,
+    ProjectName,
+    Self::project_name,
+    |parent, id| Self::new(parent.project.clone(), id),
+    |_| None
 );
 
 impl MachineTemplateName {

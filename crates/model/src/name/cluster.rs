@@ -6,7 +6,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Id, ObjectId, ServiceId},
-    name::{NameError, ProjectName, SEPARATOR, form::split_object_name, macros::text_conversions},
+    name::{
+        NameError, ProjectName, SEPARATOR,
+        form::split_object_name,
+        macros::{resource_name, text_conversions},
+    },
 };
 
 /// A tenant cluster of a project.
@@ -20,6 +24,14 @@ pub struct ClusterName {
 }
 
 text_conversions!(ClusterName, "Cluster", "projects/{project}/clusters/{cluster}");
+resource_name!(
+    ClusterName,
+    Id,
+    ProjectName,
+    Self::project_name,
+    |parent, id| Self::new(parent.project.clone(), id),
+    |_| None
+);
 
 impl ClusterName {
     /// The cluster `cluster` of `project`.
@@ -84,6 +96,14 @@ macro_rules! cluster_child {
         }
 
         text_conversions!($name, $kind, $pattern);
+        resource_name!(
+            $name,
+            $id,
+            ClusterName,
+            |name| name.cluster.clone(),
+            |cluster, id| Self::new(cluster.clone(), id),
+            |name| Some(Self::namespace(name))
+        );
 
         impl $name {
             /// The name of `id` below `cluster`.

@@ -1,6 +1,6 @@
 //! The parts that every resource name has in common: text conversions and serde as a string.
 
-/// Adds `FromStr`, `TryFrom<String>`, `Into<String>` and [`super::ResourceName`] to a type with `parse_segments` and `Display`.
+/// Adds `FromStr`, `TryFrom<String>` and `Into<String>` to a type with `parse_segments` and `Display`.
 macro_rules! text_conversions {
     ($name:ident, $kind:literal, $pattern:literal) => {
         impl std::str::FromStr for $name {
@@ -32,11 +32,6 @@ macro_rules! text_conversions {
             }
         }
 
-        impl $crate::name::ResourceName for $name {
-            const KIND: &'static str = $kind;
-            const PATTERN: &'static str = $pattern;
-        }
-
         impl $name {
             /// The kind as clients read it in `ResourceInfo`.
             pub const KIND: &'static str = $kind;
@@ -61,6 +56,37 @@ macro_rules! text_conversions {
     };
 }
 
+/// Adds [`super::ResourceName`]: `$own` is the type of the id of what is created, `$parent` and `$new` take a name apart and
+/// put it together, `$namespace` says where the object is.
+macro_rules! resource_name {
+    ($name:ident, $own:ty, $parent_type:ty, $parent:expr, $new:expr, $namespace:expr) => {
+        impl $crate::name::ResourceName for $name {
+            const KIND: &'static str = Self::KIND;
+            const PATTERN: &'static str = Self::PATTERN;
+            type Parent = $parent_type;
+
+            fn in_parent(parent: &Self::Parent, id: &str) -> Result<Self, $crate::ids::IdError> {
+                let new: fn(&$parent_type, $own) -> Self = $new;
+                Ok(new(parent, <$own>::parse(id)?))
+            }
+
+            fn parent(&self) -> Self::Parent {
+                let parent: fn(&Self) -> $parent_type = $parent;
+                parent(self)
+            }
+
+            fn object_name(&self) -> String {
+                Self::object_name(self)
+            }
+
+            fn namespace(&self) -> Option<String> {
+                let namespace: fn(&Self) -> Option<String> = $namespace;
+                namespace(self)
+            }
+        }
+    };
+}
+
 /// A name `<collection>/{id}` without a parent.
 macro_rules! top_name {
     ($(#[$doc:meta])* $name:ident, $kind:literal, $collection:literal, $field:ident: $id:ty, $pattern:literal) => {
@@ -73,6 +99,14 @@ macro_rules! top_name {
         }
 
         $crate::name::macros::text_conversions!($name, $kind, $pattern);
+        $crate::name::macros::resource_name!(
+            $name,
+            $id,
+            $crate::name::NoParent,
+            |_| $crate::name::NoParent,
+            |_, id| Self::new(id),
+            |_| None
+        );
 
         impl $name {
             /// The name of this id.
@@ -106,4 +140,4 @@ macro_rules! top_name {
     };
 }
 
-pub(super) use {text_conversions, top_name};
+pub(super) use {resource_name, text_conversions, top_name};

@@ -4,7 +4,7 @@ use kube::{Api, api::ListParams};
 use steading_api::{error::RpcError, reflect, types::v1::ErrorReason};
 use steading_model::{filter::Filter, page::PageRequest};
 
-use super::{Collection, kube_error, sort_key};
+use super::{Collection, kube_error};
 use crate::{
     CallContext,
     auth::{Action, Verb},
@@ -12,8 +12,6 @@ use crate::{
 
 /// Objects that one request to the API server asks for.
 const CHUNK: u32 = 500;
-/// Most objects that a collection may have: at a few KiB each this bounds the memory of one call.
-const MAX_OBJECTS: usize = 20_000;
 
 /// What a list call asks for.
 #[derive(Debug, Clone, Default)]
@@ -76,10 +74,9 @@ pub async fn list<C: Collection>(
         .await?;
 
     let api = collection.api(&request.parent)?;
-    let (mut objects, _) = list_all(&api, &scope.selector)
+    let (objects, _) = list_all(&api, &scope.selector)
         .await
         .map_err(|e| kube_error(C::KIND, &request.parent, &e))?;
-    objects.sort_by_key(sort_key);
     let mut messages = Vec::new();
     for object in &objects {
         if let Some(message) = collection.message(object)
@@ -88,13 +85,12 @@ pub async fn list<C: Collection>(
             messages.push(message);
         }
     }
+    messages.sort_by(|a, b| collection.identity(a).0.cmp(collection.identity(b).0));
     Ok(page.cut(messages, |message| collection.identity(message).0.to_owned()))
 }
 
 pub(super) fn parse_filter<C: Collection>(text: &str) -> Result<Filter, RpcError> {
-    let fields = reflect::filter_fields(C::MESSAGE);
-    let known: Vec<&str> = fields.iter().map(String::as_str).collect();
-    Ok(Filter::parse(text, &known)?)
+    reflect::filter(C::MESSAGE, text)
 }
 
 pub(super) fn passes<C: Collection>(filter: &Filter, message: &C::Message) -> Result<bool, RpcError> {
@@ -119,7 +115,7 @@ where
         let version = chunk.metadata.resource_version.clone().unwrap_or_default();
         let next = chunk.metadata.continue_.clone().unwrap_or_default();
         all.extend(chunk.items);
-        if next.is_empty() || all.len() >= MAX_OBJECTS {
+        if next.is_empty() {
             return Ok((all, version));
         }
         params = params.continue_token(&next);

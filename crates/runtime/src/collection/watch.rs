@@ -102,7 +102,8 @@ impl<C: Collection> Watcher<C> {
             if version.is_empty() {
                 let (objects, listed) = list_all(&self.api, &self.selector).await.map_err(|e| fault::<C>(&e))?;
                 for object in &objects {
-                    if let Some(event) = self.changed(object, &listed)? {
+                    // No token before SYNCED: it would skip what is still to come.
+                    if let Some(event) = self.changed(object, "")? {
                         yield event;
                     }
                 }

@@ -96,12 +96,17 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
     }
 }
 
-/// `foo_bar.baz` as `fooBar.baz`; `None` if it would not read back as it was.
+/// `foo_bar.baz` as `fooBar.baz`, with map keys between backticks as they are; `None` if it would not read back as it was.
 pub(super) fn lower_camel(path: &str) -> Option<String> {
     let mut camel = String::with_capacity(path.len());
-    let mut upper = false;
+    let (mut upper, mut quoted) = (false, false);
     for c in path.chars() {
         match c {
+            '`' if !upper => {
+                quoted = !quoted;
+                camel.push(c);
+            }
+            c if quoted => camel.push(c),
             '_' if upper => return None,
             '_' => upper = true,
             'a'..='z' if upper => {
@@ -114,7 +119,7 @@ pub(super) fn lower_camel(path: &str) -> Option<String> {
             _ => return None,
         }
     }
-    (!upper && !camel.is_empty()).then_some(camel)
+    (!upper && !quoted && !camel.is_empty()).then_some(camel)
 }
 
 /// Whether a path of a field mask may have this character: of names, map keys and wildcards.
@@ -131,29 +136,53 @@ pub(crate) enum MaskText {
     Query,
 }
 
-/// Paths of a field mask from its text; `None` if it has a character that no path has.
+/// Paths of a field mask from its text; `None` if it has a character that no path has. What stands between backticks is the key of
+/// a map (AIP-161) and is taken as it is.
 pub(crate) fn mask_paths(text: &str, style: MaskText) -> Option<Vec<String>> {
     let mut paths = Vec::new();
-    for part in text.split(',').filter(|_| !text.is_empty()) {
-        let part = if style == MaskText::Query { part.trim() } else { part };
-        let mut path = String::with_capacity(part.len() + 4);
-        for c in part.chars() {
-            match c {
-                '_' if style == MaskText::Json => return None,
-                'A'..='Z' => {
-                    path.push('_');
-                    path.push(c.to_ascii_lowercase());
-                }
-                c if is_of_path(c) => path.push(c),
-                _ => return None,
+    let mut path = String::with_capacity(text.len() + 4);
+    let mut quoted = false;
+    for c in text.chars() {
+        match c {
+            '`' => {
+                quoted = !quoted;
+                path.push(c);
             }
+            c if quoted => path.push(c),
+            ',' => paths.push(std::mem::take(&mut path)),
+            c if style == MaskText::Query && c.is_whitespace() => {
+                // Only around a path; inside one it is no character of a path.
+                path.push(' ');
+            }
+            '_' if style == MaskText::Json => return None,
+            'A'..='Z' => {
+                path.push('_');
+                path.push(c.to_ascii_lowercase());
+            }
+            c if is_of_path(c) => path.push(c),
+            _ => return None,
         }
-        if path.is_empty() {
-            return None;
-        }
+    }
+    if quoted {
+        return None;
+    }
+    if !text.is_empty() {
         paths.push(path);
     }
+    for path in &mut paths {
+        if style == MaskText::Query {
+            *path = path.trim_matches(' ').to_owned();
+        }
+        if path.is_empty() || has_space(path) {
+            return None;
+        }
+    }
     Some(paths)
+}
+
+/// Whether a path has a space outside backticks.
+fn has_space(path: &str) -> bool {
+    path.split('`').step_by(2).any(|part| part.contains(' '))
 }
 
 /// Appends the content of a message of a well-known type from its text form.
@@ -209,12 +238,25 @@ mod tests {
 
     #[test]
     fn a_mask_is_written_only_if_it_reads_back() {
-        for path in ["foo_bar.baz", "_a", "*", "labels.`k`"] {
+        for path in ["foo_bar.baz", "_a", "*", "labels.`k`", "labels.`my_Team,x y`.a_b"] {
             let text = lower_camel(path).unwrap();
             assert_eq!(mask_paths(&text, MaskText::Json), Some(vec![path.to_owned()]), "{path}");
         }
         for path in ["", "fooBar", "a_", "a__b", "a_1", "a,b", "a b", "\u{13}.b", "é"] {
             assert_eq!(lower_camel(path), None, "{path:?}");
+        }
+    }
+
+    #[test]
+    fn the_key_of_a_map_between_backticks_is_taken_as_it_is() {
+        let key = "nodeLabels.`app.kubernetes.io/myName_x`";
+        let read = Some(vec!["node_labels.`app.kubernetes.io/myName_x`".to_owned()]);
+        assert_eq!(mask_paths(key, MaskText::Json), read);
+        assert_eq!(mask_paths(key, MaskText::Query), read);
+        let two = Some(vec!["a.`b, c`".to_owned(), "d".to_owned()]);
+        assert_eq!(mask_paths("a.`b, c`, d", MaskText::Query), two);
+        for wrong in ["a.`b", "a b", "a,,b", "a,"] {
+            assert_eq!(mask_paths(wrong, MaskText::Query), None, "{wrong}");
         }
     }
 }

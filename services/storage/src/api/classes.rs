@@ -9,9 +9,8 @@ use steading_infra::{cdi::DataVolume, crd::StorageClass, labels};
 use steading_model::{
     ids::Id,
     name::{StorageClassName, VolumeName},
-    violation::Violations,
 };
-use steading_runtime::collection::{Collection, Keys, Scope, kube_error};
+use steading_runtime::standard::{Collection, Keys, Writable, kube_error};
 
 use super::convert::class;
 use crate::{
@@ -25,31 +24,17 @@ const NAMED_VOLUMES: u32 = 5;
 /// Storage classes that are looked at for a default; a cluster has a handful.
 const MAX_CLASSES: u32 = 500;
 
-/// Whether a class may be withdrawn while volumes are made of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Withdrawal {
-    /// Only if there are none.
-    Unused,
-    /// In any case.
-    Forced,
-}
-
 /// Storage classes as objects of the infra cluster.
 #[derive(Clone)]
 pub struct Classes {
     /// The infra cluster.
     pub kube: Client,
-    /// How deletions go.
-    pub withdrawal: Withdrawal,
 }
 
 impl Classes {
     /// The collection on an infra cluster.
     pub fn new(kube: Client) -> Self {
-        Self {
-            kube,
-            withdrawal: Withdrawal::Unused,
-        }
+        Self { kube }
     }
 
     fn objects(&self) -> Api<StorageClass> {
@@ -91,73 +76,51 @@ impl Classes {
 
 impl Collection for Classes {
     type Object = StorageClass;
-    type Message = proto::StorageClass;
+    type Resource = proto::StorageClass;
+    type Name = StorageClassName;
 
-    const KIND: &'static str = "StorageClass";
-    const MESSAGE: &'static str = "steading.storage.v1.StorageClass";
-    const FIELD: &'static str = "storage_class";
     const KEYS: Keys = KEYS;
 
-    fn api(&self, _: &str) -> Result<Api<StorageClass>, RpcError> {
-        Ok(self.objects())
+    fn api(&self, _: Option<&str>) -> Api<StorageClass> {
+        self.objects()
     }
 
-    fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
-        if parent.is_empty() {
-            return Ok(Scope::default());
-        }
-        Err(Violations::one("parent", "must be empty: storage classes have no parent").into())
-    }
-
-    fn object_name(&self, name: &str) -> Result<String, RpcError> {
-        let name: StorageClassName = name.parse().map_err(|e| RpcError::invalid_name("name", &e))?;
-        Ok(name.object_name())
-    }
-
-    fn name_in(&self, parent: &str, id: &str) -> Result<String, RpcError> {
-        self.scope(parent)?;
-        let id = Id::parse(id).map_err(|e| Violations::one("storage_class_id", e.to_string()))?;
-        Ok(StorageClassName::new(id).to_string())
-    }
-
-    fn identity<'a>(&self, message: &'a proto::StorageClass) -> (&'a str, &'a str) {
-        (&message.name, &message.etag)
-    }
-
-    fn message(&self, object: &StorageClass) -> Option<proto::StorageClass> {
+    fn resource(&self, object: &StorageClass) -> Option<proto::StorageClass> {
         class::class(object)
     }
+}
 
+impl Writable for Classes {
     async fn object(
         &self,
-        name: &str,
-        message: &proto::StorageClass,
+        name: &StorageClassName,
+        resource: &proto::StorageClass,
         current: Option<&StorageClass>,
     ) -> Result<StorageClass, RpcError> {
         let invalid = |violations| Error::Invalid {
             kind: "storage_class",
             violations,
         };
-        let spec = class::class_from(message).map_err(invalid)?;
-        let object_name = self.object_name(name)?;
+        let spec = class::class_from(resource).map_err(invalid)?;
+        let object_name = name.object_name();
         let mut object = current
             .cloned()
             .unwrap_or_else(|| StorageClass::new(&object_name, spec.clone()));
         object.spec = spec;
         offer(&object).map_err(invalid)?;
         let meta = &mut object.metadata;
-        let mut all = KEYS.merge(meta.labels.as_ref(), &message.labels);
+        let mut all = KEYS.merge(meta.labels.as_ref(), &resource.labels);
         all.insert(labels::MANAGED_BY.into(), labels::MANAGED_BY_STEADING.into());
         meta.labels = Some(all);
-        meta.annotations = Some(KEYS.merge(meta.annotations.as_ref(), &message.annotations));
+        meta.annotations = Some(KEYS.merge(meta.annotations.as_ref(), &resource.annotations));
         Ok(object)
     }
 
-    async fn before_delete(&self, current: &StorageClass) -> Result<(), RpcError> {
-        if self.withdrawal == Withdrawal::Forced {
+    async fn before_delete(&self, name: &StorageClassName, _: &StorageClass, force: bool) -> Result<(), RpcError> {
+        if force {
             return Ok(());
         }
-        let id = current.name_any();
+        let id = name.object_name();
         let api: Api<DataVolume> = Api::all(self.kube.clone());
         let params = ListParams::default()
             .labels(&format!("{}={id}", labels::STORAGE_CLASS))
@@ -166,17 +129,17 @@ impl Collection for Classes {
             .list_metadata(&params)
             .await
             .map_err(|e| kube_error("Volume", "volumes", &e))?;
-        let name = |volume: &PartialObjectMeta<DataVolume>| {
+        let full = |volume: &PartialObjectMeta<DataVolume>| {
             let namespace = volume.namespace().unwrap_or_default();
             VolumeName::from_object(&namespace, &volume.name_any())
                 .map_or_else(|| format!("{namespace}/{}", volume.name_any()), |name| name.to_string())
         };
-        let volumes: Vec<String> = used.items.iter().map(name).collect();
+        let volumes: Vec<String> = used.items.iter().map(full).collect();
         if volumes.is_empty() {
             return Ok(());
         }
         Err(Error::ClassInUse {
-            class: format!("storageClasses/{id}"),
+            class: name.to_string(),
             volumes,
         }
         .into())

@@ -8,6 +8,7 @@ use kube::{
     api::{Patch, PatchParams},
 };
 use steading_infra::{apply::FieldManager, labels};
+use steading_model::name::unpinned_name;
 
 use super::Pass;
 use crate::{
