@@ -35,16 +35,12 @@ enum Check {
 const NOT_YET: &[(&str, Check)] = &[
     ("steading-controller", Check::Circles),
     ("steading-gateway", Check::Circles),
-    ("steading-infra", Check::Circles),
-    ("steading-kubesim", Check::Circles),
     ("steading-lifecycle", Check::Circles),
     ("steading-model", Check::Circles),
     ("steading-runtime", Check::Circles),
     ("steading-scheduling", Check::Circles),
-    ("steading-sim", Check::Circles),
     ("steading-storage", Check::Circles),
     ("steading-templating", Check::Circles),
-    ("steading-testbed", Check::Circles),
     ("steading-transcode", Check::Circles),
     ("steading", Check::Circles),
     ("steading-lifecycle", Check::Roles),
@@ -62,9 +58,10 @@ pub(crate) fn run(metadata: &Metadata) -> Result<()> {
     if failures > 0 {
         bail!("{failures} circles of modules or breaches of their roles");
     }
+    let waiting = NOT_YET.iter().filter(|(_, check)| *check == Check::Circles).count();
     println!(
-        "    modules of {} crates run in no circles and keep to their roles",
-        metadata.packages.len()
+        "    no circles of modules in {} crates, {waiting} more are not held yet",
+        metadata.packages.len() - waiting
     );
     Ok(())
 }

@@ -6,13 +6,13 @@ use serde_json::Value;
 
 use super::{
     crd, dig,
+    exchange::{Answer, Target},
     fieldset::{FieldSet, element_step},
-    managed::{self, Manager},
-    server::{Answer, Target},
+    managed::{self, Intent, Manager},
     status::{ApiError, Cause},
     store::Key,
     types::{Cursor, ListType},
-    write::{self, Intent},
+    write,
 };
 
 /// Applies a configuration to one object, which is made if it is not there.

@@ -4,11 +4,12 @@ use serde_json::{Value, json};
 use std::sync::Arc;
 
 use super::{
-    ApiServer, Verb, builtin_schema, dig, kinds,
+    ApiServer, Verb, builtin_schema, dig,
+    exchange::Target,
+    kinds,
     resource::{Column, Origin, ResourceDef, ScalePaths, Scope, VersionDef},
     rules::Rules,
     schema,
-    server::Target,
     status::{ApiError, Cause},
     store::Key,
     validate,

@@ -4,14 +4,16 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    PodDeletion, admission, crd, dig,
+    PodDeletion, admission,
+    body::decode,
+    crd, dig,
+    exchange::{Answer, Target},
     output::Writer,
     read,
     resource::ResourceDef,
-    server::{Answer, Target},
     status::{self, ApiError, Cause},
     store::{Key, Object},
-    write,
+    terminating::is_namespace,
 };
 
 const ATTEMPTS: usize = 32;
@@ -26,7 +28,7 @@ struct Options {
 
 impl Options {
     fn parse(target: &Target<'_>, body: &Bytes) -> Result<Self, ApiError> {
-        let body = write::decode(body, &target.info.content_type)?;
+        let body = decode(body, &target.info.content_type)?;
         let text = |path: &[&str]| Some(dig::text(&body, path).to_owned()).filter(|text| !text.is_empty());
         let query = &target.info.query;
         let grace = dig::at(&body, &["gracePeriodSeconds"]).and_then(Value::as_i64);
@@ -254,20 +256,6 @@ fn grace_period(target: &Target<'_>, object: &Value, options: &Options) -> i64 {
     }
 }
 
-/// Whether a terminating object without finalizers may go: not while its grace period or its namespace's content is left.
-pub(crate) fn may_go(def: &ResourceDef, object: &Value) -> bool {
-    let graceful = dig::at(object, &["metadata", "deletionGracePeriodSeconds"])
-        .and_then(Value::as_i64)
-        .unwrap_or(0)
-        > 0;
-    let namespace = is_namespace(def) && !dig::items(object, &["spec", "finalizers"]).is_empty();
-    !graceful && !namespace
-}
-
 fn is_pod(def: &ResourceDef) -> bool {
     def.group.is_empty() && def.plural == "pods"
-}
-
-fn is_namespace(def: &ResourceDef) -> bool {
-    def.group.is_empty() && def.plural == "namespaces"
 }

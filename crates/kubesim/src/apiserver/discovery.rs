@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::{
     ApiServer,
-    admission::BareGroup,
+    exchange::Answer,
+    groups::groups,
+    openapi,
+    registry::BareGroup,
     request::RequestInfo,
     resource::{Origin, ResourceDef, VersionDef, api_version},
-    server::Answer,
     status::ApiError,
 };
 
@@ -69,10 +71,10 @@ pub(crate) fn answer(server: &ApiServer, info: &RequestInfo) -> Result<Answer, A
         }
         ["api", version] => resource_list(server, "", version),
         ["apis", group, version] => resource_list(server, group, version),
-        ["openapi", "v2"] => Ok(Answer::json(200, &super::openapi::v2(server))),
-        ["openapi", "v3"] => Ok(Answer::json(200, &super::openapi::v3_index(server))),
-        ["openapi", "v3", "api", version] => super::openapi::v3(server, "", version),
-        ["openapi", "v3", "apis", group, version] => super::openapi::v3(server, group, version),
+        ["openapi", "v2"] => Ok(Answer::json(200, &openapi::v2(server))),
+        ["openapi", "v3"] => Ok(Answer::json(200, &openapi::v3_index(server))),
+        ["openapi", "v3", "api", version] => openapi::v3(server, "", version),
+        ["openapi", "v3", "apis", group, version] => openapi::v3(server, group, version),
         _ => Err(ApiError::no_such_path()),
     }
 }
@@ -85,42 +87,6 @@ fn version(server: &ApiServer) -> Value {
         "gitCommit": "", "gitTreeState": "clean", "buildDate": "2026-01-01T00:00:00Z", "goVersion": "", "compiler": "rustc",
         "platform": "linux/amd64",
     })
-}
-
-/// Served versions by group, preferred first.
-pub(crate) fn groups(server: &ApiServer) -> BTreeMap<String, Vec<String>> {
-    let mut groups: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for def in server.store().definitions() {
-        let versions = groups.entry(def.group.clone()).or_default();
-        for version in &def.versions {
-            if !versions.contains(&version.name) {
-                versions.push(version.name.clone());
-            }
-        }
-    }
-    for bare in server.admission().bare() {
-        groups.insert(
-            bare.name.to_owned(),
-            bare.versions.iter().map(ToString::to_string).collect(),
-        );
-    }
-    for versions in groups.values_mut() {
-        versions.sort_by_key(|version| std::cmp::Reverse(priority(version)));
-    }
-    groups
-}
-
-/// Kubernetes' order of versions: GA before beta before alpha, higher before lower.
-fn priority(version: &str) -> (u8, u64, u64) {
-    let rest = version.trim_start_matches('v');
-    let number = |text: &str| text.parse().unwrap_or(0);
-    if let Some((major, minor)) = rest.split_once("beta") {
-        (1, number(major), number(minor))
-    } else if let Some((major, minor)) = rest.split_once("alpha") {
-        (0, number(major), number(minor))
-    } else {
-        (2, number(rest), 0)
-    }
 }
 
 fn group_entry(group: &str, versions: &[String]) -> Value {

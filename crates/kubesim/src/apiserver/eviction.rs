@@ -4,12 +4,13 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    admission, delete, dig,
+    admission,
+    body::decode,
+    delete, dig,
+    exchange::{Answer, Target},
     selector::label_selector_matches,
-    server::{Answer, Target},
     status::{ApiError, Cause},
     store::Object,
-    write,
 };
 
 /// POST of an Eviction.
@@ -17,7 +18,7 @@ pub(crate) async fn answer(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
     if target.info.verb != super::Verb::Create {
         return Err(ApiError::method_not_allowed());
     }
-    let mut eviction = write::decode(body, &target.info.content_type)?;
+    let mut eviction = decode(body, &target.info.content_type)?;
     let key = target.key()?;
     if !matches!(dig::meta(&eviction, "name"), name if name.is_empty() || name == key.name) {
         return Err(ApiError::bad_request(

@@ -4,11 +4,18 @@ use serde_json::{Value, json};
 
 use super::{
     dig,
+    exchange::Target,
     fieldset::{Difference, FieldSet},
-    server::Target,
     types::Cursor,
-    write::Intent,
 };
+
+/// What a write does to fields, for the managers' records.
+pub(crate) enum Intent {
+    /// The object as a whole was sent.
+    Update,
+    /// Fields are declared by a manager.
+    Apply { config: Value },
+}
 
 /// Fields of the server's own, which nobody manages.
 const NOBODYS: &[&str] = &[

@@ -3,9 +3,10 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    ApiServer, builtin_schema, discovery,
+    ApiServer, builtin_schema,
+    exchange::Answer,
+    groups::groups,
     resource::{ResourceDef, VersionDef, api_version},
-    server::Answer,
     status::ApiError,
 };
 
@@ -29,7 +30,7 @@ pub(crate) fn v2(server: &ApiServer) -> Value {
 /// Where the document of each group and version is.
 pub(crate) fn v3_index(server: &ApiServer) -> Value {
     let mut paths = Map::new();
-    for (group, versions) in discovery::groups(server) {
+    for (group, versions) in groups(server) {
         for version in versions {
             let prefix = prefix(&group, &version);
             let hash = server.store().definitions().len();

@@ -2,7 +2,7 @@
 
 use super::{
     Verb,
-    server::Target,
+    exchange::Target,
     status::{ApiError, Cause},
 };
 

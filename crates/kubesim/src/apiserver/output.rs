@@ -7,9 +7,9 @@ use serde_json::{Map, Value, json};
 
 use super::{
     convert, dig,
+    exchange::{Answer, Target},
     request::RequestInfo,
     resource::{ResourceDef, VersionDef},
-    server::{Answer, Target},
     status::ApiError,
     store::Object,
     table,

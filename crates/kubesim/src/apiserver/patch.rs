@@ -3,7 +3,31 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
-use super::{convert, dig, server::Target, status::ApiError, strategic, write};
+use super::{
+    apply,
+    body::{check_identity, decode},
+    convert, dig,
+    exchange::{Answer, Target},
+    managed::Intent,
+    status::ApiError,
+    strategic, write,
+};
+
+/// PATCH of one object.
+pub(crate) async fn answer(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
+    let key = target.key()?;
+    let patch = Patch::parse(target, body)?;
+    if let Patch::Apply { config, force } = patch {
+        return apply::answer(target, &key, config, force).await;
+    }
+    write::modify(target, &key, Intent::Update, |current| {
+        let shown = convert::from_storage(target.def, &target.version.name, current);
+        let mut next = patch.apply(target, &key.name, shown)?;
+        convert::to_storage(target.def, &mut next);
+        Ok(next)
+    })
+    .await
+}
 
 /// How many operations a JSON patch may have, as in Kubernetes.
 const MAX_OPERATIONS: usize = 10_000;
@@ -19,7 +43,7 @@ pub(crate) enum Patch {
 impl Patch {
     /// Parses a body by its content type.
     pub(crate) fn parse(target: &Target<'_>, body: &Bytes) -> Result<Self, ApiError> {
-        let value = write::decode(body, &target.info.content_type)?;
+        let value = decode(body, &target.info.content_type)?;
         match target.info.content_type.as_str() {
             "application/json-patch+json" => {
                 if !value.is_array() {
@@ -77,7 +101,7 @@ impl Patch {
         }
         dig::metadata(&mut config).remove("managedFields");
         let namespace = target.info.ns();
-        write::check_identity(&config, name, namespace)?;
+        check_identity(&config, name, namespace)?;
         if !namespace.is_empty() {
             dig::set_meta(&mut config, "namespace", namespace);
         }
@@ -110,7 +134,7 @@ impl Patch {
                 });
             }
         }
-        write::check_identity(&object, name, target.info.ns())?;
+        check_identity(&object, name, target.info.ns())?;
         Ok(object)
     }
 }

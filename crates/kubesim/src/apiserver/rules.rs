@@ -5,7 +5,7 @@ use std::{cell::OnceCell, sync::Arc};
 use kube::core::cel::{CompiledSchema, Validator, compile_schema};
 use serde_json::Value;
 
-use super::status::Cause;
+use super::cause::Cause;
 
 /// The compiled rules of one version.
 #[derive(Clone)]

@@ -4,24 +4,28 @@ use bytes::Bytes;
 use serde_json::{Value, json};
 
 use super::{
-    ApiServer, Identity, admission, dig, eviction,
+    ApiServer, Identity, admission,
+    body::decode,
+    dig, eviction,
+    exchange::{Answer, Target},
+    managed::Intent,
+    patch, read,
+    registry::SubresourceRequest,
     request::{RequestInfo, Verb},
     resource::{Origin, ResourceDef, ScalePaths, Scope},
     scheduling,
-    server::{Answer, Target},
     status::{ApiError, Cause},
-    write::{self, Intent},
+    write,
 };
 
 /// Answers a request to a subresource.
 pub(crate) async fn answer(server: &ApiServer, info: &RequestInfo, body: &Bytes) -> Result<Answer, ApiError> {
     let sub = info.subresource.as_deref().unwrap_or_default();
     if let Some(handler) = server.admission().handler(&info.group, &info.resource, sub) {
-        let body = write::decode(body, &info.content_type)?;
-        let request = admission::SubresourceRequest {
+        let body = decode(body, &info.content_type)?;
+        let request = SubresourceRequest {
             info: info.clone(),
             body,
-            server: server.clone(),
         };
         let (status, body) = handler.handle(request).await?;
         return Ok(if body.is_null() {
@@ -53,9 +57,9 @@ pub(crate) async fn answer(server: &ApiServer, info: &RequestInfo, body: &Bytes)
             None => Err(ApiError::no_such_path()),
         },
         ("", "pods", "ephemeralcontainers" | "resize") | ("certificates.k8s.io", _, "approval") => match info.verb {
-            Verb::Get => super::read::get(&target),
+            Verb::Get => read::get(&target),
             Verb::Update => write::update(&target, body).await,
-            Verb::Patch => write::patch(&target, body).await,
+            Verb::Patch => patch::answer(&target, body).await,
             _ => Err(ApiError::method_not_allowed()),
         },
         _ => Err(ApiError::no_such_path()),
@@ -63,7 +67,7 @@ pub(crate) async fn answer(server: &ApiServer, info: &RequestInfo, body: &Bytes)
 }
 
 async fn bind(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
-    let mut binding = write::decode(body, &target.info.content_type)?;
+    let mut binding = decode(body, &target.info.content_type)?;
     let node = dig::text(&binding, &["target", "name"]).to_owned();
     let key = target.key()?;
     let name = dig::meta(&binding, "name");
@@ -109,7 +113,7 @@ async fn bind(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
 }
 
 async fn finalize(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
-    let sent = write::decode(body, &target.info.content_type)?;
+    let sent = decode(body, &target.info.content_type)?;
     let key = target.key()?;
     write::modify(target, &key, Intent::Update, |current| {
         let mut next = current.clone();
@@ -126,7 +130,7 @@ async fn finalize(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError>
 }
 
 fn token(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
-    let mut request = write::decode(body, &target.info.content_type)?;
+    let mut request = decode(body, &target.info.content_type)?;
     let key = target.key()?;
     if target.collection.get(&key).is_none() {
         return Err(ApiError::not_found(target.def, &key.name));
@@ -230,7 +234,7 @@ async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<
             .get(&key)
             .ok_or_else(|| ApiError::not_found(target.def, &key.name))
     };
-    let sent = write::decode(body, &target.info.content_type)?;
+    let sent = decode(body, &target.info.content_type)?;
     match target.info.verb {
         Verb::Get => return Ok(Answer::json(200, &scale_of(target, paths, &read()?.value))),
         Verb::Update | Verb::Patch => {}
@@ -242,10 +246,10 @@ async fn scale(target: &Target<'_>, paths: &ScalePaths, body: &Bytes) -> Result<
             "application/json-patch+json" => {
                 let patch: json_patch::Patch =
                     serde_json::from_value(sent.clone()).map_err(|error| ApiError::bad_request(error.to_string()))?;
-                super::patch::operate(&mut scaled, &patch)
+                patch::operate(&mut scaled, &patch)
                     .map_err(|error| ApiError::new(422, "Invalid", error.to_string()))?;
             }
-            _ => super::patch::merge(&mut scaled, &sent),
+            _ => patch::merge(&mut scaled, &sent),
         }
         let replicas = dig::at(&scaled, &["spec", "replicas"])
             .and_then(Value::as_i64)
@@ -310,7 +314,7 @@ pub(crate) fn review(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiErr
     if target.info.verb != Verb::Create {
         return Err(ApiError::method_not_allowed());
     }
-    let mut review = write::decode(body, &target.info.content_type)?;
+    let mut review = decode(body, &target.info.content_type)?;
     let spec = review.get("spec").cloned().unwrap_or_default();
     check_review(target.def, &spec)?;
     let access = target.server.access();

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::{
     dig,
+    exchange::{Answer, Disconnected, Target},
     output::Writer,
     read,
     selector::Selection,
-    server::{Answer, Disconnected, Target},
     status::ApiError,
     store::{Change, Collection, Event, Object},
 };

@@ -9,49 +9,20 @@ use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::{
-    admission, convert, crd, dig, duplicates,
+    admission,
+    body::{check_identity, decode},
+    convert, crd, dig, duplicates,
+    exchange::{Answer, Target},
+    managed::{self, Intent},
     output::Writer,
-    patch, prepare, scheduling,
-    server::{Answer, Target},
+    prepare, scheduling,
     status::{ApiError, Cause},
     store::{Key, Object},
+    terminating,
 };
 
 /// How often a write without a resourceVersion is tried again when others are faster.
 const ATTEMPTS: usize = 32;
-
-/// What a write does to fields, for the managers' records.
-pub(crate) enum Intent {
-    /// The object as a whole was sent.
-    Update,
-    /// Fields are declared by a manager.
-    Apply { config: Value },
-}
-
-/// Parses a body as JSON, or as YAML where the content type allows it.
-pub(crate) fn decode(body: &Bytes, content_type: &str) -> Result<Value, ApiError> {
-    if body.is_empty() {
-        return Ok(Value::Null);
-    }
-    let yaml = content_type.contains("yaml");
-    if content_type.contains("protobuf") {
-        return super::protobuf::decode(body);
-    }
-    if content_type.contains("cbor") {
-        return Err(ApiError::unsupported_media_type(
-            "accepted media types include: application/json, application/yaml",
-        ));
-    }
-    match serde_json::from_slice(body) {
-        Ok(value) => Ok(value),
-        Err(error) if !yaml => Err(ApiError::bad_request(format!("error decoding the body: {error}"))),
-        Err(_) => {
-            let text = std::str::from_utf8(body).map_err(|_| ApiError::bad_request("the body is not UTF-8"))?;
-            serde_saphyr::from_str(text)
-                .map_err(|error| ApiError::bad_request(format!("error decoding the body: {error}")))
-        }
-    }
-}
 
 fn decode_object(target: &Target<'_>, body: &Bytes) -> Result<Value, ApiError> {
     let media = target.info.content_type.as_str();
@@ -177,7 +148,7 @@ pub(crate) async fn create_object(target: &Target<'_>, mut object: Value, intent
             ApiError::already_exists(def, &key.name)
         });
     }
-    super::managed::record(target, None, &mut object, &intent);
+    managed::record(target, None, &mut object, &intent);
     prepare::allocate(target.server, def, None, &mut object);
     let writer = Writer::new(target)?;
     if target.info.dry_run() {
@@ -239,44 +210,6 @@ pub(crate) async fn update(target: &Target<'_>, body: &Bytes) -> Result<Answer, 
         return Err(ApiError::invalid(target.def, &key.name, vec![cause]));
     }
     modify(target, &key, Intent::Update, |_| Ok(sent.clone())).await
-}
-
-/// Whether name and namespace of what was sent are those of the path.
-pub(crate) fn check_identity(sent: &Value, name: &str, namespace: &str) -> Result<(), ApiError> {
-    let said = dig::meta(sent, "name");
-    if said.is_empty() {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({name} based on URL) was undeterminable: name must be provided"
-        )));
-    }
-    if said != name {
-        return Err(ApiError::bad_request(format!(
-            "the name of the object ({said}) does not match the name on the URL ({name})"
-        )));
-    }
-    let said = dig::meta(sent, "namespace");
-    if !said.is_empty() && said != namespace && !namespace.is_empty() {
-        return Err(ApiError::bad_request(
-            "the namespace of the provided object does not match the namespace sent on the request",
-        ));
-    }
-    Ok(())
-}
-
-/// PATCH of one object.
-pub(crate) async fn patch(target: &Target<'_>, body: &Bytes) -> Result<Answer, ApiError> {
-    let key = target.key()?;
-    let patch = patch::Patch::parse(target, body)?;
-    if let patch::Patch::Apply { config, force } = patch {
-        return super::apply::answer(target, &key, config, force).await;
-    }
-    modify(target, &key, Intent::Update, |current| {
-        let shown = convert::from_storage(target.def, &target.version.name, current);
-        let mut next = patch.apply(target, &key.name, shown)?;
-        convert::to_storage(target.def, &mut next);
-        Ok(next)
-    })
-    .await
 }
 
 /// Reads, builds the next state by `build`, checks and commits it.
@@ -416,7 +349,7 @@ async fn advance(
             .unwrap_or(0);
         dig::set_meta(next, "generation", generation + 1);
     }
-    super::managed::record(target, Some(&current.value), next, intent);
+    managed::record(target, Some(&current.value), next, intent);
     let writer = Writer::new(target)?;
     let finish = |mut answer: Answer| {
         answer.warnings.clone_from(&warnings);
@@ -429,7 +362,7 @@ async fn advance(
         return finish(Answer::bytes(200, writer.value(next)));
     }
     let last_finalizer =
-        dig::is_terminating(next) && dig::finalizers(next).next().is_none() && super::delete::may_go(def, next);
+        dig::is_terminating(next) && dig::finalizers(next).next().is_none() && terminating::may_go(def, next);
     if last_finalizer {
         // Watchers see it as it was; the writer sees what it wrote.
         let Ok(stored) = target.collection.remove(key, current.revision, current.value.clone()) else {

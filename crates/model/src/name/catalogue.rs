@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{CatalogueId, Id},
-    name::{NameError, ProjectName, SEPARATOR, form::split_object_name, macros::text_conversions},
+    name::{NameError, ProjectName, SEPARATOR, macros::text_conversions, split_object_name},
 };
 
 /// Whose a catalogue entry is.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     ids::{Id, ObjectId, ServiceId},
-    name::{NameError, ProjectName, SEPARATOR, form::split_object_name, macros::text_conversions},
+    name::{NameError, ProjectName, SEPARATOR, macros::text_conversions, split_object_name},
 };
 
 /// A tenant cluster of a project.

@@ -5,6 +5,7 @@
 //! plane it gives signs of life, which the node controller there misses when it falls silent; in memory its silence is told at once.
 
 mod join;
+mod joined;
 mod kubelet;
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -12,7 +13,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Node;
 use kube::{
-    Api, Client, ResourceExt,
+    Api, ResourceExt,
     api::{Patch, PatchParams},
     runtime::watcher,
 };
@@ -21,6 +22,7 @@ use serde_json::json;
 use steading_infra::kubevirt::VirtualMachineInstance;
 use tokio_util::sync::CancellationToken;
 
+use self::joined::Joined;
 use super::{
     Context,
     drive::{Again, Cache, follow, unless_gone, work_off},
@@ -41,18 +43,6 @@ const BEAT: Duration = Duration::from_secs(10);
 pub struct Guests {
     instances: Arc<Mutex<Option<Cache<VirtualMachineInstance>>>>,
     joined: Arc<Mutex<BTreeMap<Key, Joined>>>,
-}
-
-/// What a guest that has joined keeps on its disk.
-#[derive(Clone)]
-struct Joined {
-    client: Client,
-    kind: Kind,
-    node: String,
-    /// Uid of the VMI that it was when its Node was last said to be ready.
-    up: Option<String>,
-    /// When its last sign of life was given.
-    beat: Duration,
 }
 
 impl Guests {

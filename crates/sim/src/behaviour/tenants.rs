@@ -5,48 +5,29 @@
 
 mod given;
 mod memory;
+mod registry;
 mod wipe;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::StreamExt;
 use k8s_openapi::api::core::v1::Secret;
-use kube::{Api, Client, ResourceExt, api::PostParams, runtime::watcher};
-use parking_lot::Mutex;
+use kube::{Api, ResourceExt, api::PostParams, runtime::watcher};
 use steading_infra::{crd::Cluster, labels};
-use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use self::registry::Host;
+pub use self::registry::{BELOW, ControlPlane, Kind, Reached, Tenants, path_of};
 use super::{
     Context,
     drive::{Again, Cache, follow, unless_there, work_off},
 };
-use steading_kubesim::{ApiServer, Key};
+use steading_kubesim::Key;
 
 /// Pause before the kubeconfig of a cluster without a namespace is tried again.
 const RETRY: Duration = Duration::from_millis(50);
 /// Pause before a cluster that found no free control plane looks again.
 const WAIT: Duration = Duration::from_secs(1);
-/// Tenants' pod addresses are in 10.200/16: apart from those of the infra cluster.
-const POD_NETWORK: u8 = 200;
-
-/// A tenant control plane that somebody else has started.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ControlPlane {
-    /// Name, of the characters that a label's value may have.
-    pub name: String,
-    /// An administrator's kubeconfig with inline certificates.
-    pub kubeconfig: String,
-}
-
-impl std::fmt::Debug for ControlPlane {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ControlPlane")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
 /// Where tenants' control planes come from.
 #[derive(Clone, Debug)]
 pub enum Source {
@@ -56,84 +37,11 @@ pub enum Source {
     Given(Vec<ControlPlane>),
 }
 
-/// What joins a tenant's control plane has to know of it.
-#[derive(Clone)]
-pub struct Reached {
-    /// An administrator's client.
-    pub client: Client,
-    /// What stands behind it.
-    pub kind: Kind,
-}
-
-/// What stands behind a tenant's control plane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// An API server in memory: it authenticates nobody, and nobody misses a Node's signs of life.
-    Simulated,
-    /// A real one, which does both.
-    Real,
-}
-
-/// The tenants' control planes, by namespace in the infra cluster. Clones share them.
-#[derive(Clone, Default)]
-pub struct Tenants(Arc<Mutex<BTreeMap<String, Tenant>>>);
-
-struct Tenant {
-    /// Address, as kubeconfigs name it.
-    server: String,
-    reached: Reached,
-    /// The API server, if it is in memory.
-    memory: Option<ApiServer>,
-    /// Ends what is played there when it is dropped.
-    _players: JoinSet<()>,
-}
-
-impl Tenants {
-    /// A tenant's API server, if it is in memory.
-    pub fn get(&self, namespace: &str) -> Option<ApiServer> {
-        self.0.lock().get(namespace)?.memory.clone()
-    }
-
-    /// The namespaces that have a control plane.
-    pub fn namespaces(&self) -> Vec<String> {
-        self.0.lock().keys().cloned().collect()
-    }
-
-    /// The control plane at an address.
-    pub fn reach(&self, server: &str) -> Option<Reached> {
-        let tenants = self.0.lock();
-        let found = tenants.values().find(|tenant| tenant.server == server);
-        found.map(|tenant| tenant.reached.clone())
-    }
-
-    fn has(&self, namespace: &str) -> bool {
-        self.0.lock().contains_key(namespace)
-    }
-
-    fn insert(&self, namespace: &str, tenant: Tenant) {
-        self.0.lock().insert(namespace.to_owned(), tenant);
-    }
-
-    fn remove(&self, namespace: &str) {
-        self.0.lock().remove(namespace);
-    }
-}
-
-/// Below which path the tenants' API servers are served.
-pub const BELOW: &str = "/tenants/";
-
-/// Below which path a tenant's API server in memory is served.
-pub fn path_of(namespace: &str) -> String {
-    format!("{BELOW}{namespace}")
-}
-
 #[derive(Clone)]
 struct Landlord {
-    context: Context,
-    tenants: Tenants,
+    host: Host,
     clusters: Cache<Cluster>,
     homes: Homes,
-    cancel: CancellationToken,
 }
 
 #[derive(Clone)]
@@ -150,10 +58,12 @@ pub async fn run(context: Context, tenants: Tenants, source: Source, cancel: Can
             Source::Memory(url) => Homes::Memory(url),
             Source::Given(planes) => Homes::Given(given::Pool::new(&context, planes)),
         },
-        context: context.clone(),
-        tenants,
+        host: Host {
+            context: context.clone(),
+            tenants,
+            cancel: cancel.clone(),
+        },
         clusters,
-        cancel: cancel.clone(),
     };
     work_off(&context.time, cancel, seen.map(|seen| seen.key).boxed(), |key| {
         let landlord = landlord.clone();
@@ -166,7 +76,7 @@ impl Landlord {
     async fn sync(&self, key: &Key) -> kube::Result<Again> {
         let namespace = &key.name;
         let Some(cluster) = self.clusters.get(key) else {
-            self.tenants.remove(namespace);
+            self.host.tenants.remove(namespace);
             if let Homes::Given(pool) = &self.homes {
                 pool.release(namespace).await?;
             }
@@ -181,10 +91,10 @@ impl Landlord {
         };
         let going = cluster.metadata.deletion_timestamp.is_some();
         let (kubeconfig, mark) = match &self.homes {
-            Homes::Memory(url) => (memory::ensure(self, namespace, url), None),
+            Homes::Memory(url) => (memory::ensure(&self.host, namespace, url), None),
             Homes::Given(pool) => match pool.claim(namespace, name, going).await? {
                 given::Claim::Plane(plane) => {
-                    given::ensure(self, namespace, &plane).await?;
+                    given::ensure(&self.host, namespace, &plane).await?;
                     (plane.kubeconfig, Some(plane.name))
                 }
                 given::Claim::NotOurs => return Ok(None),
@@ -215,7 +125,7 @@ impl Landlord {
         secret.metadata.labels = Some(marked);
         let content = k8s_openapi::ByteString(kubeconfig.into_bytes());
         secret.data = Some([(labels::KUBECONFIG_KEY.to_owned(), content)].into());
-        let secrets: Api<Secret> = Api::namespaced(self.context.client.clone(), &cluster.name_any());
+        let secrets: Api<Secret> = Api::namespaced(self.host.context.client.clone(), &cluster.name_any());
         match unless_there(secrets.create(&PostParams::default(), &secret).await) {
             Ok(_) => Ok(None),
             // The namespace is made by somebody else.

@@ -14,40 +14,15 @@ mod machines;
 mod shape;
 pub(super) mod types;
 mod validate;
+mod webhooks;
 
 use futures::future::BoxFuture;
 use kube::Client;
 use serde_json::Value;
 
-use self::fields::{Causes, list, text};
-use super::Context;
+use self::fields::text;
+pub(super) use self::webhooks::Webhooks;
 use steading_kubesim::{Admission, AdmissionHook, ApiError, Verb};
-
-/// Names of those whose writes count as KubeVirt's own.
-const OWN: [&str; 3] = ["virt-api", "virt-controller", "virt-handler"];
-
-/// The webhooks.
-pub(super) struct Webhooks {
-    client: Client,
-    context: Context,
-}
-
-impl Webhooks {
-    pub(super) fn new(context: &Context) -> Self {
-        Self {
-            client: context.client.clone(),
-            context: context.clone(),
-        }
-    }
-
-    fn stamp(&self) -> String {
-        self.context.stamp()
-    }
-
-    fn seed(&self) -> u64 {
-        self.context.seed
-    }
-}
 
 /// Gives the spec of a VMI what a VM leaves to KubeVirt, before instance type and preference are applied: a network, and disks of volumes.
 pub(super) fn attach(spec: &mut Value) {
@@ -79,11 +54,6 @@ pub(super) async fn expand(client: &Client, mut vm: Value) -> kube::Result<Resul
     Ok(Ok(vm))
 }
 
-/// Whether a request comes from KubeVirt itself.
-fn is_own(request: &Admission<'_>) -> bool {
-    OWN.contains(&request.info.user_agent.as_str())
-}
-
 impl AdmissionHook for Webhooks {
     fn admit<'a>(&'a self, request: &'a Admission<'a>, object: &'a mut Value) -> BoxFuture<'a, Result<(), ApiError>> {
         Box::pin(async move {
@@ -106,40 +76,4 @@ impl AdmissionHook for Webhooks {
             }
         })
     }
-}
-
-/// Whether the labels hold one that only KubeVirt may set, and which ones.
-fn reserved_labels(object: &Value, pointer: &str) -> Vec<(String, String)> {
-    const RESERVED: [&str; 6] = [
-        "kubevirt.io/created-by",
-        "kubevirt.io/migrationJobUID",
-        "kubevirt.io/nodeName",
-        "kubevirt.io/migrationTargetNodeName",
-        "kubevirt.io/schedulable",
-        "kubevirt.io/install-strategy",
-    ];
-    let labels = object.pointer(pointer);
-    RESERVED
-        .iter()
-        .filter_map(|label| Some(((*label).to_owned(), labels?.get(*label)?.as_str()?.to_owned())))
-        .collect()
-}
-
-/// Checks the labels of a VMI or of a VM's template.
-fn check_labels(field: &str, metadata: &Value, own: bool, causes: &mut Causes) {
-    if !own && !reserved_labels(metadata, "/labels").is_empty() {
-        let message = "creation of the following reserved kubevirt.io/ labels on a VMI object is prohibited";
-        causes.unsupported(format!("{field}.labels"), message);
-    }
-}
-
-/// The index of the first of earlier list items with the same name.
-fn earlier(all: &[Value], index: usize) -> Option<usize> {
-    let name = text(all.get(index)?, "/name");
-    all.iter().take(index).position(|other| text(other, "/name") == name)
-}
-
-/// The item of a list that has a name.
-fn named<'a>(value: &'a Value, pointer: &str, name: &str) -> Option<&'a Value> {
-    list(value, pointer).iter().find(|item| text(item, "/name") == name)
 }

@@ -11,6 +11,7 @@
 mod draft;
 mod guest;
 mod migration;
+mod steps;
 mod volumes;
 
 use std::time::Duration;
@@ -27,8 +28,10 @@ use serde_json::{Value, json};
 use steading_infra::{kubevirt::VirtualMachineInstance, labels};
 use tokio_util::sync::CancellationToken;
 
+pub use self::steps::{FAIL_MIGRATION, NOT_MIGRATABLE};
 use self::{
     draft::{Draft, Instance, text},
+    steps::{Steps, is_ending},
     volumes::Plugged,
 };
 use super::{
@@ -38,14 +41,6 @@ use super::{
     timers::Timers,
 };
 use steading_kubesim::Key;
-
-/// Annotation of a VM's template: the VMI is not live-migratable.
-pub const NOT_MIGRATABLE: &str = "sim.steading.dev/not-migratable";
-/// Annotation of a VM's template: migrations of the VMI fail at the end.
-pub const FAIL_MIGRATION: &str = "sim.steading.dev/fail-migration";
-
-/// Says whether a step of the VMI is over that takes so long; the first question starts it.
-type Steps<'a> = &'a mut dyn FnMut(&str, Duration) -> bool;
 
 #[derive(Clone)]
 struct Handler {
@@ -115,12 +110,6 @@ fn became_ready(
         };
         std::future::ready(fresh.then_some(name))
     })
-}
-
-/// Whether a pod has ended or is about to.
-fn is_ending(pod: &Pod) -> bool {
-    let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
-    pod.metadata.deletion_timestamp.is_some() || matches!(phase, Some("Succeeded" | "Failed"))
 }
 
 impl Handler {

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use steading_infra::{kubevirt::VirtualMachineInstance, labels};
 use steading_kubesim::Key;
 
-use super::Joined;
+use super::joined::Joined;
 use crate::behaviour::{
     Context,
     tenants::{Kind, Reached, Tenants},

@@ -9,7 +9,7 @@ use kube::{
 use serde_json::{Value, json};
 use steading_infra::{kubevirt::VirtualMachineInstance, labels};
 
-use super::Joined;
+use super::joined::Joined;
 use crate::behaviour::{
     Context,
     drive::{is_gone, unless_gone, unless_there},

@@ -17,7 +17,10 @@ use kube::{
 use parking_lot::Mutex as SyncMutex;
 use tokio::{sync::Mutex, task::JoinSet};
 
-use super::{ControlPlane, Kind, Landlord, POD_NETWORK, Reached, Tenant, wipe};
+use super::{
+    registry::{ControlPlane, Host, Kind, POD_NETWORK, Reached, Tenant},
+    wipe,
+};
 use crate::behaviour::{
     Context,
     kubelet::{self, Lost},
@@ -143,16 +146,16 @@ impl Pool {
 }
 
 /// Lets a scheduler and kubelets play on a Cluster's control plane, if they do not yet.
-pub(super) async fn ensure(landlord: &Landlord, namespace: &str, plane: &ControlPlane) -> kube::Result<()> {
-    if landlord.tenants.has(namespace) {
+pub(super) async fn ensure(host: &Host, namespace: &str, plane: &ControlPlane) -> kube::Result<()> {
+    if host.tenants.has(namespace) {
         return Ok(());
     }
     let client = dial(plane).await?;
     let play = || Context {
         client: client.clone(),
-        ..landlord.context.clone()
+        ..host.context.clone()
     };
-    let cancel = || landlord.cancel.clone();
+    let cancel = || host.cancel.clone();
     let mut players = JoinSet::new();
     players.spawn(scheduler::run(play(), cancel()));
     players.spawn(kubelet::run(play(), POD_NETWORK, Lost::Left, cancel()));
@@ -165,7 +168,7 @@ pub(super) async fn ensure(landlord: &Landlord, namespace: &str, plane: &Control
         memory: None,
         _players: players,
     };
-    landlord.tenants.insert(namespace, tenant);
+    host.tenants.insert(namespace, tenant);
     Ok(())
 }
 

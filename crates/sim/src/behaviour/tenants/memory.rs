@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use steading_kubesim::{ApiServer, ApiServerConfig, PodDeletion};
 use tokio::task::JoinSet;
 
-use super::{Kind, Landlord, POD_NETWORK, Reached, Tenant, path_of};
+use super::registry::{Host, Kind, POD_NETWORK, Reached, Tenant, path_of};
 use crate::behaviour::{
     Context, gc,
     kubelet::{self, Lost},
@@ -12,13 +12,13 @@ use crate::behaviour::{
 };
 
 /// Gives a namespace its API server, if it has none yet. Returns the kubeconfig.
-pub(super) fn ensure(landlord: &Landlord, namespace: &str, url: &str) -> String {
+pub(super) fn ensure(host: &Host, namespace: &str, url: &str) -> String {
     let server = format!("{url}{}", path_of(namespace));
     let text = kubeconfig(&server).to_string();
-    if landlord.tenants.has(namespace) {
+    if host.tenants.has(namespace) {
         return text;
     }
-    let context = &landlord.context;
+    let context = &host.context;
     let memory = ApiServer::new(ApiServerConfig {
         time: context.time.clone(),
         seed: context.seed ^ namespace.bytes().map(u64::from).sum::<u64>(),
@@ -30,7 +30,7 @@ pub(super) fn ensure(landlord: &Landlord, namespace: &str, url: &str) -> String 
         client: memory.client_named(agent),
         ..context.clone()
     };
-    let cancel = || landlord.cancel.clone();
+    let cancel = || host.cancel.clone();
     let mut players = JoinSet::new();
     players.spawn(scheduler::run(play("kube-scheduler"), cancel()));
     players.spawn(kubelet::run(play("kubelet"), POD_NETWORK, Lost::Collected, cancel()));
@@ -45,7 +45,7 @@ pub(super) fn ensure(landlord: &Landlord, namespace: &str, url: &str) -> String 
         memory: Some(memory),
         _players: players,
     };
-    landlord.tenants.insert(namespace, tenant);
+    host.tenants.insert(namespace, tenant);
     text
 }
 

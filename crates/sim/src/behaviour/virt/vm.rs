@@ -15,13 +15,14 @@ use steading_infra::{
     kubevirt::{
         VirtualMachine, VirtualMachineInstance,
         virtual_machine::{PrintableStatus, RunStrategy, VirtualMachineStatus},
-        virtual_machine_instance::{MigrationState, VmiPhase},
+        virtual_machine_instance::VmiPhase,
     },
     labels,
 };
 use steading_kubesim::Key;
 
 use self::strategy::{Seen, Step};
+use self::words::{is_migrating, is_over};
 use super::{
     Virt,
     merge::{Merged, merge},
@@ -340,15 +341,4 @@ fn owner_of(vmi: &VirtualMachineInstance) -> Option<String> {
 /// The generation of the VM that a VMI is made from.
 fn made_from(vmi: &VirtualMachineInstance) -> Option<i64> {
     vmi.annotations().get(GENERATION)?.parse().ok()
-}
-
-fn is_over(vmi: &VirtualMachineInstance) -> bool {
-    let phase = vmi.status.as_ref().and_then(|status| status.phase.as_ref());
-    phase.is_some_and(VmiPhase::is_final)
-}
-
-/// Whether a migration of the VMI has begun and not ended.
-pub(super) fn is_migrating(vmi: &VirtualMachineInstance) -> bool {
-    let state = vmi.status.as_ref().and_then(|status| status.migration_state.as_ref());
-    state.is_some_and(MigrationState::is_under_way)
 }

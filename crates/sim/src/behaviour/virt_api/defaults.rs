@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use steading_model::quantity::Quantity;
 
-use super::fields::{has, is, list, list_mut, number, object, quantity, shown, text};
+use super::fields::{has, is, list, list_mut, named, number, object, quantity, shown, text};
 
 const ARCHITECTURE: &str = "amd64";
 const MACHINE: &str = "q35";
@@ -136,7 +136,7 @@ pub(super) fn disks(spec: &mut Value) {
     let known = |name: &str| {
         ["/domain/devices/disks", "/domain/devices/filesystems"]
             .iter()
-            .any(|pointer| super::named(spec, pointer, name).is_some())
+            .any(|pointer| named(spec, pointer, name).is_some())
     };
     let missing: Vec<Value> = list(spec, "/volumes")
         .iter()

@@ -136,3 +136,14 @@ pub(super) fn shown(value: &Value, pointer: &str) -> Option<String> {
         _ => None,
     }
 }
+
+/// The index of the first of earlier list items with the same name.
+pub(super) fn earlier(all: &[Value], index: usize) -> Option<usize> {
+    let name = text(all.get(index)?, "/name");
+    all.iter().take(index).position(|other| text(other, "/name") == name)
+}
+
+/// The item of a list that has a name.
+pub(super) fn named<'a>(value: &'a Value, pointer: &str, name: &str) -> Option<&'a Value> {
+    list(value, pointer).iter().find(|item| text(item, "/name") == name)
+}

@@ -4,9 +4,10 @@ use serde_json::{Value, json};
 use steading_infra::labels;
 
 use super::{
-    Webhooks, check_labels, defaults,
+    defaults,
     fields::{Causes, object},
-    is_own, reserved_labels, shape, validate,
+    shape, validate,
+    webhooks::{Webhooks, check_labels, is_own, reserved_labels},
 };
 use steading_kubesim::{Admission, ApiError};
 

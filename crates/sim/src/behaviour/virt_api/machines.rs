@@ -3,10 +3,11 @@
 use serde_json::Value;
 
 use super::{
-    Webhooks, check_labels, defaults,
+    defaults,
     fields::{Causes, has, list, text},
-    is_own, shape, types,
+    shape, types,
     validate::{self, sizes},
+    webhooks::{Webhooks, check_labels, is_own},
 };
 use steading_kubesim::{Admission, ApiError};
 

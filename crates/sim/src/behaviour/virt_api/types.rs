@@ -2,6 +2,7 @@
 
 mod apply;
 mod check;
+mod kinds;
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{
@@ -12,59 +13,18 @@ use serde_json::{Map, Value, json};
 
 use super::fields::text;
 
-pub(in crate::behaviour) use self::apply::apply;
 pub(super) use self::check::{admit, admit_preference, check_matchers, unmet};
+use self::kinds::{INSTANCETYPE, Kinds, PREFERENCE, is_kind};
+pub(in crate::behaviour) use self::{apply::apply, kinds::Found};
 
 /// Annotations of a VMI: what it was made from.
 const ORIGINS: [(&str, &str); 2] = [("instancetype", "instancetype-name"), ("preference", "preference-name")];
-
-/// What a VM's matchers have found.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(in crate::behaviour) struct Found {
-    /// The instance type, whole.
-    pub(in crate::behaviour) instancetype: Option<Value>,
-    /// The preference, whole.
-    pub(in crate::behaviour) preference: Option<Value>,
-}
 
 /// Why a matcher finds nothing: the word for the VM's condition, and the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::behaviour) struct NotFound {
     pub(in crate::behaviour) reason: &'static str,
     pub(in crate::behaviour) message: String,
-}
-
-/// Kinds of an instance type or a preference, as a matcher may write them: of the namespace, of the cluster.
-struct Kinds {
-    /// `instancetype` or `preference`.
-    matcher: &'static str,
-    of_namespace: (&'static str, &'static str),
-    of_cluster: (&'static str, &'static str),
-    unknown: &'static str,
-    reason: &'static str,
-}
-
-const INSTANCETYPE: Kinds = Kinds {
-    matcher: "instancetype",
-    of_namespace: ("VirtualMachineInstancetype", "virtualmachineinstancetypes"),
-    of_cluster: (
-        "VirtualMachineClusterInstancetype",
-        "virtualmachineclusterinstancetypes",
-    ),
-    unknown: "InstancetypeMatcher",
-    reason: "FailedFindInstancetype",
-};
-const PREFERENCE: Kinds = Kinds {
-    matcher: "preference",
-    of_namespace: ("VirtualMachinePreference", "virtualmachinepreferences"),
-    of_cluster: ("VirtualMachineClusterPreference", "virtualmachineclusterpreferences"),
-    unknown: "PreferenceMatcher",
-    reason: "FailedFindPreference",
-};
-
-/// Whether a matcher's kind is one, by its singular or plural in whatever case.
-fn is_kind(kind: &str, (singular, plural): (&str, &str)) -> bool {
-    kind.eq_ignore_ascii_case(singular) || kind.eq_ignore_ascii_case(plural)
 }
 
 /// Whether a matcher means something of the namespace.

@@ -1,6 +1,7 @@
 //! The rules for a VMI's spec, in virt-api's order. `field` is where the spec is: `spec` of a VMI, `spec.template.spec` of a VM.
 
 mod devices;
+mod names;
 mod networks;
 mod placement;
 pub(super) mod sizes;
@@ -8,6 +9,7 @@ mod volumes;
 
 use serde_json::Value;
 
+use self::names::{label_errors, subdomain_errors};
 use super::fields::{Causes, has, text};
 
 /// Emulated machines that amd64 guests can have.
@@ -16,7 +18,7 @@ const STRATEGIES: [&str; 4] = ["LiveMigrate", "LiveMigrateIfPossible", "None", "
 
 /// What is wrong with a spec that has been completed.
 pub(super) fn spec(field: &str, spec: &Value, causes: &mut Causes) {
-    names(field, spec, causes);
+    dns_names(field, spec, causes);
     sizes::memory(field, spec, causes);
     machine(field, spec, causes);
     sizes::cpu(field, spec, causes);
@@ -53,7 +55,7 @@ pub(super) fn instance(field: &str, spec: &Value, causes: &mut Causes) {
     }
 }
 
-fn names(field: &str, spec: &Value, causes: &mut Causes) {
+fn dns_names(field: &str, spec: &Value, causes: &mut Causes) {
     let checks = [
         ("hostname", "DNS_LABEL", label_errors as fn(&str) -> Vec<String>),
         ("subdomain", "DNS_SUBDOMAIN", subdomain_errors),
@@ -70,46 +72,6 @@ fn names(field: &str, spec: &Value, causes: &mut Causes) {
             causes.invalid(field, message);
         }
     }
-}
-
-/// What is wrong with a text as a DNS label, as Kubernetes says it.
-pub(super) fn label_errors(text: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if text.len() > 63 {
-        errors.push("must be no more than 63 bytes".to_owned());
-    }
-    if !is_label(text) {
-        errors.push(if text.contains('.') {
-            "must not contain dots".to_owned()
-        } else {
-            "a lowercase RFC 1123 label must consist of lower case alphanumeric characters or '-', and must start and end with an \
-             alphanumeric character (e.g. 'my-name',  or '123-abc', regex used for validation is '[a-z0-9]([-a-z0-9]*[a-z0-9])?')"
-                .to_owned()
-        });
-    }
-    errors
-}
-
-fn subdomain_errors(text: &str) -> Vec<String> {
-    let mut errors = Vec::new();
-    if text.len() > 253 {
-        errors.push("must be no more than 253 bytes".to_owned());
-    }
-    if !text.split('.').all(is_label) {
-        errors.push(
-            "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or '.', and must start and end \
-             with an alphanumeric character (e.g. 'example.com', regex used for validation is \
-             '[a-z0-9]([-a-z0-9]*[a-z0-9])?(\\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*')"
-                .to_owned(),
-        );
-    }
-    errors
-}
-
-fn is_label(text: &str) -> bool {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    let ends = [text.bytes().next(), text.bytes().last()];
-    text.bytes().all(inner) && ends.iter().all(|end| end.is_some_and(|end| end != b'-'))
 }
 
 fn machine(field: &str, spec: &Value, causes: &mut Causes) {

@@ -4,8 +4,8 @@ use k8s_openapi::api::core::v1::Pod;
 use serde_json::{Value, json};
 
 use super::{
-    NOT_MIGRATABLE,
     draft::{Draft, list, text},
+    steps::NOT_MIGRATABLE,
     volumes::{attach_boot, is_hotpluggable},
 };
 use crate::behaviour::virt::digest;

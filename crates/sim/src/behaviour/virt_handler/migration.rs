@@ -14,10 +14,9 @@ use kube::ResourceExt;
 use serde_json::{Value, json};
 
 use super::{
-    FAIL_MIGRATION, Steps,
     draft::{Draft, Instance, text},
     guest::report_interfaces,
-    is_ending,
+    steps::{FAIL_MIGRATION, Steps, is_ending},
 };
 
 /// How long a target pod that should be there may stay unseen: its watch may be a little behind.

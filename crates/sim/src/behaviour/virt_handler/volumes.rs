@@ -10,8 +10,8 @@ use std::{collections::BTreeSet, time::Duration};
 use serde_json::{Value, json};
 
 use super::{
-    Steps,
     draft::{Draft, list, text},
+    steps::Steps,
 };
 
 /// How far the plugged volumes of a guest are that is to start.

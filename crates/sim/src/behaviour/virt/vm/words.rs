@@ -5,12 +5,12 @@ use steading_infra::{
     kubevirt::{
         VirtualMachine, VirtualMachineInstance, condition, condition_is_true,
         virtual_machine::{PrintableStatus, RunStrategy, VirtualMachineStatus},
-        virtual_machine_instance::VmiPhase,
+        virtual_machine_instance::{MigrationState, VmiPhase},
     },
 };
 use steading_kubesim::Key;
 
-use super::{super::Virt, is_migrating, is_over};
+use super::super::Virt;
 use crate::behaviour::{
     Context,
     virt::status::{clear, set},
@@ -85,6 +85,18 @@ pub(super) fn word(
         _ if status.start_failure.is_some() && restarts => PrintableStatus::CrashLoopBackOff,
         _ => PrintableStatus::Stopped,
     }
+}
+
+/// Whether a VMI has ended.
+pub(super) fn is_over(vmi: &VirtualMachineInstance) -> bool {
+    let phase = vmi.status.as_ref().and_then(|status| status.phase.as_ref());
+    phase.is_some_and(VmiPhase::is_final)
+}
+
+/// Whether a migration of the VMI has begun and not ended.
+pub(super) fn is_migrating(vmi: &VirtualMachineInstance) -> bool {
+    let state = vmi.status.as_ref().and_then(|status| status.migration_state.as_ref());
+    state.is_some_and(MigrationState::is_under_way)
 }
 
 /// Whether a VMI says that it is ready.

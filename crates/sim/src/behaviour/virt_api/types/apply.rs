@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     super::fields::{has, list_mut, number, object, quantity, text},
-    Found,
+    kinds::Found,
 };
 
 /// Applies what was found to a VMI's spec and annotations; the fields in the spec at `field` that conflict, if any do.

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{
     super::fields::{Causes, has, number, quantity, refused, shown, text},
-    Found, INSTANCETYPE, PREFERENCE,
+    kinds::{Found, INSTANCETYPE, PREFERENCE},
 };
 use steading_kubesim::{ApiError, Cause};
 

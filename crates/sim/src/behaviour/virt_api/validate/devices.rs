@@ -2,12 +2,8 @@
 
 use serde_json::Value;
 
-use super::label_errors;
-use crate::behaviour::virt_api::{
-    earlier,
-    fields::{Causes, has, list, number, text},
-    named,
-};
+use super::names::label_errors;
+use crate::behaviour::virt_api::fields::{Causes, earlier, has, list, named, number, text};
 
 const BUSES: [&str; 4] = ["virtio", "scsi", "sata", "usb"];
 const TARGETS: [&str; 3] = ["disk", "lun", "cdrom"];

@@ -2,11 +2,7 @@
 
 use serde_json::Value;
 
-use crate::behaviour::virt_api::{
-    earlier,
-    fields::{Causes, has, list, text},
-    named,
-};
+use crate::behaviour::virt_api::fields::{Causes, earlier, has, list, named, text};
 
 const MODELS: [&str; 7] = ["e1000", "e1000e", "igb", "ne2k_pci", "pcnet", "rtl8139", "virtio"];
 

@@ -3,11 +3,7 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::Value;
 
-use crate::behaviour::virt_api::{
-    earlier,
-    fields::{Causes, has, list, text},
-    named,
-};
+use crate::behaviour::virt_api::fields::{Causes, earlier, has, list, named, text};
 
 const SOURCES: [&str; 16] = [
     "persistentVolumeClaim",
