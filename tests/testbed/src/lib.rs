@@ -15,7 +15,7 @@
     reason = "a tool for people talks on stdout"
 )]
 
-mod arguments;
+pub mod arguments;
 pub mod binaries;
 pub mod bring_up;
 pub mod certificates;
