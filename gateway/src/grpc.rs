@@ -17,8 +17,10 @@ use steading_transcode::{Method, wire};
 use crate::body::Body;
 use crate::code::Code;
 use crate::headers::{self, REQUEST_ID};
+use crate::pace;
 use crate::rate::Caller;
 use crate::stack::State;
+use crate::upstream::Pace;
 use passing::{OnEnd, Passing};
 
 /// What a request speaks.
@@ -185,8 +187,10 @@ async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
         Ok(body) => body,
         Err((code, message)) => return trailers_only(dialect, code, message),
     };
-    match tokio::time::timeout_at(until, upstream.send(Request::from_parts(parts, body))).await {
-        Ok(Ok(response)) => answer(call, response, until),
+    match tokio::time::timeout_at(until, upstream.send(Request::from_parts(parts, body), Pace::Client)).await {
+        Ok(Ok((response, ticket))) => {
+            answer(call, response, until).map(|body| pace::limited(body.keeping(ticket), state.config.limits.send))
+        }
         Ok(Err(error)) => {
             tracing::warn!(service, error = %Chain(&error), "call to a service failed");
             trailers_only(dialect, Code::Unavailable, "service cannot be reached")

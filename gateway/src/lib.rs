@@ -32,6 +32,7 @@ mod generation;
 mod grpc;
 mod headers;
 mod metrics;
+mod pace;
 mod problem;
 mod rate;
 mod rest;

@@ -1,11 +1,13 @@
 //! The services' side: which upstream serves what, and its HTTP/2 connections.
 //!
-//! Each upstream has a few connections, taken in turn. A connection is made by the first call that needs it and
-//! replaced by the next call after it broke or its certificates were replaced; a call that was not sent on a broken
-//! connection is sent once more. While an upstream cannot be reached, calls fail at once but for one attempt after
-//! each [`retry::rest`].
+//! Calls whose replies the gateway reads whole share a few connections, taken in turn. Calls that move at the pace of
+//! clients have connections of their own ([`relays`]): a client that does not read fills the window of its own call
+//! and of nothing else. A connection is made by the first call that needs it and replaced by the next call after it
+//! broke or its certificates were replaced; a call that was not sent on a broken connection is sent once more. While
+//! an upstream cannot be reached, calls fail at once but for one attempt after each [`retry::rest`].
 
 mod connect;
+mod relays;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,7 +23,27 @@ use crate::body::Body;
 use crate::config::{Limits, Route};
 use crate::retry;
 use crate::tls::{Tls, TlsError};
-use connect::{Bounds, Trust};
+use connect::{Bounds, Trust, Windows};
+use relays::Relays;
+
+pub(crate) use relays::{RELAYED_WINDOW, Ticket};
+
+/// Window of a call whose reply is read at once: a 1 MiB reply arrives without waiting for the gateway to say "more".
+const WINDOW: u32 = 1 << 20;
+/// Windows of connections for calls whose replies are read at once, so that the connection's never stays full.
+const AT_ONCE: Windows = Windows {
+    stream: WINDOW,
+    connection: WINDOW * 4,
+};
+
+/// Who decides how fast a call's request is sent and its reply is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// The gateway has the request whole and reads the reply as fast as it comes.
+    Gateway,
+    /// A client, which may stop reading or sending.
+    Client,
+}
 
 /// Why an upstream cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -87,8 +109,11 @@ pub(crate) struct Upstream {
     authority: Authority,
     trust: Option<Arc<Trust>>,
     bounds: Bounds,
+    /// For calls at the gateway's pace.
     slots: Box<[Mutex<Slot>]>,
     next: AtomicUsize,
+    /// For calls at the pace of clients.
+    relays: Arc<Relays>,
 }
 
 impl Upstream {
@@ -105,6 +130,7 @@ impl Upstream {
             },
             slots,
             next: AtomicUsize::new(0),
+            relays: Arc::new(Relays::new(limits.upstream_connections)),
         }
     }
 
@@ -121,19 +147,47 @@ impl Upstream {
         Uri::from_parts(parts).ok()
     }
 
-    /// Sends a call; the response's body is still to come.
+    /// Sends a call; the response's body is still to come. A ticket is kept until that has ended.
     ///
     /// # Errors
     /// It cannot be reached, or broke off before it answered.
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<Body>,
+        pace: Pace,
+    ) -> Result<(Response<Incoming>, Option<Ticket>), UpstreamError> {
+        match pace {
+            Pace::Gateway => {
+                let turn = self.next.fetch_add(1, Ordering::Relaxed);
+                let Some(slot) = self.slots.get(turn % self.slots.len()) else {
+                    return Err(UpstreamError::Uri(Uri::default()));
+                };
+                Ok((self.send_on(slot, turn, AT_ONCE, request).await?, None))
+            }
+            Pace::Client => {
+                let ticket = self.relays.ticket();
+                let response = self
+                    .send_on(ticket.slot(), ticket.turn(), relays::WINDOWS, request)
+                    .await?;
+                Ok((response, Some(ticket)))
+            }
+        }
+    }
+
+    async fn send_on(
+        &self,
+        slot: &Mutex<Slot>,
+        turn: usize,
+        windows: Windows,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
         let fail = |source| UpstreamError::Call {
             authority: self.authority.clone(),
             source,
         };
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let mut tries = 0;
         loop {
-            let mut sender = self.sender(turn).await?;
+            let mut sender = self.sender(slot, turn, windows).await?;
             sender.ready().await.map_err(fail)?;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(response),
@@ -148,10 +202,12 @@ impl Upstream {
         }
     }
 
-    async fn sender(&self, turn: usize) -> Result<SendRequest<Body>, UpstreamError> {
-        let Some(slot) = self.slots.get(turn % self.slots.len()) else {
-            return Err(UpstreamError::Uri(Uri::default()));
-        };
+    async fn sender(
+        &self,
+        slot: &Mutex<Slot>,
+        turn: usize,
+        windows: Windows,
+    ) -> Result<SendRequest<Body>, UpstreamError> {
         let asked = Instant::now();
         let epoch = self.trust.as_ref().map_or(0, |trust| trust.epoch());
         // Held while connecting, so that a burst of calls makes one connection.
@@ -167,7 +223,13 @@ impl Upstream {
             });
         }
         // Boxed: it is rare, and would make the future of every request larger.
-        let opened = Box::pin(connect::open(&self.authority, self.trust.as_deref(), turn, self.bounds));
+        let opened = Box::pin(connect::open(
+            &self.authority,
+            self.trust.as_deref(),
+            turn,
+            self.bounds,
+            windows,
+        ));
         let opened = opened.await;
         let failures = slot.failed.map_or(0, |(_, failures)| failures);
         slot.failed = opened.is_err().then(|| (Instant::now(), failures.saturating_add(1)));

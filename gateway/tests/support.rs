@@ -339,6 +339,21 @@ impl Backend {
                 .insert("content-type", "application/grpc".parse().unwrap());
             return response;
         }
+        if parent.contains("flood") {
+            let guard = Gone(self.gone.clone());
+            let title = "x".repeat(64 << 10);
+            let book = serde_json::json!({"book": {"title": title}});
+            let event = framed(&message(&self.catalog, "WatchBooksResponse", &book.to_string()));
+            let flood = futures::stream::repeat_with(move || {
+                let _ = &guard;
+                Ok::<_, Infallible>(Frame::data(event.clone()))
+            });
+            let mut response = Response::new(StreamBody::new(flood).boxed_unsync());
+            response
+                .headers_mut()
+                .insert("content-type", "application/grpc".parse().unwrap());
+            return response;
+        }
         if parent.contains("again") {
             let request: serde_json::Value = serde_json::from_str(&parent).unwrap();
             let event =
