@@ -96,7 +96,7 @@ impl Default for Limits {
 pub struct Config {
     /// Encoded `FileDescriptorSet`s, imports included.
     pub descriptor_sets: Vec<Bytes>,
-    /// Where calls go; the longest service name that fits wins.
+    /// Where calls go; the most specific matching service name applies.
     pub upstreams: Vec<Route>,
     /// Bounds.
     pub limits: Limits,

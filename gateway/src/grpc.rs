@@ -177,9 +177,14 @@ async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
     }
     let until = tokio::time::Instant::now() + left;
     headers::strip_hop_by_hop(&mut parts.headers);
-    parts.headers.insert(REQUEST_ID, call.request_id.clone());
-    parts.headers.insert(deadline::GRPC_TIMEOUT, deadline::format(left));
-    parts.headers.insert("te", HeaderValue::from_static("trailers"));
+    if dialect == Dialect::Native {
+        parts.headers.insert(REQUEST_ID, call.request_id.clone());
+        parts.headers.insert(deadline::GRPC_TIMEOUT, deadline::format(left));
+        parts.headers.insert("te", HeaderValue::from_static("trailers"));
+    } else {
+        // A browser adds headers that nobody asked it for, cookies among them.
+        parts.headers = headers::web(&parts.headers, call.request_id, &state.config.forward_headers, left);
+    }
     if state.config.traces {
         steading_runtime::trace::inject(&mut parts.headers, None);
     }

@@ -44,7 +44,7 @@ pub(super) async fn request(
         .map_err(|_| (Code::DeadlineExceeded, "the body did not arrive in time"))?
         .map_err(|error| match error {
             CollectError::TooLarge => (Code::ResourceExhausted, "the body is larger than the gateway takes"),
-            CollectError::NoRoom => (Code::Unavailable, "the gateway holds as many bodies as it may"),
+            CollectError::NoRoom => (Code::Unavailable, "the gateway is at its limit of buffered bytes"),
             CollectError::Broken => (Code::InvalidArgument, "the body ended early"),
         })?;
     let body = if dialect == Dialect::WebText {

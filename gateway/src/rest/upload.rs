@@ -197,7 +197,7 @@ impl Reader {
     }
 
     fn no_room(&self) -> Problem {
-        Problem::overloaded("the gateway holds as many bodies as it may", &self.domain)
+        Problem::overloaded("the gateway is at its limit of buffered bytes", &self.domain)
     }
 
     fn invalid(&self, error: &InvalidRequest) -> Problem {
