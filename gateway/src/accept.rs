@@ -24,11 +24,18 @@ struct Fit {
 ///
 /// # Errors
 /// It refuses all of them.
-pub(crate) fn accepted(headers: &HeaderMap, known: &[&str], canonical: fn(&str) -> &str) -> Result<Option<usize>, Refused> {
+pub(crate) fn accepted(
+    headers: &HeaderMap,
+    known: &[&str],
+    canonical: fn(&str) -> &str,
+) -> Result<Option<usize>, Refused> {
     let ranges = headers::items(headers, &ACCEPT).filter_map(range);
     let ranges: Vec<(&str, u16)> = ranges.map(|(range, weight)| (canonical(range), weight)).collect();
     let fits: Vec<Option<Fit>> = known.iter().map(|kind| best(&ranges, kind)).collect();
-    let liked = fits.iter().enumerate().filter_map(|(index, fit)| Some((index, (*fit)?)));
+    let liked = fits
+        .iter()
+        .enumerate()
+        .filter_map(|(index, fit)| Some((index, (*fit)?)));
     let most = liked
         .filter(|(_, fit)| fit.weight > 0)
         .min_by_key(|(index, fit)| (Reverse(fit.weight), Reverse(fit.exactness), fit.place, *index));
@@ -36,7 +43,10 @@ pub(crate) fn accepted(headers: &HeaderMap, known: &[&str], canonical: fn(&str) 
         Some((index, _)) => Ok(Some(index)),
         None if fits.iter().all(|fit| fit.is_some_and(|fit| fit.weight == 0)) => Err(Refused),
         // What is not named is not refused: the first of those is as good as any.
-        None => Ok(fits.iter().position(Option::is_none).filter(|_| fits.iter().any(Option::is_some))),
+        None => Ok(fits
+            .iter()
+            .position(Option::is_none)
+            .filter(|_| fits.iter().any(Option::is_some))),
     }
 }
 
@@ -119,7 +129,10 @@ mod tests {
             (&["application/*, application/x-ndjson;q=0"], array),
             (&["*/*"], lines),
             (&["application/json, text/event-stream"], array),
-            (&["application/json; q=0.2 ; x=\"a,b\", text/event-stream;Q=0.3"], events),
+            (
+                &["application/json; q=0.2 ; x=\"a,b\", text/event-stream;Q=0.3"],
+                events,
+            ),
             (&["application/json;q=2, text/event-stream;q=0.1"], events),
             (&["application/x-ndjson;q=0"], events),
             (&["text/html"], Ok(None)),

@@ -116,7 +116,7 @@ pub(crate) struct Args {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
 
-    /// Seconds for what is in flight when the process is told to end.
+    /// Seconds for what is in flight when the process is asked to end.
     #[arg(long, env = "STEADING_DRAIN_SECONDS", default_value_t = 10)]
     drain_seconds: u16,
 }

@@ -73,12 +73,13 @@ pub(crate) fn if_match(headers: &HeaderMap, form: Form) -> Result<Option<String>
     let (first, second) = (tags.next(), tags.next());
     match (first, second) {
         (None, _) if headers.contains_key(IF_MATCH) => Err("must be an entity-tag"),
-        (None, _) => Ok(None),
+        (None, _) | (Some("*"), None) => Ok(None),
         (Some(_), Some(_)) => Err("a list of entity-tags is not served: give one"),
-        (Some("*"), None) => Ok(None),
         (Some(tag), None) if !is_entity_tag(tag) => Err("must be an entity-tag, such as \"abc\""),
         (Some(tag), None) if form == Form::EntityTag || tag.starts_with("W/") => Ok(Some(tag.to_owned())),
-        (Some(tag), None) => unescape(tag.trim_matches('"')).map(Some).ok_or("must be an etag that the service gave"),
+        (Some(tag), None) => unescape(tag.trim_matches('"'))
+            .map(Some)
+            .ok_or("must be an etag that the service gave"),
     }
 }
 

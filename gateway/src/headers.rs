@@ -131,7 +131,11 @@ pub(crate) fn is_utf8(headers: &HeaderMap) -> bool {
         let named = name.trim().eq_ignore_ascii_case("charset");
         named.then(|| value.trim().trim_matches('"'))
     });
-    charset.is_none_or(|charset| ["utf-8", "utf8", "us-ascii"].iter().any(|known| charset.eq_ignore_ascii_case(known)))
+    charset.is_none_or(|charset| {
+        ["utf-8", "utf8", "us-ascii"]
+            .iter()
+            .any(|known| charset.eq_ignore_ascii_case(known))
+    })
 }
 
 /// A content type as a service names it; bytes if it names none that can be one.

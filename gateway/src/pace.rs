@@ -80,7 +80,10 @@ async fn watch(reply: Arc<Mutex<Reply>>, limit: Duration, mut ended: oneshot::Re
             if wake <= now { reply.body.take() } else { None }
         };
         if given_up.is_some() {
-            tracing::debug!(seconds = limit.as_secs(), "a client does not read its reply: the call is given up");
+            tracing::debug!(
+                seconds = limit.as_secs(),
+                "a client does not read its reply: the call is given up"
+            );
             return;
         }
     }

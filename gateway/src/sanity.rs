@@ -5,10 +5,9 @@ use http::uri::Authority;
 use http::{HeaderMap, Request, StatusCode, Version};
 
 use crate::code::Code;
-use crate::grpc::Dialect;
+use crate::config::Config;
 use crate::headers;
 use crate::problem::Problem;
-use crate::stack::State;
 
 /// How many bytes more than the limit of headers a connection reads, so that the request line is judged apart from them. A target is one part
 /// of it, and no longer than hyper takes.
@@ -16,11 +15,11 @@ pub(crate) const TARGET_BYTES: u32 = 64 << 10;
 
 /// # Errors
 /// The request is refused before anybody looks at what it asks for.
-pub(crate) fn check<B>(state: &State, dialect: Dialect, request: &Request<B>) -> Result<(), Problem> {
-    let domain = &state.config.error_domain;
+pub(crate) fn check<B>(config: &Config, is_native_grpc: bool, request: &Request<B>) -> Result<(), Problem> {
+    let domain = &config.error_domain;
     let malformed = |text: &str| Problem::new(Code::InvalidArgument, "MALFORMED_REQUEST", text, domain);
     let (headers, version) = (request.headers(), request.version());
-    let limit = usize::try_from(state.config.limits.header_bytes).unwrap_or(usize::MAX);
+    let limit = usize::try_from(config.limits.header_bytes).unwrap_or(usize::MAX);
     if target_bytes(request) > limit {
         let text = format!("the request target is larger than {limit} bytes");
         return Err(malformed(&text).with_http(StatusCode::URI_TOO_LONG));
@@ -40,7 +39,7 @@ pub(crate) fn check<B>(state: &State, dialect: Dialect, request: &Request<B>) ->
     if headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
         return Err(malformed("the request must have one Content-Type header"));
     }
-    if dialect == Dialect::Native && version <= Version::HTTP_11 {
+    if is_native_grpc && version <= Version::HTTP_11 {
         let text = "native gRPC needs HTTP/2; gRPC-Web is served over HTTP/1.1";
         return Err(malformed(text));
     }
@@ -62,7 +61,10 @@ fn has_one_host(headers: &HeaderMap, version: Version) -> bool {
 
 /// RFC 9112, section 6.1.
 fn takes_coding(headers: &HeaderMap) -> bool {
-    let readable = headers.get_all(TRANSFER_ENCODING).iter().all(|line| line.to_str().is_ok());
+    let readable = headers
+        .get_all(TRANSFER_ENCODING)
+        .iter()
+        .all(|line| line.to_str().is_ok());
     let mut codings = headers::items(headers, &TRANSFER_ENCODING);
     let first = codings.next();
     let one = codings.next().is_none();

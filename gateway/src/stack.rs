@@ -221,11 +221,13 @@ async fn answer(
     seen: &Seen,
     request: Request<Incoming>,
 ) -> (Response<Body>, Route) {
-    if let Err(problem) = sanity::check(state, seen.dialect, &request) {
+    if let Err(problem) = sanity::check(&state.config, seen.dialect == Dialect::Native, &request) {
         let mut response = problem.response(false);
         // Whoever sends such a request may mean something else by what follows it.
         if request.version() <= Version::HTTP_11 {
-            response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
         }
         return (response, Route::Unmatched);
     }

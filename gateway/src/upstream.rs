@@ -4,10 +4,12 @@
 //! clients have connections of their own ([`relays`]): a client that does not read fills the window of its own call
 //! and of nothing else. A connection is made by the first call that needs it and replaced by the next call after it
 //! broke or its certificates were replaced; a call that was not sent on a broken connection is sent once more. While
-//! an upstream cannot be reached, calls fail at once but for one attempt after each [`retry::rest`].
+//! an upstream cannot be reached, calls fail at once but for one attempt after each [`crate::retry::rest`].
 
 mod connect;
+mod error;
 mod relays;
+mod slot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -21,11 +23,12 @@ use tokio::sync::Mutex;
 
 use crate::body::Body;
 use crate::config::{Limits, Route};
-use crate::retry;
 use crate::tls::{Tls, TlsError};
 use connect::{Bounds, Trust, Windows};
 use relays::Relays;
+use slot::Slot;
 
+pub use error::UpstreamError;
 pub(crate) use relays::{RELAYED_WINDOW, Ticket};
 
 /// Window of a call whose reply is read at once: a 1 MiB reply arrives without waiting for the gateway to say "more".
@@ -43,65 +46,6 @@ pub(crate) enum Pace {
     Gateway,
     /// A client, which may stop reading or sending.
     Client,
-}
-
-/// Why an upstream cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// Not an absolute `http` or `https` URI.
-    #[error("{0}: an upstream must be http://host:port or https://host:port, without a path")]
-    Uri(Uri),
-    /// Its TLS cannot be set up.
-    #[error("TLS of upstreams cannot be set up")]
-    Tls(#[from] TlsError),
-    /// It does not take connections.
-    #[error("cannot connect to {authority}")]
-    Connect {
-        /// Host and port.
-        authority: Authority,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It could not be reached a moment ago; it is not asked again so soon.
-    #[error("{authority} could not be reached a moment ago")]
-    Resting {
-        /// Host and port.
-        authority: Authority,
-    },
-    /// It does not speak HTTP/2, or the call broke.
-    #[error("call to {authority} failed")]
-    Call {
-        /// Host and port.
-        authority: Authority,
-        /// Why.
-        #[source]
-        source: hyper::Error,
-    },
-}
-
-/// One connection, or the trace of the last attempts at it.
-#[derive(Default)]
-struct Slot {
-    sender: Option<SendRequest<Body>>,
-    /// [`Trust::epoch`] when it was made.
-    epoch: u64,
-    /// When the last attempt failed, and how many have in a row.
-    failed: Option<(Instant, u32)>,
-}
-
-impl Slot {
-    /// The connection, if it can take a call.
-    fn usable(&self, epoch: u64) -> Option<&SendRequest<Body>> {
-        let sender = self.sender.as_ref()?;
-        (!sender.is_closed() && self.epoch == epoch).then_some(sender)
-    }
-
-    /// Whether the next attempt is still some time away.
-    fn rests(&self, now: Instant) -> bool {
-        self.failed
-            .is_some_and(|(at, failures)| now.saturating_duration_since(at) < retry::rest(failures))
-    }
 }
 
 /// One upstream.

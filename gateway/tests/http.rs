@@ -40,7 +40,11 @@ async fn a_well_formed_entity_tag_passes_verbatim_both_ways() {
         let fresh = rig.http(&line, &[("if-none-match", etag)], b"").await;
         assert_eq!((fresh.status.as_u16(), fresh.body.len()), (304, 0), "{etag}");
         let sent = rig
-            .http("PATCH /v1/shelves/a/books/b", &[("if-match", etag), JSON], br#"{"title":"x"}"#)
+            .http(
+                "PATCH /v1/shelves/a/books/b",
+                &[("if-match", etag), JSON],
+                br#"{"title":"x"}"#,
+            )
             .await;
         let title = sent.json()["title"].as_str().unwrap().to_owned();
         let field = etag.replace('"', "\\'");
@@ -53,7 +57,10 @@ async fn conditions_that_are_not_served_are_refused() {
     let rig = Rig::start(|_| {}).await;
     for (line, headers) in [
         ("PATCH /v1/shelves/a/books/b", &[("if-none-match", "*"), JSON][..]),
-        ("PATCH /v1/shelves/a/books/b", &[("if-match", "\"a\""), ("if-match", "\"b\""), JSON]),
+        (
+            "PATCH /v1/shelves/a/books/b",
+            &[("if-match", "\"a\""), ("if-match", "\"b\""), JSON],
+        ),
         ("PATCH /v1/shelves/a/books/b", &[("if-match", "\"a\", \"b\""), JSON]),
         ("GET /v1/shelves/a/books/b", &[("if-match", "\"a\"")]),
     ] {
@@ -69,13 +76,20 @@ async fn the_weights_of_all_accept_lines_choose_the_form_of_a_stream() {
     let rig = Rig::start(|_| {}).await;
     let watch = "GET /v1/shelves/a/books:watch";
     for (accept, kind) in [
-        (&["text/event-stream;q=0, application/x-ndjson"][..], "application/x-ndjson"),
+        (
+            &["text/event-stream;q=0, application/x-ndjson"][..],
+            "application/x-ndjson",
+        ),
         (&["application/json;q=0.5", "text/event-stream"], "text/event-stream"),
         (&["application/json, text/event-stream;q=0.9"], "application/json"),
     ] {
         let headers: Vec<_> = accept.iter().map(|line| ("accept", *line)).collect();
         let answer = rig.http(watch, &headers, b"").await;
-        assert_eq!((answer.status.as_u16(), answer.header("content-type")), (200, kind), "{accept:?}");
+        assert_eq!(
+            (answer.status.as_u16(), answer.header("content-type")),
+            (200, kind),
+            "{accept:?}"
+        );
     }
     let before = rig.calls();
     let none = rig.http(watch, &[("accept", "*/*;q=0")], b"").await;
@@ -86,7 +100,11 @@ async fn the_weights_of_all_accept_lines_choose_the_form_of_a_stream() {
 async fn caches_learn_that_answers_depend_on_the_origin_whatever_it_is() {
     let rig = Rig::start(|config| config.cors_origins = vec!["https://console.test".parse().unwrap()]).await;
     let line = "GET /v1/shelves/a/books/b";
-    for headers in [&[][..], &[("origin", "https://other.test")], &[("origin", "https://console.test")]] {
+    for headers in [
+        &[][..],
+        &[("origin", "https://other.test")],
+        &[("origin", "https://console.test")],
+    ] {
         let answer = rig.http(line, headers, b"").await;
         assert!(answer.header("vary").contains("origin"), "{headers:?}");
     }
@@ -121,7 +139,8 @@ async fn a_content_type_is_one_that_can_be_read_and_is_utf_8() {
         let answer = rig.http("POST /v1/echo", headers, b"{}").await;
         assert_eq!(answer.status.as_u16(), status, "{headers:?}: {}", answer.text());
     }
-    let unreadable = b"POST /v1/echo HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\xe9\r\nContent-Length: 2\r\n\r\n{}";
+    let unreadable =
+        b"POST /v1/echo HTTP/1.1\r\nHost: t\r\nContent-Type: application/json\xe9\r\nContent-Length: 2\r\n\r\n{}";
     assert!(said(&rig, unreadable).await.starts_with("HTTP/1.1 415"));
 }
 

@@ -108,6 +108,7 @@ const RULES: &[Rule] = &[
             "steading-runtime",
             "steading-sim",
             "steading-stack",
+            "steading-transcode",
         ],
     ),
     rule(

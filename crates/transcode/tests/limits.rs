@@ -75,8 +75,16 @@ fn nesting_is_counted_as_parsers_of_the_wire_count_it() {
         ("lists", format!("{{\"value\":{}}}", nested("[", "]", 49)), true),
         ("lists", format!("{{\"value\":{}}}", nested("[", "]", 50)), false),
         // A value, a struct and an entry each.
-        ("objects", format!("{{\"value\":{}1{}}}", "{\"a\":".repeat(32), "}".repeat(32)), true),
-        ("objects", format!("{{\"value\":{}1{}}}", "{\"a\":".repeat(33), "}".repeat(33)), false),
+        (
+            "objects",
+            format!("{{\"value\":{}1{}}}", "{\"a\":".repeat(32), "}".repeat(32)),
+            true,
+        ),
+        (
+            "objects",
+            format!("{{\"value\":{}1{}}}", "{\"a\":".repeat(33), "}".repeat(33)),
+            false,
+        ),
     ] {
         let (result, bytes) = decode_bytes(json.as_bytes(), Unknown::Refuse);
         assert_eq!(result.is_ok(), taken, "{name}: {result:?}");

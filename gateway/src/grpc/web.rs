@@ -32,7 +32,7 @@ pub(super) async fn request(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.remove(CONTENT_LENGTH);
     // Browsers cannot stream requests, so waiting for the end costs nothing. Over HTTP/1 it is needed: a service may answer before the end,
-    // and a connection on which the rest of a request was left is closed, though the client was not told so.
+    // and a connection on which the rest of a request was left is closed, without the client knowing.
     if dialect == Dialect::Web && version > Version::HTTP_11 {
         return Ok(Body::Incoming(incoming));
     }

@@ -26,7 +26,10 @@ impl Format {
     pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refused> {
         let formats = [Self::Lines, Self::Events, Self::Array];
         let index = accept::accepted(headers, &formats.map(Self::content_type), canonical)?;
-        Ok(index.and_then(|index| formats.get(index)).copied().unwrap_or(Self::Lines))
+        Ok(index
+            .and_then(|index| formats.get(index))
+            .copied()
+            .unwrap_or(Self::Lines))
     }
 
     pub(crate) fn content_type(self) -> &'static str {
@@ -85,7 +88,7 @@ impl Format {
     }
 }
 
-/// Newline-delimited JSON has no registered type, and goes by several.
+/// Newline-delimited JSON has no registered type; several are in use.
 fn canonical(range: &str) -> &str {
     let aliases = ["application/ndjson", "application/jsonl", "application/json-lines"];
     if aliases.iter().any(|alias| range.eq_ignore_ascii_case(alias)) {

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-use super::Slot;
 use super::connect::Windows;
+use super::slot::Slot;
 
 /// Most calls on one connection. RFC 9113, section 6.5.2, advises servers to allow at least as many, and many allow no more: a further one
 /// would wait for the end of another, which with streams may never come.

@@ -72,11 +72,10 @@ impl Service {
                 tracing::warn!(%error, "system namespace cannot be made sure of");
             }
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
-            election
-                .run_while_leading(cancel, move |leading| {
-                    reconcile::run(kube.clone(), clock.clone(), leading)
-                })
-                .await
+            let led = election.run_while_leading(cancel, move |leading| {
+                reconcile::run(kube.clone(), clock.clone(), leading)
+            });
+            Box::pin(led).await
         });
         Ok(group.join(drain + std::time::Duration::from_secs(1)).await?)
     }
