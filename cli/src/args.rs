@@ -1,8 +1,9 @@
 //! The command line.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
+use steading_runtime::telemetry::{LogFormat, TelemetryConfig};
 use steading_sim::SimConfig;
 
 use crate::{kinds::Scope, output::Format};
@@ -37,7 +38,7 @@ pub struct Global {
     /// Cluster id, where a name is not given in full.
     #[arg(long, short = 'c', global = true, env = "STEADING_CLUSTER", value_name = "ID")]
     pub cluster: Option<String>,
-    /// Form of the result.
+    /// Output format.
     #[arg(long, short = 'o', global = true, value_enum, default_value_t, value_name = "FORMAT")]
     pub output: Format,
 }
@@ -79,6 +80,12 @@ pub enum Command {
     PlanMaintenance(InfraNodeArgs),
     /// Drain an infra node: show the plan, move its machines, follow the progress.
     Drain(DrainArgs),
+    /// List maintenances, complete one to give its infra node back, or cancel one.
+    Maintenance {
+        /// What to do.
+        #[command(subcommand)]
+        command: MaintenanceCommand,
+    },
     /// List the resource kinds and what can be done with them.
     Kinds,
     /// Print the roles that the services need in the infra cluster, for `kubectl apply -f -`.
@@ -111,6 +118,31 @@ impl SimulationArgs {
     }
 }
 
+/// Logs of services that run in this process. They go to standard error.
+#[derive(Debug, Clone, Args)]
+pub struct LogArgs {
+    /// Filter of log lines, such as `info,steading_storage=debug` [default: RUST_LOG, or info].
+    #[arg(long, env = "STEADING_LOG_FILTER", value_name = "FILTER")]
+    pub log_filter: Option<String>,
+    /// How log lines look.
+    #[arg(long, env = "STEADING_LOG_FORMAT", value_enum, default_value_t)]
+    pub log_format: LogFormat,
+}
+
+impl LogArgs {
+    /// What telemetry is to do.
+    pub fn config(&self) -> TelemetryConfig {
+        let filter = self.log_filter.clone().or_else(|| std::env::var("RUST_LOG").ok());
+        TelemetryConfig {
+            format: self.log_format,
+            filter: filter
+                .filter(|filter| !filter.is_empty())
+                .unwrap_or_else(|| "info".to_owned()),
+            otlp_endpoint: None,
+        }
+    }
+}
+
 /// `up`.
 #[derive(Debug, Clone, Args)]
 pub struct UpArgs {
@@ -129,6 +161,9 @@ pub struct UpArgs {
     /// Print the addresses as one JSON line.
     #[arg(long)]
     pub json: bool,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
 }
 
 /// `demo`.
@@ -175,6 +210,26 @@ pub struct SimArgs {
     /// Where to write the kubeconfig.
     #[arg(long, value_name = "FILE")]
     pub write_kubeconfig: PathBuf,
+    /// Logs.
+    #[command(flatten)]
+    pub log: LogArgs,
+}
+
+/// Waiting for the services.
+#[derive(Debug, Clone, Args)]
+pub struct WaitArgs {
+    /// Wait until the services have done what was asked; exit code 3 if that fails.
+    #[arg(long)]
+    pub wait: bool,
+    /// How long to wait, such as `90s`, `10m` or `1h30m`; exit code 4 after that.
+    #[arg(long, value_name = "DURATION", default_value = "30m", value_parser = duration, requires = "wait")]
+    pub timeout: Duration,
+}
+
+/// A duration as people write it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let span: jiff::SignedDuration = text.parse().map_err(|_| "must be like 90s, 10m or 1h30m".to_owned())?;
+    Duration::try_from(span).map_err(|_| "must not be negative".to_owned())
 }
 
 /// `apply`.
@@ -183,12 +238,12 @@ pub struct ApplyArgs {
     /// YAML or JSON documents; `-` reads standard input.
     #[arg(long, short = 'f', required = true, value_name = "FILE")]
     pub filename: Vec<PathBuf>,
-    /// Check everything, change nothing.
+    /// Validate the request without changing anything.
     #[arg(long)]
     pub dry_run: bool,
-    /// Wait until the services have done what was asked.
-    #[arg(long)]
-    pub wait: bool,
+    /// Wait until each resource has settled.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// `get`.
@@ -198,7 +253,7 @@ pub struct GetArgs {
     pub kind: String,
     /// Id or full name; without it, the collection, or the only one there is.
     pub name: Option<String>,
-    /// Keep only what matches, for example `state=RUNNING AND labels.tier=web`.
+    /// List only what matches, for example `state=RUNNING AND labels.tier=web`.
     #[arg(long, value_name = "FILTER")]
     pub filter: Option<String>,
     /// Collection of this parent instead of --project and --cluster.
@@ -232,15 +287,15 @@ pub struct DeleteArgs {
     /// Delete the children too.
     #[arg(long)]
     pub force: bool,
-    /// Succeed if it is gone already.
+    /// Succeed if it does not exist.
     #[arg(long)]
     pub ignore_not_found: bool,
-    /// Check everything, change nothing.
+    /// Validate the request without changing anything.
     #[arg(long)]
     pub dry_run: bool,
     /// Wait until it is gone.
-    #[arg(long)]
-    pub wait: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// `watch`.
@@ -248,7 +303,7 @@ pub struct DeleteArgs {
 pub struct WatchArgs {
     /// Kind: singular, collection or short form.
     pub kind: String,
-    /// Keep only what matches.
+    /// Watch only what matches.
     #[arg(long, value_name = "FILTER")]
     pub filter: Option<String>,
     /// Collection of this parent instead of --project and --cluster.
@@ -264,12 +319,12 @@ pub struct ScaleArgs {
     /// How many machines.
     #[arg(long, value_name = "N")]
     pub replicas: i32,
-    /// Check everything, change nothing.
+    /// Validate the request without changing anything.
     #[arg(long)]
     pub dry_run: bool,
     /// Wait until the machines are ready.
-    #[arg(long)]
-    pub wait: bool,
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// `render`.
@@ -294,21 +349,45 @@ pub struct InfraNodeArgs {
 pub struct DrainArgs {
     /// Infra node: id or full name.
     pub infra_node: String,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long, short = 'y')]
     pub yes: bool,
-    /// Name of the maintenance [default: made from the node's].
+    /// Id of the maintenance [default: made from the infra node's].
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// Return once it has begun.
+    /// Return as soon as the maintenance has started.
     #[arg(long)]
     pub no_wait: bool,
+    /// How long to wait, such as `90s`, `10m` or `1h30m`; exit code 4 after that.
+    #[arg(long, value_name = "DURATION", default_value = "4h", value_parser = duration, conflicts_with = "no_wait")]
+    pub timeout: Duration,
+}
+
+/// `maintenance`.
+#[derive(Debug, Clone, Subcommand)]
+pub enum MaintenanceCommand {
+    /// List all maintenances.
+    List,
+    /// Give a drained infra node back: it becomes schedulable again.
+    Complete(MaintenanceArgs),
+    /// Begin no further moves, let those that have begun end, and give the infra node back.
+    Cancel(MaintenanceArgs),
+}
+
+/// A maintenance.
+#[derive(Debug, Clone, Args)]
+pub struct MaintenanceArgs {
+    /// Maintenance: id or full name.
+    pub maintenance: String,
+    /// Wait until it has ended.
+    #[command(flatten)]
+    pub wait: WaitArgs,
 }
 
 /// `rights`.
 #[derive(Debug, Clone, Args)]
 pub struct RightsArgs {
-    /// Bind the roles to this user, as a certificate's common name or a token's subject says it.
+    /// User to bind the roles to: the common name of its certificate or the subject of its token.
     #[arg(long, value_name = "NAME")]
     pub user: String,
 }
@@ -321,5 +400,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("90s", 90), ("10m", 600), ("1h30m", 5400)] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "x", "10", "-5m"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
     }
 }

@@ -10,6 +10,7 @@ use prost_reflect::{
     DescriptorPool, DeserializeOptions, DynamicMessage, MessageDescriptor, MethodDescriptor, SerializeOptions,
 };
 use serde_json::Value;
+use steading_api::{error::reason_name, types::v1::ErrorReason};
 use tonic::{
     Code, Request, Status,
     codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
@@ -153,7 +154,7 @@ fn path_of(method: &MethodDescriptor) -> Result<http::uri::PathAndQuery, CallErr
     })
 }
 
-fn decode_json(descriptor: MessageDescriptor, json: Value) -> Result<DynamicMessage, CallError> {
+pub(crate) fn decode_json(descriptor: MessageDescriptor, json: Value) -> Result<DynamicMessage, CallError> {
     let options = DeserializeOptions::new().deny_unknown_fields(true);
     DynamicMessage::deserialize_with_options(descriptor, json, &options).map_err(|source| CallError::Request {
         reason: source.to_string(),
@@ -211,6 +212,14 @@ impl CallError {
         matches!(self, Self::Rpc(status) if status.code() == Code::NotFound)
     }
 
+    /// Whether the server said that what the request was based on has changed.
+    pub fn is_stale(&self) -> bool {
+        let Self::Rpc(status) = self else { return false };
+        let details = status.get_error_details();
+        let mismatch = reason_name(ErrorReason::EtagMismatch);
+        details.error_info().is_some_and(|info| info.reason == mismatch)
+    }
+
     /// Whether trying again later is worth it: nobody answered, or the server is draining.
     pub fn is_unavailable(&self) -> bool {
         matches!(self, Self::Unreachable { .. }) || matches!(self, Self::Rpc(s) if s.code() == Code::Unavailable)
@@ -220,7 +229,7 @@ impl CallError {
     pub fn hint(&self) -> Option<&'static str> {
         match self {
             Self::Unreachable { .. } | Self::Address { .. } => {
-                Some("start one with `steading up`, or name yours with --server or STEADING_SERVER")
+                Some("start a server with `steading up`, or pass its address with --server or STEADING_SERVER")
             }
             Self::Rpc(status) if status.code() == Code::Aborted => Some("read the resource again and retry"),
             Self::Rpc(status) if status.code() == Code::Unimplemented => Some("docs/status.md says what is served"),
@@ -329,7 +338,7 @@ impl Decoder for DynamicDecoder {
 }
 
 fn malformed(error: &dyn fmt::Display) -> Status {
-    use steading_api::{error::RpcError, types::v1::ErrorReason};
+    use steading_api::error::RpcError;
     RpcError::new(ErrorReason::MalformedRequest, error.to_string()).into()
 }
 

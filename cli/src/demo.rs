@@ -44,7 +44,7 @@ pub const EXAMPLE_IMAGE: &str = "https://images.example.test/ubuntu-24.04.qcow2"
 /// Runs the demonstration on a stack of its own.
 ///
 /// # Errors
-/// When the stack cannot be started or a step cannot be done at all; a failed check is told by the exit code.
+/// When the stack cannot be started or a step cannot be done at all; a failed check shows in the exit code.
 pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
     let report = Report::new(args.json);
     let mut stack = start(&args, &report).await?;
@@ -57,6 +57,7 @@ pub async fn run(args: DemoArgs) -> anyhow::Result<ExitCode> {
         demonstrate(&args, &mut stack, &infra, &report).await?
     };
     stack.stop().await;
+    report.finish()?;
     Ok(if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -101,7 +102,7 @@ async fn demonstrate(args: &DemoArgs, stack: &mut Stack, infra: &Client, report:
         Pace::Readable
     };
     let mut outcome = tokio::select! {
-        told = flow::tell(&server, report, pace, &args.image, supply.as_ref()) => told,
+        summary = flow::tell(&server, report, pace, &args.image, supply.as_ref()) => summary,
         error = stack.failed() => Err(error),
         pressed = shutdown::signal() => Err(pressed.map_or_else(Into::into, |signal| anyhow!("interrupted by {signal}"))),
     };

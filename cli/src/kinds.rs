@@ -1,5 +1,7 @@
 //! The resource kinds, read from the contracts: which methods serve a kind and what its names look like.
 
+pub mod texts;
+
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind as FieldKind, MessageDescriptor, MethodDescriptor, Value};
 
 /// Short forms that people type; everything else is the singular or the collection, in any case.
@@ -77,7 +79,7 @@ impl Kind {
                 .in_scope(scope)
                 .map(|parent| join(&parent, &format!("{}/{id}", self.collection))),
             None if self.is_singleton() => self.in_scope(scope).map(|parent| join(&parent, &self.collection)),
-            None => Err(format!("say which of the {}", self.collection)),
+            None => Err(format!("the name of one of the {} is missing", self.collection)),
         }
     }
 
@@ -108,7 +110,7 @@ impl Kind {
         }
         let what = missing.unwrap_or("--project");
         Err(format!(
-            "{} live below a parent: say {what}, or give the full name ({})",
+            "{} belong to a parent: pass {what}, or give the full name ({})",
             self.collection,
             self.forms()
         ))

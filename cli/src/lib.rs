@@ -5,16 +5,12 @@
 //! - [`commands`] act on resources of any kind; they are driven by the contracts' descriptors ([`kinds`], [`client`]).
 //!
 //! Nothing here decides anything about machines: what the services do not serve, the command cannot do.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "a command line talks to people"
-)]
 
 pub mod args;
 pub mod client;
 pub mod commands;
 pub mod demo;
+pub mod exit;
 pub mod kinds;
 pub mod output;
 pub mod run;

@@ -1,20 +1,22 @@
 //! The entry point of `steading`.
-#![allow(clippy::print_stderr, reason = "a command line talks to people")]
 
 use std::process::ExitCode;
 
 use clap::Parser;
-use steading::{args::Cli, client::CallError, run};
+use steading::{args::Cli, client::CallError, exit::Exit, output::out, run};
 
 fn main() -> ExitCode {
     match run::run(Cli::parse()) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<CallError>()?.hint()) {
-                eprintln!("  {hint}");
+            let exit = Exit::of(&error);
+            if exit != Exit::Success {
+                out::note(&format!("error: {error:#}"));
+                if let Some(hint) = error.chain().find_map(|e| e.downcast_ref::<CallError>()?.hint()) {
+                    out::note(&format!("  {hint}"));
+                }
             }
-            ExitCode::FAILURE
+            exit.into()
         }
     }
 }

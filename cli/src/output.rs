@@ -2,6 +2,7 @@
 
 pub mod columns;
 pub mod describe;
+pub mod out;
 pub mod table;
 
 use clap::ValueEnum;
@@ -9,7 +10,7 @@ use serde_json::Value;
 
 use crate::kinds::Kind;
 
-/// The form of a result.
+/// Output format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
 pub enum Format {
     /// Columns for people.
@@ -19,29 +20,20 @@ pub enum Format {
     Wide,
     /// One JSON document.
     Json,
-    /// One YAML document a resource.
+    /// One YAML document per resource.
     Yaml,
-    /// Full resource names, one a line.
+    /// Full resource names, one per line.
     Name,
 }
 
 /// Prints resources of one kind.
 ///
 /// # Errors
-/// When a resource cannot be written as YAML.
+/// When a resource cannot be written.
 pub fn print_resources(kind: &Kind, resources: &[Value], format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Table | Format::Wide => println!("{}", table::render(kind, resources, format)),
-        Format::Name => resources.iter().for_each(|r| println!("{}", name_of(r))),
-        Format::Json => println!("{}", serde_json::to_string_pretty(resources)?),
-        Format::Yaml => {
-            for resource in resources {
-                println!(
-                    "---\n{}",
-                    serde_saphyr::to_string(&as_document(kind, resource))?.trim_end()
-                );
-            }
-        }
+        Format::Table | Format::Wide => out::line(table::render(kind, resources, format))?,
+        _ => print_documents(resources.iter().map(|resource| (kind, resource)), format)?,
     }
     Ok(())
 }
@@ -52,8 +44,37 @@ pub fn print_resources(kind: &Kind, resources: &[Value], format: Format) -> anyh
 /// As [`print_resources`].
 pub fn print_resource(kind: &Kind, resource: &Value, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(resource)?),
+        Format::Json => out::line(serde_json::to_string_pretty(&as_document(kind, resource))?)?,
         _ => print_resources(kind, std::slice::from_ref(resource), format)?,
+    }
+    Ok(())
+}
+
+/// Prints resources of any kinds for programs, in a form that `apply` takes: one JSON list, or YAML documents.
+///
+/// # Errors
+/// As [`print_resources`].
+pub fn print_documents<'r>(
+    resources: impl IntoIterator<Item = (&'r Kind, &'r Value)>,
+    format: Format,
+) -> anyhow::Result<()> {
+    let resources = resources.into_iter();
+    match format {
+        Format::Table | Format::Wide | Format::Name => {
+            for (_, resource) in resources {
+                out::line(name_of(resource))?;
+            }
+        }
+        Format::Json => {
+            let documents: Vec<Value> = resources.map(|(kind, resource)| as_document(kind, resource)).collect();
+            out::line(serde_json::to_string_pretty(&documents)?)?;
+        }
+        Format::Yaml => {
+            for (kind, resource) in resources {
+                let text = serde_saphyr::to_string(&as_document(kind, resource))?;
+                out::line(format_args!("---\n{}", text.trim_end()))?;
+            }
+        }
     }
     Ok(())
 }
@@ -61,11 +82,11 @@ pub fn print_resource(kind: &Kind, resource: &Value, format: Format) -> anyhow::
 /// Prints any value: YAML for people, JSON for scripts.
 ///
 /// # Errors
-/// When the value cannot be written as YAML.
+/// When the value cannot be written.
 pub fn print_value(value: &Value, format: Format) -> anyhow::Result<()> {
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(value)?),
-        _ => println!("{}", serde_saphyr::to_string(value)?.trim_end()),
+        Format::Json => out::line(serde_json::to_string_pretty(value)?)?,
+        _ => out::line(serde_saphyr::to_string(value)?.trim_end())?,
     }
     Ok(())
 }

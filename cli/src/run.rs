@@ -32,6 +32,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Render(args) => pools::render(&context(cli.global)?, args).await?,
         Command::PlanMaintenance(args) => maintenance::plan(&context(cli.global)?, args).await?,
         Command::Drain(args) => maintenance::drain(&context(cli.global)?, args).await?,
+        Command::Maintenance { command } => maintenance::manage(&context(cli.global)?, command).await?,
         Command::Kinds => get::kinds(&context(cli.global)?)?,
         Command::Rights(args) => rights::print(&args, cli.global.output)?,
     }

@@ -1,4 +1,4 @@
-//! What is told of each request when it has ended: the access log, one event of the target `access` at level DEBUG.
+//! The access log, written when a request has ended, one event of the target `access` at level DEBUG.
 //!
 //! A log filter with `access=debug` turns it on, also while the process runs; without it a request costs one check.
 

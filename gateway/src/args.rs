@@ -31,7 +31,7 @@ pub(crate) struct Args {
     files: Files,
 
     /// Calls that each caller may make: [SCOPE=]COUNT/UNIT[:BURST] with the units s, m and h; SCOPE is a method (pkg.Service/Method), a
-    /// service or a package, and the longest that fits a method holds. May be given more than once.
+    /// service or a package, and the most specific matching scope applies. May be given more than once.
     #[arg(long = "rate-limit", value_name = "LIMIT", value_parser = |text: &str| RateLimit::parse(Whose::Caller, text))]
     rate_limits: Vec<RateLimit>,
 
@@ -116,7 +116,7 @@ pub(crate) struct Args {
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT")]
     otlp_endpoint: Option<String>,
 
-    /// Seconds for what is in flight when the process is told to end.
+    /// Seconds for what is in flight when the process is asked to end.
     #[arg(long, env = "STEADING_DRAIN_SECONDS", default_value_t = 10)]
     drain_seconds: u16,
 }

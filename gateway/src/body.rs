@@ -31,12 +31,12 @@ pub(crate) enum Body {
     Call(Bytes),
     /// Passed on as it comes.
     Incoming(Incoming),
-    /// Made as it goes.
+    /// Produced while it is sent.
     Stream(Pin<Box<dyn HttpBody<Data = Bytes, Error = BoxError> + Send>>),
 }
 
 impl Body {
-    /// A body that is made as it goes.
+    /// A body that is produced while it is sent.
     pub(crate) fn stream<S>(frames: S) -> Self
     where
         S: futures::Stream<Item = Result<Frame<Bytes>, BoxError>> + Send + 'static,
@@ -44,7 +44,7 @@ impl Body {
         Self::Stream(Box::pin(http_body_util::StreamBody::new(frames)))
     }
 
-    /// The same body, which keeps something until it has ended if it is made as it goes.
+    /// The same body, which keeps something until it has ended if it is produced while it is sent.
     pub(crate) fn keeping<T>(self, kept: T) -> Self
     where
         T: Send + Unpin + 'static,

@@ -20,7 +20,7 @@ use crate::generation::Generation;
 use crate::grpc::{Dialect, trailers_only};
 use crate::headers;
 use crate::stack::{Shared, State};
-use crate::upstream::Upstream;
+use crate::upstream::{Pace, Upstream};
 
 /// A service's own health answer must not take longer.
 const HEALTH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -113,7 +113,7 @@ async fn health(state: &State, watch: bool, request: Request<Incoming>) -> Respo
         let Some(upstream) = state.upstreams.of(&service) else {
             return trailers_only(Dialect::Native, Code::NotFound, "unknown service");
         };
-        let sent = upstream.send(call(upstream, parts.uri.path(), parts.headers, body));
+        let sent = upstream.send(call(upstream, parts.uri.path(), parts.headers, body), Pace::Client);
         let sent = if watch {
             sent.await
         } else {
@@ -130,7 +130,7 @@ async fn health(state: &State, watch: bool, request: Request<Incoming>) -> Respo
         };
         return sent.map_or_else(
             |_| trailers_only(Dialect::Native, Code::Unavailable, "service cannot be reached"),
-            |response| response.map(Body::Incoming),
+            |(response, ticket)| response.map(|body| Body::Incoming(body).keeping(ticket)),
         );
     }
     let frames = overall_frames(state.clone(), watch);
@@ -187,7 +187,7 @@ async fn overall(state: &Shared) -> u8 {
 async fn is_serving(state: &Shared, upstream: &Upstream) -> bool {
     let message = frame::seal(frame::open(0));
     let request = call(upstream, "/grpc.health.v1.Health/Check", HeaderMap::new(), message);
-    let Ok(response) = upstream.send(request).await else {
+    let Ok((response, _)) = upstream.send(request, Pace::Gateway).await else {
         return false;
     };
     if let Some(status) = response.headers().get("grpc-status") {

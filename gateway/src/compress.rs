@@ -67,7 +67,7 @@ impl Coding {
 
 /// What the client likes most of what there is; `None` where it wants the body as it is (RFC 9110, section 12.5.3).
 pub(crate) fn accepted(headers: &HeaderMap) -> Option<Coding> {
-    // Read anew for each question rather than kept: most requests ask for nothing that is packed.
+    // Read again for each question rather than kept: most requests ask for nothing that is packed.
     let offers = || {
         let lists = headers.get_all(ACCEPT_ENCODING).iter();
         let lists = lists.filter_map(|value| value.to_str().ok());

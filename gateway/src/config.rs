@@ -28,7 +28,7 @@ pub struct Limits {
     pub reply_bytes: usize,
     /// Bytes of a header section: a request's, and a reply's headers or trailers. Errors with many details need tens of KiB.
     pub header_bytes: u32,
-    /// Bytes of all request bodies and replies that are held whole at one time; calls that would need more are told to come back.
+    /// Bytes of all request bodies and replies that are held whole at one time; calls that would need more are refused for the moment.
     pub buffered_bytes: usize,
     /// Time for a client to send its headers, and again for its body.
     pub receive: Duration,
@@ -42,7 +42,7 @@ pub struct Limits {
     pub max_stream: Duration,
     /// Silence after which an event stream gets a comment, so that proxies keep it open.
     pub heartbeat: Duration,
-    /// Requests at once, streams included; more are told to come back.
+    /// Requests at once, streams included; further ones are refused for the moment.
     pub requests: usize,
     /// Connections at once; more wait in the kernel's backlog.
     pub connections: usize,
@@ -52,7 +52,7 @@ pub struct Limits {
     pub upstream_connections: usize,
     /// Time to connect to an upstream.
     pub connect: Duration,
-    /// Time for what is in flight after the gateway was told to end.
+    /// Time for what is in flight after the gateway was asked to end.
     pub drain: Duration,
 }
 
@@ -96,7 +96,7 @@ impl Default for Limits {
 pub struct Config {
     /// Encoded `FileDescriptorSet`s, imports included.
     pub descriptor_sets: Vec<Bytes>,
-    /// Where calls go; the longest service name that fits wins.
+    /// Where calls go; the most specific matching service name applies.
     pub upstreams: Vec<Route>,
     /// Bounds.
     pub limits: Limits,

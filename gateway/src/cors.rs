@@ -38,13 +38,16 @@ pub(crate) fn preflight<B>(config: &Config, request: &Request<B>) -> Option<Resp
     Some(response)
 }
 
-/// Lets an allowed origin read the response.
+/// Lets an allowed origin read the response. Caches learn that it depends on the origin, whatever that is: else they would give the answer to
+/// one to others.
 pub(crate) fn allow(config: &Config, origin: Option<&HeaderValue>, response: &mut Response<Body>) {
+    if !config.cors_origins.is_empty() {
+        response.headers_mut().append(VARY, HeaderValue::from_static("origin"));
+    }
     let Some(origin) = origin.filter(|origin| allowed(config, origin)) else {
         return;
     };
     let headers = response.headers_mut();
     headers.insert(ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, EXPOSED);
-    headers.append(VARY, HeaderValue::from_static("origin"));
 }

@@ -144,7 +144,7 @@ impl Watch {
         loop {
             tokio::select! {
                 () = cancel.cancelled() => return,
-                () = self.hangups.next() => tracing::info!("told to read descriptors and certificates again"),
+                () = self.hangups.next() => tracing::info!("SIGHUP: reading descriptors and certificates again"),
                 _ = ticks.tick(), if !self.files.is_empty() => {}
             }
             let files = self.files.clone();

@@ -1,5 +1,7 @@
 //! What descriptor sets compile into. It is replaced whole while requests are served: each keeps the one that it began with.
 
+use std::collections::HashMap;
+
 use base64::Engine as _;
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
@@ -8,6 +10,7 @@ use steading_transcode::{Catalog, openapi};
 use crate::Error;
 use crate::builtin::Reflection;
 use crate::config::Config;
+use crate::etag::LearnedForm;
 use crate::upstream::Upstreams;
 
 /// One state of the descriptors.
@@ -15,6 +18,8 @@ pub(crate) struct Generation {
     pub(crate) catalog: Catalog,
     pub(crate) reflection: Reflection,
     pub(crate) openapi: Document,
+    /// What etags look like, by service.
+    etags: HashMap<Box<str>, LearnedForm>,
 }
 
 /// The OpenAPI document and its strong etag, unquoted.
@@ -39,11 +44,22 @@ impl Generation {
         let catalog = Catalog::new(&sets, &library, |service| upstreams.of(service).is_some())?;
         let reflection = Reflection::new(catalog.pool())?;
         let openapi = Document::of(&catalog, &config.title);
+        let etags = catalog
+            .bindings()
+            .iter()
+            .map(|binding| (catalog.method(binding.method).service.clone(), LearnedForm::default()))
+            .collect();
         Ok(Self {
             catalog,
             reflection,
             openapi,
+            etags,
         })
+    }
+
+    /// What the etags of a service look like.
+    pub(crate) fn etags(&self, service: &str) -> Option<&LearnedForm> {
+        self.etags.get(service)
     }
 }
 

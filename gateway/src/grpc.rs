@@ -17,8 +17,10 @@ use steading_transcode::{Method, wire};
 use crate::body::Body;
 use crate::code::Code;
 use crate::headers::{self, REQUEST_ID};
+use crate::pace;
 use crate::rate::Caller;
 use crate::stack::State;
+use crate::upstream::Pace;
 use passing::{OnEnd, Passing};
 
 /// What a request speaks.
@@ -175,9 +177,14 @@ async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
     }
     let until = tokio::time::Instant::now() + left;
     headers::strip_hop_by_hop(&mut parts.headers);
-    parts.headers.insert(REQUEST_ID, call.request_id.clone());
-    parts.headers.insert(deadline::GRPC_TIMEOUT, deadline::format(left));
-    parts.headers.insert("te", HeaderValue::from_static("trailers"));
+    if dialect == Dialect::Native {
+        parts.headers.insert(REQUEST_ID, call.request_id.clone());
+        parts.headers.insert(deadline::GRPC_TIMEOUT, deadline::format(left));
+        parts.headers.insert("te", HeaderValue::from_static("trailers"));
+    } else {
+        // A browser adds headers that nobody asked it for, cookies among them.
+        parts.headers = headers::web(&parts.headers, call.request_id, &state.config.forward_headers, left);
+    }
     if state.config.traces {
         steading_runtime::trace::inject(&mut parts.headers, None);
     }
@@ -185,8 +192,10 @@ async fn passed(call: &Call<'_>, request: Request<Incoming>) -> Response<Body> {
         Ok(body) => body,
         Err((code, message)) => return trailers_only(dialect, code, message),
     };
-    match tokio::time::timeout_at(until, upstream.send(Request::from_parts(parts, body))).await {
-        Ok(Ok(response)) => answer(call, response, until),
+    match tokio::time::timeout_at(until, upstream.send(Request::from_parts(parts, body), Pace::Client)).await {
+        Ok(Ok((response, ticket))) => {
+            answer(call, response, until).map(|body| pace::limited(body.keeping(ticket), state.config.limits.send))
+        }
         Ok(Err(error)) => {
             tracing::warn!(service, error = %Chain(&error), "call to a service failed");
             trailers_only(dialect, Code::Unavailable, "service cannot be reached")

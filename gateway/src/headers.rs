@@ -67,6 +67,17 @@ pub(crate) fn upstream(
     headers
 }
 
+/// The headers of a call that comes from a browser as gRPC-Web: what REST may pass, and what belongs to gRPC.
+pub(crate) fn web(incoming: &HeaderMap, request_id: &HeaderValue, extra: &[HeaderName], time: Duration) -> HeaderMap {
+    let mut headers = upstream(incoming, request_id, extra, time);
+    for name in ["grpc-encoding", "grpc-accept-encoding"] {
+        if let Some(value) = incoming.get(name) {
+            headers.insert(HeaderName::from_static(name), value.clone());
+        }
+    }
+    headers
+}
+
 /// Copies what a service says to HTTP clients.
 pub(crate) fn returned(from: &HeaderMap, to: &mut HeaderMap) {
     for name in RETURNED {
@@ -112,89 +123,40 @@ pub(crate) fn essence(headers: &HeaderMap) -> Option<String> {
     Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
 }
 
+/// Whether a content type says nothing of a charset, or says UTF-8 or what is part of it.
+pub(crate) fn is_utf8(headers: &HeaderMap) -> bool {
+    let text = headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let charset = split(text.unwrap_or_default(), ';').skip(1).find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let named = name.trim().eq_ignore_ascii_case("charset");
+        named.then(|| value.trim().trim_matches('"'))
+    });
+    charset.is_none_or(|charset| {
+        ["utf-8", "utf8", "us-ascii"]
+            .iter()
+            .any(|known| charset.eq_ignore_ascii_case(known))
+    })
+}
+
 /// A content type as a service names it; bytes if it names none that can be one.
 pub(crate) fn content_type(text: &str) -> HeaderValue {
     HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("application/octet-stream"))
 }
 
-/// The etag that `If-Match` wants: `Ok(None)` where any will do.
-pub(crate) fn if_match(headers: &HeaderMap) -> Result<Option<String>, &'static str> {
-    let Some(value) = headers.get(http::header::IF_MATCH) else {
-        return Ok(None);
-    };
-    let text = value.to_str().map_err(|_| "not an etag")?.trim();
-    if text == "*" {
-        return Ok(None);
-    }
-    let inner = text
-        .strip_prefix("W/")
-        .unwrap_or(text)
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'));
-    let inner = inner
-        .filter(|inner| !inner.contains('"'))
-        .ok_or("must be one quoted etag")?;
-    unescape_etag(inner).map(Some).ok_or("not an etag")
+/// The items of a header that is a list, of all its lines: they are separated by commas, and may have some between their quotes.
+pub(crate) fn items<'h>(headers: &'h HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'h str> {
+    let lines = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+    lines.flat_map(|line| split(line, ',')).filter(|item| !item.is_empty())
 }
 
-/// Whether `If-None-Match` names this etag, by the weak comparison of RFC 9110, section 8.8.3.2.
-pub(crate) fn none_match(headers: &HeaderMap, etag: &HeaderValue) -> bool {
-    let own = etag.to_str().map(opaque).unwrap_or_default();
-    headers
-        .get_all(http::header::IF_NONE_MATCH)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .any(|list| list.trim() == "*" || etags(list).any(|candidate| opaque(candidate) == own))
-}
-
-/// The items of a list of etags: they are separated by commas, and may have some between their quotes.
-fn etags(list: &str) -> impl Iterator<Item = &str> {
+/// Parts of a text between separators that are not within quotes, without the blanks around them.
+pub(crate) fn split(text: &str, separator: char) -> impl Iterator<Item = &str> {
     let mut quoted = false;
-    list.split(move |c| {
+    text.split(move |c| {
         quoted ^= c == '"';
-        c == ',' && !quoted
+        c == separator && !quoted
     })
-}
-
-/// An etag without the mark of a weak one.
-fn opaque(text: &str) -> &str {
-    let text = text.trim();
-    text.strip_prefix("W/").unwrap_or(text)
-}
-
-/// A resource's etag as a header; what may not stand in one is percent-encoded, so that it comes back as it was.
-pub(crate) fn etag(text: &str) -> Option<HeaderValue> {
-    let mut quoted = String::with_capacity(text.len() + 2);
-    quoted.push('"');
-    for byte in text.bytes() {
-        if matches!(byte, 0x21 | 0x23 | 0x24 | 0x26..=0x7e) {
-            quoted.push(char::from(byte));
-        } else {
-            quoted.extend(['%', hex(byte >> 4), hex(byte & 15)]);
-        }
-    }
-    quoted.push('"');
-    HeaderValue::try_from(quoted).ok()
-}
-
-fn hex(nibble: u8) -> char {
-    char::from_digit(u32::from(nibble), 16)
-        .unwrap_or('0')
-        .to_ascii_uppercase()
-}
-
-fn unescape_etag(text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut bytes = text.bytes();
-    while let Some(byte) = bytes.next() {
-        if byte == b'%' {
-            let digits = [bytes.next()?, bytes.next()?];
-            out.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
-        } else {
-            out.push(byte);
-        }
-    }
-    String::from_utf8(out).ok()
+    .map(str::trim)
 }
 
 #[cfg(test)]
@@ -238,30 +200,14 @@ mod tests {
         assert_eq!(left, ["te", "x-stays"]);
     }
 
-    #[test]
-    fn a_condition_is_one_quoted_etag_or_any() {
-        let asked = |value: &'static str| if_match(&with(http::header::IF_MATCH, &HeaderValue::from_static(value)));
-        assert_eq!(asked("\"a\""), Ok(Some("a".to_owned())));
-        assert_eq!(asked("W/\"a\""), Ok(Some("a".to_owned())));
-        assert_eq!(asked("*"), Ok(None));
-        for wrong in ["a", "\"a", "\"a\", \"b\"", "\"%\"", "\"%zz\"", "\"%ff\""] {
-            assert!(asked(wrong).is_err(), "{wrong}");
-        }
-    }
-
     proptest! {
-        #[test]
-        fn any_etag_comes_back_as_it_was(text in any::<String>()) {
-            let header = etag(&text).ok_or(TestCaseError::fail("no header"))?;
-            prop_assert_eq!(if_match(&with(http::header::IF_MATCH, &header)), Ok(Some(text)));
-            prop_assert!(none_match(&with(http::header::IF_NONE_MATCH, &header), &header));
-        }
-
         #[test]
         fn no_header_makes_a_reader_panic(bytes in prop::collection::vec(any::<u8>(), 0..40)) {
             if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-                let _ = if_match(&with(http::header::IF_MATCH, &value));
-                let _ = none_match(&with(http::header::IF_NONE_MATCH, &value), &HeaderValue::from_static("\"a\""));
+                let _ = crate::etag::if_match(&with(http::header::IF_MATCH, &value), crate::etag::Form::Bare);
+                let etag = HeaderValue::from_static("\"a\"");
+                let _ = crate::etag::none_match(&with(http::header::IF_NONE_MATCH, &value), &etag);
+                let _ = crate::accept::accepted(&with(http::header::ACCEPT, &value), &["text/event-stream"], |range| range);
                 let _ = client_timeout(&with(SERVER_TIMEOUT, &value));
                 let _ = client_timeout(&with(deadline::GRPC_TIMEOUT, &value));
                 let _ = essence(&with(CONTENT_TYPE, &value));

@@ -20,6 +20,7 @@
 //! - Only calls of methods that are marked idempotent are made again, and only a share of all calls (`retry`).
 //! - The gateway authenticates nobody: it forwards credentials, and services decide.
 
+mod accept;
 mod access;
 mod body;
 mod builtin;
@@ -27,16 +28,20 @@ mod code;
 mod compress;
 mod config;
 mod cors;
+mod etag;
 mod frame;
 mod generation;
 mod grpc;
 mod headers;
+mod hex;
 mod metrics;
+mod pace;
 mod problem;
 mod rate;
 mod rest;
 mod retry;
 mod room;
+mod sanity;
 mod server;
 mod stack;
 mod stream;

@@ -13,6 +13,7 @@ use steading_transcode::{InvalidRequest, Schema};
 
 use crate::body::Body;
 use crate::code::Code;
+use crate::hex;
 
 /// After how long a client may try again that found no place, or no room for its body.
 const OVERLOADED_WAIT: Duration = Duration::from_secs(1);
@@ -237,17 +238,12 @@ fn percent_decode(bytes: &[u8]) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut rest = bytes;
     while let Some((&byte, after)) = rest.split_first() {
-        let escape = after.get(..2).and_then(|digits| std::str::from_utf8(digits).ok());
-        match escape.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(value) if byte == b'%' => {
-                out.push(value);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                out.push(byte);
-                rest = after;
-            }
-        }
+        let escaped = if byte == b'%' { hex::pair(after) } else { None };
+        out.push(escaped.unwrap_or(byte));
+        rest = match escaped {
+            Some(_) => after.get(2..).unwrap_or_default(),
+            None => after,
+        };
     }
     String::from_utf8_lossy(&out).into_owned()
 }
@@ -256,4 +252,20 @@ fn percent_decode(bytes: &[u8]) -> String {
 fn decode_bin(bytes: &[u8]) -> Option<Vec<u8>> {
     let trimmed: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != b'=').collect();
     base64::engine::general_purpose::STANDARD_NO_PAD.decode(trimmed).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_two_hexadecimal_digits_are_an_escape() {
+        for (text, decoded) in [
+            ("no%20such%20book", "no such book"),
+            ("%+1%-1%1", "%+1%-1%1"),
+            ("%e4%zz", "\u{fffd}%zz"),
+        ] {
+            assert_eq!(percent_decode(text.as_bytes()), decoded, "{text}");
+        }
+    }
 }

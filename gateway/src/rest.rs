@@ -9,21 +9,23 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use http::header::{ACCEPT, EXPECT, IF_MATCH};
+use http::header::{EXPECT, IF_MATCH, IF_NONE_MATCH};
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use steading_transcode::bind::{self, Parts};
 use steading_transcode::{Binding, InvalidRequest, Matched, RouteError};
 
+use crate::accept::Refused;
 use crate::body::{Body, Upload};
 use crate::code::Code;
+use crate::etag::{Form, LearnedForm};
 use crate::generation::Generation;
 use crate::problem::Problem;
 use crate::rate::{Caller, Verdict};
 use crate::room::Reservation;
 use crate::stack::State;
 use crate::stream::{self, Format};
-use crate::{frame, headers};
+use crate::{etag, frame, headers};
 
 pub(crate) use call::head;
 pub(crate) use upload::Feed;
@@ -63,7 +65,7 @@ impl Call<'_> {
     }
 
     pub(crate) fn no_room(&self) -> Problem {
-        let text = "the gateway holds as many bodies as it may";
+        let text = "the gateway is at its limit of buffered bytes";
         Problem::overloaded(text, &self.state.config.error_domain)
     }
 }
@@ -108,7 +110,11 @@ async fn serve_upload(
         if_match: if_match.as_deref(),
         resume: parts.headers.get("last-event-id").and_then(|value| value.to_str().ok()),
     };
-    let format = Format::of(parts.headers.get(ACCEPT));
+    let format = if rpc.server_streaming {
+        Format::of(&parts.headers).map_err(|Refused| not_acceptable(call))?
+    } else {
+        Format::Lines
+    };
     let ask = Ask {
         headers: &parts.headers,
         rpc,
@@ -190,14 +196,30 @@ fn precondition(
     method: &Method,
     binding: &Binding,
 ) -> Result<Option<String>, Problem> {
-    if *method == Method::GET || !headers.contains_key(IF_MATCH) {
+    if *method == Method::GET {
+        if headers.contains_key(IF_MATCH) {
+            return Err(call.invalid("If-Match", "not served for reads; use If-None-Match"));
+        }
         return Ok(None);
     }
-    let etag = headers::if_match(headers).map_err(|problem| call.invalid("If-Match", problem))?;
+    if headers.contains_key(IF_NONE_MATCH) {
+        return Err(call.invalid("If-None-Match", "served for reads only"));
+    }
+    let service = &call.generation.catalog.method(binding.method).service;
+    let form = call.generation.etags(service).map_or(Form::Bare, LearnedForm::get);
+    let etag = etag::if_match(headers, form).map_err(|problem| call.invalid("If-Match", problem))?;
     if etag.is_some() && !binding.takes_etag() {
         return Err(call.invalid("If-Match", "this method has no etag"));
     }
     Ok(etag)
+}
+
+/// A client that takes none of the formats of a stream.
+fn not_acceptable(call: &Call<'_>) -> Problem {
+    let formats = [Format::Lines, Format::Events, Format::Array].map(Format::content_type);
+    let text = format!("this method answers with one of {}", formats.join(", "));
+    call.problem(Code::InvalidArgument, "NOT_ACCEPTABLE", text)
+        .with_http(http::StatusCode::NOT_ACCEPTABLE)
 }
 
 /// A reply that is not what the descriptors promise.
@@ -211,6 +233,6 @@ pub(crate) fn garbage(call: &Call<'_>, error: &dyn std::error::Error) -> Problem
 /// Reserved room as the whole of what a call still holds.
 fn hold(reserved: &mut Reservation, bytes: usize) {
     reserved.clear();
-    // It is there already: when there is no room for it any more, the next call finds that out.
+    // It is there already: when there is no room left for it, the next call finds that out.
     let _ = reserved.take(bytes);
 }

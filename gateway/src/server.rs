@@ -18,6 +18,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
+use crate::sanity;
 use crate::stack::{self, State};
 
 /// A failing accept (no file descriptors left, say) is tried again after this.
@@ -67,18 +68,19 @@ pub(crate) async fn run(listener: TcpListener, state: State, cancel: Cancellatio
 }
 
 fn builder(limits: &Limits) -> Builder<TokioExecutor> {
-    let header_bytes = usize::try_from(limits.header_bytes).unwrap_or(usize::MAX).max(8192);
+    // What is read is judged afterwards, so that a target that is too long and headers that are too large are told apart.
+    let read = limits.header_bytes.saturating_add(sanity::TARGET_BYTES);
     let mut builder = Builder::new(TokioExecutor::new());
     builder
         .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(limits.receive)
-        .max_buf_size(header_bytes)
+        .max_buf_size(usize::try_from(read).unwrap_or(usize::MAX))
         .half_close(false);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .max_header_list_size(limits.header_bytes)
+        .max_header_list_size(read)
         .max_concurrent_streams(limits.concurrent_streams)
         .initial_stream_window_size(WINDOW)
         .initial_connection_window_size(WINDOW * 4)

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use http::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
+use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
@@ -31,7 +31,7 @@ use crate::retry::Budget;
 use crate::room::Room;
 use crate::tls::Identity;
 use crate::upstream::Upstreams;
-use crate::{Error, compress, cors, headers, rest};
+use crate::{Error, compress, cors, etag, headers, rest, sanity};
 
 /// What all requests share.
 pub(crate) struct Shared {
@@ -208,7 +208,7 @@ async fn dispatch(
 
 /// The answer to a request that there is no place for.
 fn full(state: &State, dialect: Dialect) -> Response<Body> {
-    let text = "the gateway serves as many requests as it may";
+    let text = "the gateway is at its request limit";
     if dialect != Dialect::Rest {
         return grpc::trailers_only(dialect, Code::Unavailable, text);
     }
@@ -221,6 +221,16 @@ async fn answer(
     seen: &Seen,
     request: Request<Incoming>,
 ) -> (Response<Body>, Route) {
+    if let Err(problem) = sanity::check(&state.config, seen.dialect == Dialect::Native, &request) {
+        let mut response = problem.response(false);
+        // Whoever sends such a request may mean something else by what follows it.
+        if request.version() <= Version::HTTP_11 {
+            response
+                .headers_mut()
+                .insert(CONNECTION, HeaderValue::from_static("close"));
+        }
+        return (response, Route::Unmatched);
+    }
     if seen.dialect != Dialect::Rest {
         return native(state, generation, seen, request).await;
     }
@@ -280,8 +290,8 @@ async fn native(
 
 fn document(document: &Document, request: &Request<Incoming>) -> Response<Body> {
     let mut response = Response::new(Body::Empty);
-    if let Some(etag) = headers::etag(&document.etag) {
-        let fresh = headers::none_match(request.headers(), &etag);
+    if let Some(etag) = etag::header(&document.etag) {
+        let fresh = etag::none_match(request.headers(), &etag);
         response.headers_mut().insert(ETAG, etag);
         if fresh {
             *response.status_mut() = StatusCode::NOT_MODIFIED;

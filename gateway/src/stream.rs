@@ -20,10 +20,11 @@ use crate::body::{Body, BoxError};
 use crate::code::Code;
 use crate::frame::{FrameError, Frames};
 use crate::generation::Generation;
-use crate::headers;
 use crate::problem::Problem;
 use crate::rest::{self, Call, Feed};
 use crate::stack::State;
+use crate::upstream::Pace;
+use crate::{headers, pace};
 
 pub(crate) use format::Format;
 
@@ -43,7 +44,7 @@ pub(crate) async fn serve(
     let until = Instant::now() + time;
     let catalog = &call.generation.catalog;
     let reply = {
-        let head = tokio::time::timeout_at(until, rest::head(call, request, service));
+        let head = tokio::time::timeout_at(until, rest::head(call, request, service, Pace::Client));
         let mut head = std::pin::pin!(head);
         loop {
             tokio::select! {
@@ -52,7 +53,7 @@ pub(crate) async fn serve(
             }
         }
     };
-    let reply = reply.map_err(|_| call.too_late())??;
+    let (reply, ticket) = reply.map_err(|_| call.too_late())??;
     let raw = bind::raw_response(catalog, binding, &[]).is_some();
     let mut response = Response::new(Body::Empty);
     headers::returned(reply.headers(), response.headers_mut());
@@ -99,7 +100,8 @@ pub(crate) async fn serve(
     response
         .headers_mut()
         .insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-    *response.body_mut() = Body::stream(frames(writer, relay, first));
+    let body = Body::stream(frames(writer, relay, first)).keeping(ticket);
+    *response.body_mut() = pace::limited(body, call.state.config.limits.send);
     Ok(response)
 }
 

@@ -47,7 +47,7 @@ pub enum TlsError {
         source: Option<rustls::pki_types::pem::Error>,
     },
     /// The system has no certificates to trust.
-    #[error("the system has no certificate authorities: name some")]
+    #[error("no system certificate authorities found; pass --upstream-ca")]
     NoSystemAuthorities,
     /// Certificates and key do not fit, or are of no known kind.
     #[error("certificates cannot be used")]

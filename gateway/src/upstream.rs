@@ -1,11 +1,15 @@
 //! The services' side: which upstream serves what, and its HTTP/2 connections.
 //!
-//! Each upstream has a few connections, taken in turn. A connection is made by the first call that needs it and
-//! replaced by the next call after it broke or its certificates were replaced; a call that was not sent on a broken
-//! connection is sent once more. While an upstream cannot be reached, calls fail at once but for one attempt after
-//! each [`retry::rest`].
+//! Calls whose replies the gateway reads whole share a few connections, taken in turn. Calls that move at the pace of
+//! clients have connections of their own ([`relays`]): a client that does not read fills the window of its own call
+//! and of nothing else. A connection is made by the first call that needs it and replaced by the next call after it
+//! broke or its certificates were replaced; a call that was not sent on a broken connection is sent once more. While
+//! an upstream cannot be reached, calls fail at once but for one attempt after each [`crate::retry::rest`].
 
 mod connect;
+mod error;
+mod relays;
+mod slot;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,67 +23,29 @@ use tokio::sync::Mutex;
 
 use crate::body::Body;
 use crate::config::{Limits, Route};
-use crate::retry;
 use crate::tls::{Tls, TlsError};
-use connect::{Bounds, Trust};
+use connect::{Bounds, Trust, Windows};
+use relays::Relays;
+use slot::Slot;
 
-/// Why an upstream cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum UpstreamError {
-    /// Not an absolute `http` or `https` URI.
-    #[error("{0}: an upstream must be http://host:port or https://host:port, without a path")]
-    Uri(Uri),
-    /// Its TLS cannot be set up.
-    #[error("TLS of upstreams cannot be set up")]
-    Tls(#[from] TlsError),
-    /// It does not take connections.
-    #[error("cannot connect to {authority}")]
-    Connect {
-        /// Host and port.
-        authority: Authority,
-        /// Why.
-        #[source]
-        source: std::io::Error,
-    },
-    /// It could not be reached a moment ago; it is not asked again so soon.
-    #[error("{authority} could not be reached a moment ago")]
-    Resting {
-        /// Host and port.
-        authority: Authority,
-    },
-    /// It does not speak HTTP/2, or the call broke.
-    #[error("call to {authority} failed")]
-    Call {
-        /// Host and port.
-        authority: Authority,
-        /// Why.
-        #[source]
-        source: hyper::Error,
-    },
-}
+pub use error::UpstreamError;
+pub(crate) use relays::{RELAYED_WINDOW, Ticket};
 
-/// One connection, or the trace of the last attempts at it.
-#[derive(Default)]
-struct Slot {
-    sender: Option<SendRequest<Body>>,
-    /// [`Trust::epoch`] when it was made.
-    epoch: u64,
-    /// When the last attempt failed, and how many have in a row.
-    failed: Option<(Instant, u32)>,
-}
+/// Window of a call whose reply is read at once: a 1 MiB reply arrives without waiting for the gateway to say "more".
+const WINDOW: u32 = 1 << 20;
+/// Windows of connections for calls whose replies are read at once, so that the connection's never stays full.
+const AT_ONCE: Windows = Windows {
+    stream: WINDOW,
+    connection: WINDOW * 4,
+};
 
-impl Slot {
-    /// The connection, if it can take a call.
-    fn usable(&self, epoch: u64) -> Option<&SendRequest<Body>> {
-        let sender = self.sender.as_ref()?;
-        (!sender.is_closed() && self.epoch == epoch).then_some(sender)
-    }
-
-    /// Whether the next attempt is still some time away.
-    fn rests(&self, now: Instant) -> bool {
-        self.failed
-            .is_some_and(|(at, failures)| now.saturating_duration_since(at) < retry::rest(failures))
-    }
+/// Who decides how fast a call's request is sent and its reply is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// The gateway has the request whole and reads the reply as fast as it comes.
+    Gateway,
+    /// A client, which may stop reading or sending.
+    Client,
 }
 
 /// One upstream.
@@ -87,8 +53,11 @@ pub(crate) struct Upstream {
     authority: Authority,
     trust: Option<Arc<Trust>>,
     bounds: Bounds,
+    /// For calls at the gateway's pace.
     slots: Box<[Mutex<Slot>]>,
     next: AtomicUsize,
+    /// For calls at the pace of clients.
+    relays: Arc<Relays>,
 }
 
 impl Upstream {
@@ -105,6 +74,7 @@ impl Upstream {
             },
             slots,
             next: AtomicUsize::new(0),
+            relays: Arc::new(Relays::new(limits.upstream_connections)),
         }
     }
 
@@ -121,19 +91,47 @@ impl Upstream {
         Uri::from_parts(parts).ok()
     }
 
-    /// Sends a call; the response's body is still to come.
+    /// Sends a call; the response's body is still to come. A ticket is kept until that has ended.
     ///
     /// # Errors
     /// It cannot be reached, or broke off before it answered.
-    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Incoming>, UpstreamError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<Body>,
+        pace: Pace,
+    ) -> Result<(Response<Incoming>, Option<Ticket>), UpstreamError> {
+        match pace {
+            Pace::Gateway => {
+                let turn = self.next.fetch_add(1, Ordering::Relaxed);
+                let Some(slot) = self.slots.get(turn % self.slots.len()) else {
+                    return Err(UpstreamError::Uri(Uri::default()));
+                };
+                Ok((self.send_on(slot, turn, AT_ONCE, request).await?, None))
+            }
+            Pace::Client => {
+                let ticket = self.relays.ticket();
+                let response = self
+                    .send_on(ticket.slot(), ticket.turn(), relays::WINDOWS, request)
+                    .await?;
+                Ok((response, Some(ticket)))
+            }
+        }
+    }
+
+    async fn send_on(
+        &self,
+        slot: &Mutex<Slot>,
+        turn: usize,
+        windows: Windows,
+        mut request: Request<Body>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
         let fail = |source| UpstreamError::Call {
             authority: self.authority.clone(),
             source,
         };
-        let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let mut tries = 0;
         loop {
-            let mut sender = self.sender(turn).await?;
+            let mut sender = self.sender(slot, turn, windows).await?;
             sender.ready().await.map_err(fail)?;
             match sender.try_send_request(request).await {
                 Ok(response) => return Ok(response),
@@ -148,10 +146,12 @@ impl Upstream {
         }
     }
 
-    async fn sender(&self, turn: usize) -> Result<SendRequest<Body>, UpstreamError> {
-        let Some(slot) = self.slots.get(turn % self.slots.len()) else {
-            return Err(UpstreamError::Uri(Uri::default()));
-        };
+    async fn sender(
+        &self,
+        slot: &Mutex<Slot>,
+        turn: usize,
+        windows: Windows,
+    ) -> Result<SendRequest<Body>, UpstreamError> {
         let asked = Instant::now();
         let epoch = self.trust.as_ref().map_or(0, |trust| trust.epoch());
         // Held while connecting, so that a burst of calls makes one connection.
@@ -167,7 +167,13 @@ impl Upstream {
             });
         }
         // Boxed: it is rare, and would make the future of every request larger.
-        let opened = Box::pin(connect::open(&self.authority, self.trust.as_deref(), turn, self.bounds));
+        let opened = Box::pin(connect::open(
+            &self.authority,
+            self.trust.as_deref(),
+            turn,
+            self.bounds,
+            windows,
+        ));
         let opened = opened.await;
         let failures = slot.failed.map_or(0, |(_, failures)| failures);
         slot.failed = opened.is_err().then(|| (Instant::now(), failures.saturating_add(1)));

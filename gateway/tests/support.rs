@@ -269,6 +269,17 @@ impl Backend {
                 response
             }
             "garbage" => reply(vec![framed(&[0xff])], trailers("0")),
+            // Services of AIP-154: the field is an entity-tag.
+            "weak" | "strong" => {
+                let etag = if name.ends_with("weak") { "W/\"42\"" } else { "\"42\"" };
+                let book = serde_json::json!({"name": name, "etag": etag});
+                let mut response = reply(
+                    vec![framed(&message(&self.catalog, "Book", &book.to_string()))],
+                    trailers("0"),
+                );
+                response.headers_mut().insert("etag", "\"42\"".parse().unwrap());
+                response
+            }
             "short" => reply(vec![Bytes::from_static(&[0, 0, 0, 0, 9, 1])], trailers("0")),
             _ => {
                 let mut labels = serde_json::Map::new();
@@ -334,6 +345,21 @@ impl Backend {
                 never
             });
             let mut response = Response::new(StreamBody::new(first.chain(silence)).boxed_unsync());
+            response
+                .headers_mut()
+                .insert("content-type", "application/grpc".parse().unwrap());
+            return response;
+        }
+        if parent.contains("flood") {
+            let guard = Gone(self.gone.clone());
+            let title = "x".repeat(64 << 10);
+            let book = serde_json::json!({"book": {"title": title}});
+            let event = framed(&message(&self.catalog, "WatchBooksResponse", &book.to_string()));
+            let flood = futures::stream::repeat_with(move || {
+                let _ = &guard;
+                Ok::<_, Infallible>(Frame::data(event.clone()))
+            });
+            let mut response = Response::new(StreamBody::new(flood).boxed_unsync());
             response
                 .headers_mut()
                 .insert("content-type", "application/grpc".parse().unwrap());

@@ -181,7 +181,7 @@ impl Bench {
             .await?;
         let before = self.requests()?;
         let begun = Instant::now();
-        rest.create(&format!("/v1/maintenances/{id}:start"), &json!({})).await?;
+        rest.start_maintenance(&id).await?;
         let maintenances: Api<Maintenance> = Api::all(self.observer()?);
         let moved = until(&format!("{node} is empty"), async || {
             let status = maintenances.get(&id).await?.status.unwrap_or_default();

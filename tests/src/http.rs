@@ -120,6 +120,27 @@ impl Rest {
         Ok(reply.body)
     }
 
+    /// Starts a maintenance by the plan that it has; again where that was refreshed in between.
+    ///
+    /// # Errors
+    /// It has no plan after a while, or cannot be started.
+    pub async fn start_maintenance(&self, id: &str) -> anyhow::Result<()> {
+        crate::wait::until(&format!("maintenance {id} is started"), async || {
+            let planned = self.get(&format!("/v1/maintenances/{id}")).await?.body;
+            let Some(plan) = planned["plan"]["id"].as_str().filter(|plan| !plan.is_empty()) else {
+                return Ok(None);
+            };
+            let body = serde_json::json!({ "planId": plan });
+            let started = self.post(&format!("/v1/maintenances/{id}:start"), &body).await?;
+            match started.status {
+                200 => Ok(Some(())),
+                409 => Ok(None),
+                status => anyhow::bail!("{status}: {}", started.body),
+            }
+        })
+        .await
+    }
+
     /// Opens a stream of server-sent events.
     ///
     /// # Errors

@@ -121,6 +121,7 @@ const RULES: &[Rule] = &[
             "steading-runtime",
             "steading-sim",
             "steading-stack",
+            "steading-transcode",
         ],
     ),
     rule(

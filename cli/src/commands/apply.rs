@@ -1,14 +1,16 @@
 //! `apply`: create what is not there, update what differs in what the file states.
 
-use anyhow::Context as _;
-use prost_reflect::MessageDescriptor;
-use serde_json::{Map, Value, json};
+mod compare;
 
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use self::compare::changed_fields;
 use super::{Context, documents::Document, get::found, method, progress, request_id};
 use crate::{
     args::ApplyArgs,
     kinds::{id_of, parent_of},
-    output::{self, Format},
+    output::{self, Format, out},
 };
 
 /// What applying a document came to.
@@ -29,30 +31,49 @@ impl Outcome {
     }
 }
 
-/// Applies every document of the files, in their order.
+/// Applies every document of the files, in their order. All are read and checked against the contract before the first is applied.
 ///
 /// # Errors
-/// The first document that cannot be read or is refused; those before it have been applied.
+/// A document that cannot be read, before anything is applied; or the first that is refused, and those before it have been applied.
 pub async fn apply(context: &Context, args: ApplyArgs) -> anyhow::Result<()> {
     let mut documents = Vec::new();
     for path in &args.filename {
         documents.extend(super::documents::read(path, &context.kinds)?);
     }
     for document in &documents {
-        let (outcome, resource) = apply_one(context, document, args.dry_run)
-            .await
-            .with_context(|| format!("{} {} was not applied", document.kind.name, document.name))?;
-        match context.format() {
-            Format::Table | Format::Wide => {
-                let dry = if args.dry_run { " (dry run)" } else { "" };
-                println!("{} {}{dry}", document.name, outcome.word());
-            }
-            other => output::print_resource(&document.kind, &resource, other)?,
-        }
+        method(&document.kind, "created", document.kind.create.as_ref())
+            .or_else(|_| method(&document.kind, "applied", document.kind.update.as_ref()))
+            .with_context(|| format!("{} {}", document.kind.name, document.name))?;
     }
-    if args.wait && !args.dry_run {
+    let mut applied = Vec::new();
+    let mut refused = None;
+    for document in &documents {
+        let outcome = apply_one(context, document, args.dry_run)
+            .await
+            .with_context(|| format!("{} {} was not applied", document.kind.name, document.name));
+        let (outcome, resource) = match outcome {
+            Ok(outcome) => outcome,
+            Err(error) => {
+                refused = Some(error);
+                break;
+            }
+        };
+        if matches!(context.format(), Format::Table | Format::Wide) {
+            let dry = if args.dry_run { " (dry run)" } else { "" };
+            out::line(format_args!("{} {}{dry}", document.name, outcome.word()))?;
+        }
+        applied.push((&document.kind, resource));
+    }
+    if !matches!(context.format(), Format::Table | Format::Wide) {
+        let resources = applied.iter().map(|(kind, resource)| (*kind, resource));
+        output::print_documents(resources, context.format())?;
+    }
+    if let Some(error) = refused {
+        return Err(error);
+    }
+    if args.wait.wait && !args.dry_run {
         for document in &documents {
-            progress::wait_settled(context, &document.kind, &document.name).await?;
+            progress::wait_settled(context, &document.kind, &document.name, args.wait.timeout).await?;
         }
     }
     Ok(())
@@ -106,66 +127,4 @@ async fn update(context: &Context, document: &Document, changed: &[String], dry_
         "validate_only": dry_run,
     });
     Ok(context.client.call(update, request).await?)
-}
-
-/// The fields, by JSON name, that the file states otherwise than the server has them. An etag is a lock, not a change.
-fn changed_fields(resource: &MessageDescriptor, wanted: &Map<String, Value>, present: &Value) -> Vec<String> {
-    let mut changed = Vec::new();
-    for (key, value) in wanted {
-        let field = resource
-            .get_field_by_json_name(key)
-            .or_else(|| resource.get_field_by_name(key));
-        let json_name = field.map_or_else(|| key.clone(), |f| f.json_name().to_owned());
-        if json_name != "etag" && !covers(present.get(&json_name).unwrap_or(&Value::Null), value) {
-            changed.push(json_name);
-        }
-    }
-    changed
-}
-
-/// Whether what is there says everything that is wanted. Unset and default are the same in proto3.
-fn covers(present: &Value, wanted: &Value) -> bool {
-    match (present, wanted) {
-        (Value::Object(present), Value::Object(wanted)) => {
-            wanted
-                .iter()
-                .all(|(key, value)| covers(present.get(key).unwrap_or(&Value::Null), value))
-                && present
-                    .keys()
-                    .all(|key| wanted.contains_key(key) || is_default(&present[key]))
-        }
-        (Value::Array(present), Value::Array(wanted)) => {
-            present.len() == wanted.len() && present.iter().zip(wanted).all(|(p, w)| covers(p, w))
-        }
-        (Value::Null, wanted) => is_default(wanted),
-        (Value::String(text), Value::Number(number)) | (Value::Number(number), Value::String(text)) => {
-            *text == number.to_string()
-        }
-        (present, wanted) => present == wanted,
-    }
-}
-
-fn is_default(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(flag) => !flag,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty() || text == "0",
-        Value::Array(items) => items.is_empty(),
-        Value::Object(fields) => fields.values().all(is_default),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_there_covers_what_is_wanted() {
-        assert!(covers(&json!({"a": 1, "b": ""}), &json!({"a": 1})));
-        assert!(!covers(&json!({"a": 1, "b": "x"}), &json!({"a": 1})));
-        assert!(covers(&Value::Null, &json!(0)));
-        assert!(covers(&json!("42"), &json!(42)));
-        assert!(!covers(&json!([1, 2]), &json!([2, 1])));
-    }
 }

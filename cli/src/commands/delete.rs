@@ -4,7 +4,7 @@ use anyhow::Context as _;
 use serde_json::json;
 
 use super::{Context, method, progress, request_id};
-use crate::{args::DeleteArgs, kinds::Kind};
+use crate::{args::DeleteArgs, kinds::Kind, output::out};
 
 /// Deletes one resource, or what files name, last first: children stand below their parents.
 ///
@@ -33,7 +33,6 @@ async fn delete_one(context: &Context, kind: &Kind, name: &str, args: &DeleteArg
     let delete = method(kind, "deleted", kind.delete.as_ref())?;
     let mut request = json!({ "name": name });
     for (field, value) in [
-        ("allow_missing", json!(args.ignore_not_found)),
         ("force", json!(args.force)),
         ("request_id", json!(request_id())),
         ("validate_only", json!(args.dry_run)),
@@ -42,19 +41,21 @@ async fn delete_one(context: &Context, kind: &Kind, name: &str, args: &DeleteArg
             request[field] = value;
         }
     }
-    context.client.call(delete, request).await?;
-    if args.wait && !args.dry_run {
-        progress::wait_gone(context, kind, name).await?;
-        println!("{name} deleted");
+    match context.client.call(delete, request).await {
+        // Asked of the server with `allow_missing`, an answer would not tell whether there was anything.
+        Err(error) if args.ignore_not_found && error.is_not_found() => {
+            out::line(format_args!("{name} not found, nothing to delete"))?;
+            return Ok(());
+        }
+        deleted => deleted?,
+    };
+    if args.dry_run {
+        out::line(format_args!("{name} can be deleted (dry run)"))?;
+    } else if args.wait.wait {
+        progress::wait_gone(context, kind, name, args.wait.timeout).await?;
+        out::line(format_args!("{name} deleted"))?;
     } else {
-        println!(
-            "{name} {}",
-            if args.dry_run {
-                "can be deleted (dry run)"
-            } else {
-                "deletion begun"
-            }
-        );
+        out::line(format_args!("{name} is being deleted"))?;
     }
     Ok(())
 }

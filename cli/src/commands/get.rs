@@ -8,7 +8,7 @@ use crate::{
     args::{GetArgs, NameArgs},
     client::CallError,
     kinds::Kind,
-    output::{self, Format, describe, table},
+    output::{self, Format, describe, out, table},
 };
 
 /// Resources asked for in one page: the most that the services give.
@@ -28,7 +28,7 @@ pub async fn get(context: &Context, args: GetArgs) -> anyhow::Result<()> {
         return match context.format() {
             // A table of one row that stays the only one says less than the long form.
             Format::Table | Format::Wide if kind.is_singleton() => {
-                println!("{}", describe::render(&kind.get.output(), &resource));
+                out::line(describe::render(&kind.get.output(), &resource))?;
                 Ok(())
             }
             format => output::print_resource(&kind, &resource, format),
@@ -85,7 +85,7 @@ pub async fn list(
         }
     }
     Err(anyhow!(
-        "more than {} {}: narrow it with --filter",
+        "more than {} {}: narrow the list with --filter",
         resources.len(),
         kind.collection
     ))
@@ -100,7 +100,7 @@ pub async fn describe(context: &Context, args: NameArgs) -> anyhow::Result<()> {
     let name = context.name_or_singleton(&kind, args.name.as_deref())?;
     let resource = context.read(&kind, &name).await?;
     match context.format() {
-        Format::Table | Format::Wide => println!("{}", describe::render(&kind.get.output(), &resource)),
+        Format::Table | Format::Wide => out::line(describe::render(&kind.get.output(), &resource))?,
         other => output::print_resource(&kind, &resource, other)?,
     }
     Ok(())
@@ -133,9 +133,13 @@ pub fn kinds(context: &Context) -> anyhow::Result<()> {
             for (name, verbs, patterns) in rows {
                 table.add_row([name, verbs.join(","), patterns]);
             }
-            println!("{}", table::trimmed(&table));
+            out::line(table::trimmed(&table))?;
         }
-        Format::Name => rows.iter().for_each(|(name, ..)| println!("{name}")),
+        Format::Name => {
+            for (name, ..) in rows {
+                out::line(name)?;
+            }
+        }
         other => {
             let rows: Vec<_> = rows
                 .iter()

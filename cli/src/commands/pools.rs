@@ -5,7 +5,7 @@ use serde_json::json;
 use super::{Context, progress, request_id, sibling};
 use crate::{
     args::{RenderArgs, ScaleArgs},
-    output::{self, Format},
+    output::{self, Format, out},
 };
 
 /// Sets the replicas of a machine pool.
@@ -20,11 +20,15 @@ pub async fn scale(context: &Context, args: ScaleArgs) -> anyhow::Result<()> {
         "name": name, "replicas": args.replicas, "request_id": request_id(), "validate_only": args.dry_run,
     });
     let mut pool = context.client.call(&scale, request).await?;
-    if args.wait && !args.dry_run {
-        pool = progress::wait_settled(context, &kind, &name).await?;
+    let waits = args.wait.wait && !args.dry_run;
+    if waits {
+        pool = progress::wait_settled(context, &kind, &name, args.wait.timeout).await?;
     }
     match context.format() {
-        Format::Table | Format::Wide if !args.wait => println!("{name} scaled to {}", args.replicas),
+        Format::Table | Format::Wide if args.dry_run => {
+            out::line(format_args!("{name} would be scaled to {} (dry run)", args.replicas))?;
+        }
+        Format::Table | Format::Wide if !waits => out::line(format_args!("{name} scaled to {}", args.replicas))?,
         format => output::print_resource(&kind, &pool, format)?,
     }
     Ok(())

@@ -8,7 +8,7 @@ use steading_infra::{
 
 use crate::{
     args::RightsArgs,
-    output::{self, Format},
+    output::{self, Format, out},
 };
 
 /// Name of the roles and their bindings.
@@ -25,7 +25,7 @@ pub fn print(args: &RightsArgs, format: Format) -> anyhow::Result<()> {
         return output::print_value(&json!({ "apiVersion": "v1", "kind": "List", "items": objects }), format);
     }
     for object in objects {
-        println!("---");
+        out::line("---")?;
         output::print_value(&object, Format::Yaml)?;
     }
     Ok(())

@@ -5,16 +5,13 @@ use std::{io::IsTerminal, net::Ipv4Addr, time::Instant};
 use anyhow::bail;
 use serde_json::{Map, Value, json};
 use steading_infra::install::InstallOutcome;
-use steading_runtime::{
-    CancellationToken,
-    admin::{Admin, Readiness},
-    metrics::Metrics,
-    process::bind,
-    shutdown,
-};
+use steading_runtime::{CancellationToken, admin::Admin, process::bind, shutdown, telemetry};
 use steading_stack::{Infra, Part, Stack, StackConfig};
 
-use crate::{args::UpArgs, commands::progress::spinner};
+use crate::{
+    args::UpArgs,
+    output::out::{self, OutputError},
+};
 
 /// Starts everything, says where it is, and runs until Ctrl-C or SIGTERM.
 ///
@@ -28,13 +25,12 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
             args.listen.port()
         );
     }
+    let telemetry = telemetry::init("steading", &args.log.config())?;
     let infra = match &args.kubeconfig {
         Some(path) => Infra::Kubeconfig(path.clone()),
         None => Infra::Simulated(args.simulation.config()),
     };
     let started = Instant::now();
-    let bar = spinner("starting");
-    let quiet = args.json || std::io::stderr().is_terminal();
     let config = StackConfig {
         listen: args.listen,
         infra,
@@ -42,14 +38,13 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     };
     let last = std::sync::Mutex::new(String::new());
     let tell = |text: &str| {
-        bar.set_message(text.to_owned());
-        // Where there is no live line, each new kind of wait is a line of its own; counting down is not news.
+        // Each new kind of wait is a line; counting down is not news.
         let news = text.split(',').next().unwrap_or(text).to_owned();
         if let Ok(mut last) = last.lock()
-            && !quiet
+            && !args.json
             && *last != news
         {
-            eprintln!("{text}");
+            out::note(text);
             *last = news;
         }
     };
@@ -57,24 +52,20 @@ pub async fn run(args: UpArgs) -> anyhow::Result<()> {
     let cancel = CancellationToken::new();
     let admin_listener = bind((Ipv4Addr::LOCALHOST, 0).into()).await?;
     let admin_address = admin_listener.local_addr()?;
-    let readiness = Readiness::new();
-    readiness.gate("stack").ready();
     let admin = Admin {
-        readiness,
-        metrics: Metrics::new(),
-        log_filter: None,
+        readiness: stack.readiness(),
+        metrics: stack.metrics(),
+        log_filter: Some(telemetry.log_filter()),
     };
     let mut admin_task = tokio::task::JoinSet::new();
     admin_task.spawn(admin.run(admin_listener, cancel.clone()));
-    bar.finish_and_clear();
-
-    announce(&stack, &admin_address.to_string(), args.json, started);
+    announce(&stack, &admin_address.to_string(), args.json, started)?;
     let outcome = tokio::select! {
         signal = shutdown::signal() => signal.map(|_| ()).map_err(Into::into),
         error = stack.failed() => Err(error),
     };
     if !args.json && std::io::stdout().is_terminal() {
-        println!("draining; Ctrl-C again ends at once");
+        out::note("draining; Ctrl-C again ends at once");
     }
     tokio::select! {
         () = stack.stop() => {}
@@ -108,7 +99,7 @@ fn infra_of(stack: &Stack) -> Value {
     })
 }
 
-fn announce(stack: &Stack, admin: &str, as_json: bool, started: Instant) {
+fn announce(stack: &Stack, admin: &str, as_json: bool, started: Instant) -> Result<(), OutputError> {
     let services = Part::ALL.into_iter().filter(|p| *p != Part::Gateway);
     let seconds = started.elapsed().as_secs_f64();
     if as_json {
@@ -120,36 +111,41 @@ fn announce(stack: &Stack, admin: &str, as_json: bool, started: Instant) {
             "kubeconfig": stack.kubeconfig(), "simulated": stack.sim().is_some(), "seconds": seconds,
             "infra": infra_of(stack),
         });
-        println!("{line}");
-        return;
+        return out::line(line);
     }
-    println!("Steading is up after {seconds:.1}s. DEVELOPMENT MODE: everybody on this machine may do everything.\n");
-    println!(
+    out::line(format_args!(
+        "Steading is up after {seconds:.1}s. DEVELOPMENT MODE: everybody on this machine may do everything.\n"
+    ))?;
+    out::line(format_args!(
         "  gateway      {}   REST, gRPC, gRPC-Web; /openapi.json",
         stack.gateway_url()
-    );
+    ))?;
     for part in services {
-        println!("  {:<12} http://{}", part.name(), stack.address(part));
+        out::line(format_args!("  {:<12} http://{}", part.name(), stack.address(part)))?;
     }
-    println!("  admin        http://{admin}   /readyz, /metrics");
-    println!(
+    out::line(format_args!(
+        "  admin        http://{admin}   /readyz, /metrics, /log-level"
+    ))?;
+    out::line(format_args!(
         "  infra        kubectl --kubeconfig {} get nodes",
         stack.kubeconfig().display()
-    );
-    println!("               {}", stack.prepared().headline());
+    ))?;
+    out::line(format_args!("               {}", stack.prepared().headline()))?;
     for (outcome, word) in OUTCOMES {
         let kinds = stack.prepared().kinds_that_were(outcome);
         if outcome != InstallOutcome::Unchanged && !kinds.is_empty() {
-            println!("               {word}: {}", kinds.join(", "));
+            out::line(format_args!("               {word}: {}", kinds.join(", ")))?;
         }
     }
     for line in stack.prepared().shortcomings() {
-        println!("  warning      {line}");
+        out::line(format_args!("  warning      {line}"))?;
     }
     let server = if stack.gateway().port() == 8080 {
         String::new()
     } else {
         format!("STEADING_SERVER={} ", stack.gateway_url())
     };
-    println!("\nNext: {server}steading apply -f examples/01-catalogue.yaml. Ctrl-C ends it.");
+    out::line(format_args!(
+        "\nNext: {server}steading apply -f examples/01-catalogue.yaml. Ctrl-C ends it."
+    ))
 }

@@ -11,7 +11,7 @@ use crate::{
     args::WatchArgs,
     client::CallError,
     kinds::Kind,
-    output::{Format, columns, name_of, table},
+    output::{Format, columns, name_of, out, table},
 };
 
 /// First pause before a stream is taken up again; doubles up to [`MAX_PAUSE`].
@@ -47,9 +47,11 @@ pub async fn watch(context: &Context, args: WatchArgs) -> anyhow::Result<()> {
         }
         match follow(context, &kind, watch, &json_field, request, &mut token).await {
             Ok(()) => {}
-            Err(error) if error.is_unavailable() => eprintln!("watch interrupted, trying again: {error}"),
-            Err(CallError::Rpc(status)) if status.code() == tonic::Code::OutOfRange => token.clear(),
-            Err(error) => return Err(error.into()),
+            Err(error) => match error.downcast::<CallError>()? {
+                error if error.is_unavailable() => out::note(&format!("watch interrupted, trying again: {error}")),
+                CallError::Rpc(status) if status.code() == tonic::Code::OutOfRange => token.clear(),
+                error => return Err(error.into()),
+            },
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(MAX_PAUSE);
@@ -63,27 +65,28 @@ async fn follow(
     field: &str,
     request: Value,
     token: &mut String,
-) -> Result<(), CallError> {
+) -> anyhow::Result<()> {
     let mut stream = Box::pin(context.client.stream(watch, request).await?);
     while let Some(event) = stream.next().await {
         let event = event?;
         if let Some(next) = event.get("resumeToken").and_then(Value::as_str) {
             next.clone_into(token);
         }
-        print_event(context, kind, &event, field);
+        print_event(context, kind, &event, field)?;
     }
     Ok(())
 }
 
-fn print_event(context: &Context, kind: &Kind, event: &Value, field: &str) {
+fn print_event(context: &Context, kind: &Kind, event: &Value, field: &str) -> anyhow::Result<()> {
     let word = event.get("type").and_then(Value::as_str).unwrap_or_default();
     let word = word.strip_prefix("WATCH_EVENT_TYPE_").unwrap_or(word);
     let resource = event.get(field).unwrap_or(&Value::Null);
     match context.format() {
-        Format::Json | Format::Yaml => println!("{event}"),
-        Format::Name => println!("{word} {}", name_of(resource)),
-        Format::Table | Format::Wide if resource.is_null() => println!("{word}"),
+        Format::Json | Format::Yaml => out::line(event)?,
+        Format::Name => out::line(format_args!("{word} {}", name_of(resource)))?,
+        Format::Table | Format::Wide if resource.is_null() => out::line(word)?,
         Format::Table | Format::Wide => {
+            let message = kind.get.output();
             let cells: Vec<String> = columns::of_kind(&kind.name)
                 .iter()
                 .filter(|c| !c.wide || context.format() == Format::Wide)
@@ -91,12 +94,17 @@ fn print_event(context: &Context, kind: &Kind, event: &Value, field: &str) {
                     format!(
                         "{}={}",
                         c.heading.to_lowercase().replace(' ', "-"),
-                        table::cell_at(resource, c.path)
+                        table::cell_of(&message, resource, c.path)
                     )
                 })
                 .collect();
             let state = table::cell_at(resource, "state");
-            println!("{word:<9} {}  {state}  {}", name_of(resource), cells.join(" "));
+            out::line(format_args!(
+                "{word:<9} {}  {state}  {}",
+                name_of(resource),
+                cells.join(" ")
+            ))?;
         }
     }
+    Ok(())
 }

@@ -245,6 +245,9 @@ fn is_passing(error: &CallError) -> bool {
     let CallError::Rpc(status) = error else {
         return error.is_unavailable();
     };
+    if error.is_stale() {
+        return false;
+    }
     matches!(
         status.code(),
         Code::Unavailable | Code::Aborted | Code::Cancelled | Code::DeadlineExceeded | Code::Unknown

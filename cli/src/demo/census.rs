@@ -18,7 +18,7 @@ use crate::kinds::id_of;
 const CONCURRENT_LISTS: usize = 8;
 /// Objects of a kind that are counted at most; more than none are too many anyway.
 const MAX_OBJECTS: u32 = 500;
-/// How long what is on its way out may take: garbage collection goes on after the last deletion.
+/// How long deletions may take to complete: garbage collection continues after the last request.
 const DEADLINE: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 

@@ -118,18 +118,18 @@ fn spread(seen: &Seen) -> Result<String, String> {
             .or_insert_with(|| open.iter().map(|n| (n.as_str(), 0)).collect());
         *counts.entry(node).or_default() += 1;
     }
-    let mut told = Vec::new();
+    let mut spreads = Vec::new();
     for (pool, counts) in &pools {
         let skew = counts.values().max().unwrap_or(&0) - counts.values().min().unwrap_or(&0);
         if skew > 1 {
             return Err(format!("skew {skew} of {pool}: {counts:?}"));
         }
-        told.push(format!("{pool} skew {skew}"));
+        spreads.push(format!("{pool} skew {skew}"));
     }
-    if told.is_empty() {
+    if spreads.is_empty() {
         Err("there are no machines".to_owned())
     } else {
-        Ok(told.join(", "))
+        Ok(spreads.join(", "))
     }
 }
 

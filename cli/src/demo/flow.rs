@@ -16,6 +16,7 @@ use super::{
     witness::Witness,
 };
 use crate::{
+    client::CallError,
     kinds::id_of,
     output::table::{at, cell_at, plain_table, trimmed},
 };
@@ -43,7 +44,7 @@ const PINNED_REPLICAS: usize = 3;
 pub enum Pace {
     /// With a pause after each step, so that a person can read.
     Readable,
-    /// As fast as it goes.
+    /// Without pauses.
     Fast,
 }
 
@@ -346,7 +347,7 @@ impl Demo<'_> {
         self.step("drain", &format!("draining {}", id_of(&node)));
         let planned = self.api.create(MAINTENANCE, json!({ "infraNode": node })).await?;
         if cell_at(&planned, "state") == "PLANNED" {
-            self.api.custom(MAINTENANCE, "StartMaintenance", json!({})).await?;
+            self.start_planned().await?;
         }
         let drained = self
             .api
@@ -360,6 +361,29 @@ impl Demo<'_> {
         let moved = number(&drained, "summary.moved");
         self.done(&format!("{moved} machines moved off {}", id_of(&node))).await;
         Ok(usize::try_from(moved).unwrap_or_default())
+    }
+
+    /// Starts the maintenance by the plan that it has; again where that was refreshed in between.
+    async fn start_planned(&self) -> anyhow::Result<()> {
+        loop {
+            let planned = self
+                .api
+                .wait(
+                    self.report,
+                    MAINTENANCE,
+                    |_| "the plan is being made".to_owned(),
+                    |m| at(m, "plan.id").is_string() || cell_at(m, "state") != "PLANNED",
+                )
+                .await?;
+            if cell_at(&planned, "state") != "PLANNED" {
+                return Ok(());
+            }
+            let request = json!({ "plan_id": at(&planned, "plan.id") });
+            match self.api.custom(MAINTENANCE, "StartMaintenance", request).await {
+                Err(error) if error.downcast_ref::<CallError>().is_some_and(CallError::is_stale) => {}
+                started => return started.map(drop),
+            }
+        }
     }
 
     async fn check(&self, tenant: &Tenant, ending: &Ending) -> anyhow::Result<Summary> {

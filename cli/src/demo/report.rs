@@ -1,6 +1,7 @@
 //! What the demonstration shows: lines and a live status for people, one JSON event a line for scripts.
 
 use std::{
+    fmt::Display,
     io::IsTerminal,
     sync::Mutex,
     time::{Duration, Instant},
@@ -9,6 +10,8 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::{Value, json};
+
+use crate::output::out::{self, OutputError};
 
 /// The result of the demonstration.
 #[derive(Debug, Clone, Serialize)]
@@ -49,6 +52,8 @@ pub struct Report {
     form: Form,
     started: Instant,
     step: Mutex<(String, Instant)>,
+    /// Why nothing more is printed.
+    broken: Mutex<Option<OutputError>>,
 }
 
 enum Form {
@@ -70,6 +75,7 @@ impl Report {
             form,
             started: now,
             step: Mutex::new((String::new(), now)),
+            broken: Mutex::new(None),
         }
     }
 
@@ -83,6 +89,7 @@ impl Report {
             form,
             started: now,
             step: Mutex::new((String::new(), now)),
+            broken: Mutex::new(None),
         }
     }
 
@@ -106,7 +113,7 @@ impl Report {
         match &self.form {
             Form::Json => self.event("progress", json!({ "text": text })),
             Form::Silent { .. } => tracing::debug!(text, "progress"),
-            Form::Human { bar } if bar.is_hidden() => println!("  … {text}"),
+            Form::Human { bar } if bar.is_hidden() => self.line(format_args!("  … {text}")),
             Form::Human { bar } => bar.set_message(text.to_owned()),
         }
     }
@@ -163,16 +170,17 @@ impl Report {
             Form::Silent { .. } => {}
             Form::Human { bar } => {
                 bar.finish_and_clear();
-                println!();
+                self.line("");
                 for check in &summary.checks {
-                    println!("{} {}: {}", if check.ok { "✓" } else { "✗" }, check.name, check.detail);
+                    let mark = if check.ok { "✓" } else { "✗" };
+                    self.line(format_args!("{mark} {}: {}", check.name, check.detail));
                 }
                 let verdict = if summary.ok { "nothing was lost" } else { "FAILED" };
-                println!(
+                self.line(format_args!(
                     "\n{verdict}; {} machines moved in {:.1}s overall",
                     summary.moved,
                     self.started.elapsed().as_secs_f64()
-                );
+                ));
             }
         }
         summary.ok
@@ -183,15 +191,12 @@ impl Report {
         match &self.form {
             Form::Json => {
                 let step = self.step.lock().map(|s| s.0.clone()).unwrap_or_default();
-                println!(
-                    "{}",
-                    json!({ "summary": { "ok": false, "step": step, "error": format!("{error:#}") } })
-                );
+                self.line(json!({ "summary": { "ok": false, "step": step, "error": format!("{error:#}") } }));
             }
             Form::Silent { .. } => {}
             Form::Human { bar } => {
                 bar.finish_and_clear();
-                println!("✗ {error:#}");
+                self.line(format_args!("✗ {error:#}"));
             }
         }
         false
@@ -200,24 +205,40 @@ impl Report {
     fn print_summary(&self, summary: &Summary) {
         let mut value = serde_json::to_value(summary).unwrap_or_default();
         value["seconds"] = json!(self.started.elapsed().as_secs_f64());
-        println!("{}", json!({ "summary": value }));
+        self.line(json!({ "summary": value }));
     }
 
     fn print(&self, bar: &ProgressBar, line: &str) {
         if bar.is_hidden() {
-            println!("{line}")
+            self.line(line)
         } else {
             bar.println(line)
+        }
+    }
+
+    /// Prints a line, unless an earlier one could not be printed.
+    fn line(&self, text: impl Display) {
+        let Ok(mut broken) = self.broken.lock() else { return };
+        if broken.is_none() {
+            *broken = out::line(text).err();
+        }
+    }
+
+    /// Whether all of it could be printed.
+    ///
+    /// # Errors
+    /// A line could not.
+    pub fn finish(&self) -> Result<(), OutputError> {
+        match self.broken.lock().ok().and_then(|mut broken| broken.take()) {
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 
     fn event(&self, event: &str, data: Value) {
         let step = self.step.lock().map(|s| s.0.clone()).unwrap_or_default();
         let at = self.started.elapsed().as_secs_f64();
-        println!(
-            "{}",
-            json!({ "seconds": at, "step": step, "event": event, "data": data })
-        );
+        self.line(json!({ "seconds": at, "step": step, "event": event, "data": data }));
     }
 }
 

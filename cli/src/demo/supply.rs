@@ -34,7 +34,7 @@ impl TenantSupply {
         Ok(Self { infra, kubeconfig })
     }
 
-    /// Puts the Secret into the cluster's namespace as soon as that is there. It goes with the namespace.
+    /// Puts the Secret into the cluster's namespace as soon as that is there. It is deleted with the namespace.
     ///
     /// # Errors
     /// What the API server says, and a namespace that does not come.

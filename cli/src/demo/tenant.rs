@@ -88,7 +88,7 @@ impl Tenant {
             .await
     }
 
-    /// Takes the workloads away and waits until the Service is gone: its load balancer goes before it.
+    /// Takes the workloads away and waits until the Service is gone: its load balancer is deleted before it.
     ///
     /// # Errors
     /// As [`Tenant::deploy_web`], or after two minutes.
@@ -166,7 +166,7 @@ impl Tenant {
         }
     }
 
-    /// Ready pods of an app that are not going away.
+    /// Ready pods of an app that are not terminating.
     ///
     /// # Errors
     /// As [`Tenant::deploy_web`].

@@ -108,7 +108,7 @@ pub fn of_kind(kind: &str) -> &'static [Column] {
             const {
                 &[
                     column("INFRA CLASS", "infraStorageClass"),
-                    column("DEFAULT", "default"),
+                    column("DEFAULT", "defaultClass"),
                     wide("MAX SIZE", "maxSize"),
                 ]
             }
@@ -145,5 +145,22 @@ pub fn of_kind(kind: &str) -> &'static [Column] {
             }
         }
         _ => &[],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{client::contracts, kinds::Kinds, output::table::field_at};
+
+    #[test]
+    fn every_column_shows_a_field_that_there_is() {
+        let kinds = Kinds::from_contracts(&contracts().unwrap());
+        for kind in kinds.iter() {
+            for column in of_kind(&kind.name) {
+                let field = field_at(&kind.get.output(), column.path);
+                assert!(field.is_some(), "{} has no field {}", kind.name, column.path);
+            }
+        }
     }
 }

@@ -14,7 +14,7 @@ pub fn render(message: &MessageDescriptor, resource: &Value) -> String {
     if let Value::Object(fields) = resource {
         for (key, value) in fields.iter().filter(|(k, _)| !LEFT_OUT.contains(&k.as_str())) {
             let field = message.get_field_by_json_name(key);
-            push_field(&mut text, key, value, field.as_ref(), 1);
+            push_field(&mut text, Label::Field(key), value, field.as_ref(), 1);
         }
     }
     if let Some(conditions) = at(resource, "conditions").as_array().filter(|c| !c.is_empty()) {
@@ -35,38 +35,79 @@ pub fn render(message: &MessageDescriptor, resource: &Value) -> String {
     text.trim_end().to_owned()
 }
 
-/// A field with what is in it. What the contract does not know is told without its help.
-fn push_field(text: &mut String, key: &str, value: &Value, field: Option<&FieldDescriptor>, depth: usize) {
+/// What a line begins with.
+#[derive(Clone, Copy)]
+enum Label<'k> {
+    /// The name of a field, which reads better as words.
+    Field(&'k str),
+    /// What a user chose, or the position in a list: shown as it is.
+    Verbatim(&'k str),
+}
+
+impl std::fmt::Display for Label<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Field(name) => f.write_str(&words(name)),
+            Self::Verbatim(key) => f.write_str(key),
+        }
+    }
+}
+
+/// A field with what is in it. What the contract does not know is shown without its help.
+fn push_field(text: &mut String, label: Label<'_>, value: &Value, field: Option<&FieldDescriptor>, depth: usize) {
     let indent = "  ".repeat(depth);
     match value {
         Value::Object(fields) if !fields.is_empty() => {
-            text.push_str(&format!("{indent}{}:\n", words(key)));
-            push_fields(text, fields, field, depth + 1);
+            text.push_str(&format!("{indent}{label}:\n"));
+            push_fields(text, fields, (label, field), depth + 1);
         }
         Value::Array(items) if items.iter().any(Value::is_object) => {
-            text.push_str(&format!("{indent}{}:\n", words(key)));
+            text.push_str(&format!("{indent}{label}:\n"));
             for (index, item) in items.iter().enumerate() {
-                push_field(text, &format!("#{}", index + 1), item, field, depth + 1);
+                push_field(
+                    text,
+                    Label::Verbatim(&format!("#{}", index + 1)),
+                    item,
+                    field,
+                    depth + 1,
+                );
             }
         }
-        Value::String(line) => text.push_str(&format!("{indent}{}: {}\n", words(key), plain(field, line))),
-        other => text.push_str(&format!("{indent}{}: {}\n", words(key), cell(other))),
+        Value::String(line) => text.push_str(&format!("{indent}{label}: {}\n", plain(field, line))),
+        Value::Array(items) if items.iter().all(Value::is_string) => {
+            let items: Vec<&str> = items
+                .iter()
+                .filter_map(Value::as_str)
+                .map(|item| plain(field, item))
+                .collect();
+            text.push_str(&format!("{indent}{label}: {}\n", items.join(",")));
+        }
+        other => text.push_str(&format!("{indent}{label}: {}\n", cell(other))),
     }
 }
 
 fn push_fields(
     text: &mut String,
     fields: &serde_json::Map<String, Value>,
-    parent: Option<&FieldDescriptor>,
+    (label, parent): (Label<'_>, Option<&FieldDescriptor>),
     depth: usize,
 ) {
-    // The keys of a map are the user's, not names of fields.
-    let inner = parent
-        .filter(|f| !f.is_map())
-        .and_then(|f| f.kind().as_message().cloned());
+    // An item of a list has its list's field; the value of a map's key is the map's second field.
+    let message = parent.and_then(|f| f.kind().as_message().cloned());
+    let (of_map, message) = match (parent.is_some_and(FieldDescriptor::is_map), message) {
+        (true, Some(entry)) if matches!(label, Label::Field(_)) => (Some(entry), None),
+        (true, _) => (None, None),
+        (false, message) => (None, message),
+    };
+    let value_of_map = of_map.as_ref().map(MessageDescriptor::map_entry_value_field);
     for (key, value) in fields {
-        let field = inner.as_ref().and_then(|m| m.get_field_by_json_name(key));
-        push_field(text, key, value, field.as_ref(), depth);
+        let field = message.as_ref().and_then(|m| m.get_field_by_json_name(key));
+        match (&value_of_map, &field) {
+            (Some(of), _) => push_field(text, Label::Verbatim(key), value, Some(of), depth),
+            (None, Some(field)) => push_field(text, Label::Field(key), value, Some(field), depth),
+            // In a Struct, or unknown to this build.
+            (None, None) => push_field(text, Label::Verbatim(key), value, None, depth),
+        }
     }
 }
 
@@ -134,6 +175,22 @@ mod tests {
         assert_eq!(
             text,
             "InfraCluster  infraCluster\n  State: DEGRADED\n  Load balancers: UNKNOWN\n  Storage classes:\n    #1:\n      Infra storage class: fast\n      Profile presence: ABSENT"
+        );
+    }
+
+    #[test]
+    fn keys_of_users_are_shown_as_they_are() {
+        let text = render(
+            &mk_message("steading.lifecycle.v1.MachinePool"),
+            &json!({
+                "name": "projects/p/clusters/c/machinePools/w",
+                "labels": {"myTeam_x": "a", "app.kubernetes.io/Name": "b"},
+                "nodeLabels": {"someKey": "c"},
+            }),
+        );
+        assert_eq!(
+            text,
+            "MachinePool  projects/p/clusters/c/machinePools/w\n  Labels:\n    myTeam_x: a\n    app.kubernetes.io/Name: b\n  Node labels:\n    someKey: c"
         );
     }
 }

@@ -1,13 +1,14 @@
 //! Tables: one row a resource, cells read by path from its JSON.
 
 use comfy_table::{ContentArrangement, Table, presets};
+use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
 use super::{Format, columns, name_of};
-use crate::kinds::{Kind, id_of};
+use crate::kinds::{self, id_of};
 
 /// The table of `resources`.
-pub fn render(kind: &Kind, resources: &[Value], format: Format) -> String {
+pub fn render(kind: &kinds::Kind, resources: &[Value], format: Format) -> String {
     let columns: Vec<_> = columns::of_kind(&kind.name)
         .iter()
         .filter(|c| format == Format::Wide || !c.wide)
@@ -20,12 +21,13 @@ pub fn render(kind: &Kind, resources: &[Value], format: Format) -> String {
         .chain(["STATE", "AGE"]);
     table.set_header(headings);
     let now = now();
+    let message = kind.get.output();
     for resource in resources {
         let mut row = vec![match format {
             Format::Wide => name_of(resource).to_owned(),
             _ => id_of(name_of(resource)).to_owned(),
         }];
-        row.extend(columns.iter().map(|c| cell_at(resource, c.path)));
+        row.extend(columns.iter().map(|c| cell_of(&message, resource, c.path)));
         row.push(state(resource));
         row.push(age(resource, now));
         table.add_row(row);
@@ -107,11 +109,52 @@ pub fn cell_at(resource: &Value, path: &str) -> String {
     }
 }
 
+/// The cell of a dotted path in a resource of that type; values of enumerations lose the prefix that repeats their type.
+pub fn cell_of(message: &MessageDescriptor, resource: &Value, path: &str) -> String {
+    let value = at(resource, path);
+    let zero = match field_at(message, path).map(|field| field.kind()) {
+        Some(Kind::Enum(of)) => of.get_value(0),
+        _ => None,
+    };
+    let prefix = zero.as_ref().and_then(|zero| zero.name().strip_suffix("UNSPECIFIED"));
+    match (prefix, value) {
+        (Some(prefix), Value::String(text)) => text.strip_prefix(prefix).unwrap_or(text).to_owned(),
+        (Some(prefix), Value::Array(items)) => {
+            let names = items.iter().filter_map(Value::as_str);
+            let names = names.map(|name| name.strip_prefix(prefix).unwrap_or(name));
+            names.collect::<Vec<_>>().join(",")
+        }
+        // What is not set is left out on the wire; of a flag and a number that is known to mean this.
+        (None, Value::Null) => match field_at(message, path)
+            .filter(|field| !field.supports_presence() && !field.is_list())
+            .map(|field| field.kind())
+        {
+            Some(Kind::Bool) => "no".to_owned(),
+            Some(Kind::Int32 | Kind::Uint32 | Kind::Int64 | Kind::Uint64) => "0".to_owned(),
+            _ => cell(value),
+        },
+        _ => cell(value),
+    }
+}
+
+/// The field that a dotted path of JSON names leads to.
+pub fn field_at(message: &MessageDescriptor, path: &str) -> Option<FieldDescriptor> {
+    let mut keys = path.split('.').peekable();
+    let mut message = message.clone();
+    loop {
+        let field = message.get_field_by_json_name(keys.next()?)?;
+        if keys.peek().is_none() {
+            return Some(field);
+        }
+        message = field.kind().as_message()?.clone();
+    }
+}
+
 /// The state, marked while the service still works on it.
 fn state(resource: &Value) -> String {
     let state = cell_at(resource, "state");
-    let going = resource.get("deleteTime").is_some();
-    match (going, at(resource, "reconciling").as_bool() == Some(true)) {
+    let deleting = resource.get("deleteTime").is_some();
+    match (deleting, at(resource, "reconciling").as_bool() == Some(true)) {
         (true, _) => format!("{state} (deleting)"),
         (_, true) => format!("{state} (reconciling)"),
         _ => state,

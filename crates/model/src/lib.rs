@@ -5,6 +5,7 @@
 //! parses once at the edge, and the types that come out cannot hold anything invalid.
 
 pub mod condition;
+pub mod derived;
 pub mod filter;
 pub mod ids;
 pub mod name;

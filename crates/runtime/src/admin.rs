@@ -32,6 +32,8 @@ const DRAIN: Duration = Duration::from_secs(1);
 /// ready.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
+    /// What the names of its gates begin with.
+    scope: String,
     gates: Arc<Mutex<BTreeMap<String, Result<(), String>>>>,
     sources: Arc<Mutex<BTreeMap<String, Sources>>>,
 }
@@ -49,27 +51,48 @@ impl Readiness {
         Self::default()
     }
 
+    /// The share of one part of a process that runs several: its gates are also gates of this, named `part/gate`.
+    #[must_use]
+    pub fn within(&self, part: &str) -> Self {
+        Self {
+            scope: format!("{}{part}/", self.scope),
+            gates: self.gates.clone(),
+            sources: self.sources.clone(),
+        }
+    }
+
+    /// Forgets its gates: what registered them has ended.
+    pub fn clear(&self) {
+        self.gates.lock().retain(|name, _| !name.starts_with(&self.scope));
+    }
+
     /// Registers a gate, closed. Taking the same name again gives the same gate as it is.
     pub fn gate(&self, name: &str) -> Gate {
+        let name = format!("{}{name}", self.scope);
         self.gates
             .lock()
-            .entry(name.to_owned())
+            .entry(name.clone())
             .or_insert_with(|| Err("starting".to_owned()));
         Gate {
-            name: name.to_owned(),
+            name,
             readiness: self.clone(),
         }
     }
 
     /// Whether every gate is ready; not before there is one.
     pub fn is_ready(&self) -> bool {
-        let gates = self.gates.lock();
+        let gates = self.gates();
         !gates.is_empty() && gates.values().all(Result::is_ok)
     }
 
     /// The gates with what they wait for.
     pub fn gates(&self) -> BTreeMap<String, Result<(), String>> {
-        self.gates.lock().clone()
+        let gates = self.gates.lock();
+        let own = gates.iter().filter_map(|(name, state)| {
+            let name = name.strip_prefix(&self.scope)?;
+            Some((name.to_owned(), state.clone()))
+        });
+        own.collect()
     }
 
     /// Adds the sources of a service: told one by one, so that a person sees which view is stale. They close no gate: a replica with
@@ -215,6 +238,21 @@ mod tests {
         assert_eq!(readyz(State(admin.clone())).await.status(), StatusCode::OK);
         admin.readiness.gate("watch").not_ready("lost");
         assert!(!admin.readiness.is_ready());
+    }
+
+    #[test]
+    fn a_part_is_ready_by_its_own_gates_and_the_whole_by_all() {
+        let whole = Readiness::new();
+        let (one, other) = (whole.within("one"), whole.within("other"));
+        one.gate("api").ready();
+        let api = other.gate("api");
+        assert!(one.is_ready() && !other.is_ready() && !whole.is_ready());
+        api.ready();
+        assert!(whole.is_ready());
+        assert_eq!(whole.gates().keys().collect::<Vec<_>>(), ["one/api", "other/api"]);
+        assert_eq!(one.gates().keys().collect::<Vec<_>>(), ["api"]);
+        other.clear();
+        assert!(!other.is_ready() && one.is_ready());
     }
 
     #[tokio::test]

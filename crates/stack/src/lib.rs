@@ -23,7 +23,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use kube::Client;
 use serde_json::{Value, json};
-use steading_runtime::process::bind;
+use steading_runtime::{admin::Readiness, metrics::Metrics, process::bind};
 pub use steading_sim::{Sim, SimConfig};
 
 pub use self::part::Part;
@@ -114,7 +114,7 @@ impl Stack {
         let launch = launch.with_addresses(addresses);
         let mut parts = BTreeMap::new();
         for (part, listener) in listeners {
-            parts.insert(part, launch.launch(part, listener).await?);
+            parts.insert(part, launch.launch(part, listener, launch.metrics()).await?);
         }
         let mut stack = Self {
             launch,
@@ -143,6 +143,16 @@ impl Stack {
         self.launch.address(part)
     }
 
+    /// What all parts wait for, and the sources of their controllers.
+    pub fn readiness(&self) -> Readiness {
+        self.launch.readiness()
+    }
+
+    /// What all parts measure. A part that was started again is no longer among them: a registry takes each metric once.
+    pub fn metrics(&self) -> Metrics {
+        self.launch.metrics()
+    }
+
     /// The kubeconfig of the infra cluster.
     pub fn kubeconfig(&self) -> &Path {
         &self.kubeconfig
@@ -156,7 +166,7 @@ impl Stack {
     /// A client of the infra cluster.
     ///
     /// # Errors
-    /// When the kubeconfig cannot be read any more.
+    /// When the kubeconfig can no longer be read.
     pub async fn infra_client(&self, user_agent: &str) -> anyhow::Result<Client> {
         self.launch.client(user_agent).await
     }
@@ -175,7 +185,7 @@ impl Stack {
             running.kill().await;
         }
         let listener = bind_again(self.address(part)).await?;
-        let running = self.launch.launch(part, listener).await?;
+        let running = self.launch.launch(part, listener, Metrics::new()).await?;
         self.parts.insert(part, running);
         self.wait_ready().await
     }

@@ -13,7 +13,9 @@ use kube::Client;
 use steading_gateway::{Gateway, Route};
 use steading_infra::labels;
 use steading_kubesim::ApiServer;
-use steading_runtime::{CancellationToken, admin::Readiness, clock::Clock, lease::LeaseConfig, server::ServerConfig};
+use steading_runtime::{
+    CancellationToken, admin::Readiness, clock::Clock, lease::LeaseConfig, metrics::Metrics, server::ServerConfig,
+};
 use steading_sim::Sim;
 use tokio::{net::TcpListener, task::JoinSet};
 
@@ -85,6 +87,8 @@ pub(crate) struct Launch {
     /// Who holds the leases: the same over the life of the stack, and nobody else's anywhere.
     identity: String,
     addresses: BTreeMap<Part, SocketAddr>,
+    readiness: Readiness,
+    metrics: Metrics,
 }
 
 impl Launch {
@@ -95,7 +99,19 @@ impl Launch {
             kubeconfig: kubeconfig.to_owned(),
             identity: format!("stack-{}", uuid::Uuid::new_v4()),
             addresses: BTreeMap::new(),
+            readiness: Readiness::new(),
+            metrics: Metrics::new(),
         }
+    }
+
+    /// Of all parts.
+    pub(crate) fn readiness(&self) -> Readiness {
+        self.readiness.clone()
+    }
+
+    /// Of all parts as they were started first.
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.metrics.clone()
     }
 
     pub(crate) fn with_addresses(self, addresses: BTreeMap<Part, SocketAddr>) -> Self {
@@ -121,12 +137,15 @@ impl Launch {
     }
 
     /// Starts a part on its listener.
-    pub(crate) async fn launch(&self, part: Part, listener: TcpListener) -> anyhow::Result<Running> {
+    pub(crate) async fn launch(&self, part: Part, listener: TcpListener, metrics: Metrics) -> anyhow::Result<Running> {
         let kube = self.client(&format!("steading-{part}")).await?;
         let clock = Clock::system();
-        let readiness = Readiness::new();
+        let readiness = self.readiness.within(part.name());
+        // A part that is started again is not ready because an earlier one was.
+        readiness.clear();
         let server = ServerConfig {
             readiness: readiness.clone(),
+            metrics: metrics.clone(),
             ..ServerConfig::dev_mode()
         };
         // The same holder after a crash leads again at once instead of waiting for its own lease to expire.
@@ -183,7 +202,8 @@ impl Launch {
                     })
                 });
                 let contracts = Bytes::from_static(steading_api::FILE_DESCRIPTOR_SET);
-                let config = steading_gateway::Config::new(vec![contracts], routes.collect::<anyhow::Result<_>>()?);
+                let mut config = steading_gateway::Config::new(vec![contracts], routes.collect::<anyhow::Result<_>>()?);
+                config.metrics = Some(metrics);
                 let gateway = Gateway::new(config).context("the gateway's configuration")?;
                 readiness.gate("gateway").ready();
                 tasks.spawn(async move {
@@ -225,7 +245,7 @@ impl Running {
     /// Why it has ended, if it has.
     pub(crate) fn failure(&mut self) -> Option<anyhow::Error> {
         match self.tasks.try_join_next()? {
-            Ok(Ok(())) => Some(anyhow!("it returned without being told to")),
+            Ok(Ok(())) => Some(anyhow!("it returned although nothing asked it to")),
             Ok(Err(error)) => Some(error),
             Err(error) => Some(error.into()),
         }

@@ -261,7 +261,7 @@ fn if_match(
     Ok(())
 }
 
-/// The field of a request or reply from which a stream goes on.
+/// The field of a request or reply from which a stream resumes.
 pub fn resume_field(message: &Message) -> Option<&Field> {
     message
         .field_by_name("resume_token")

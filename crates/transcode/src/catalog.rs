@@ -179,7 +179,7 @@ impl Catalog {
     /// The sets do not fit together, or a rule cannot be served; nothing is left out silently.
     pub fn new(sets: &[&[u8]], library: &[&[u8]], serves: impl Fn(&str) -> bool) -> Result<Self, CatalogError> {
         // The library that links descriptors trusts that a compiler made them: it panics at maps without values and at names that are not
-        // there. Whoever hands them in gets an error all the same, and a gateway that reads them anew goes on.
+        // there. Whoever hands them in gets an error all the same, and a gateway that reloads them keeps serving.
         std::panic::catch_unwind(AssertUnwindSafe(|| Self::link(sets, library, serves)))
             .unwrap_or(Err(CatalogError::Malformed))
     }

@@ -19,8 +19,12 @@ use crate::schema::{Field, MessageId, Schema};
 
 pub(crate) use lex::Lexer;
 
-/// How deep messages may nest in either direction: the limit of protobuf's own parsers.
+/// How deep messages of replies may nest: the limit of protobuf's own parsers.
 pub const MAX_DEPTH: usize = 100;
+/// How deep messages of requests may nest below the request itself, as they are on the wire: a JSON list in a `Value` is two levels, an entry
+/// of a map is one of its own. Parsers agree on a limit of 100, but not on whether the request and the last level count; this is what all of
+/// them take.
+pub const MAX_REQUEST_DEPTH: usize = 98;
 
 /// What happens to fields that are not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -6,7 +6,7 @@ use ahash::{AHashMap, AHashSet};
 
 use crate::catalog::{Binding, BodyRule, takes_text};
 use crate::codec::scalar;
-use crate::codec::{MAX_DEPTH, Unknown};
+use crate::codec::{MAX_REQUEST_DEPTH, Unknown};
 use crate::codec::{put_text, put_text_message};
 use crate::error::{FieldViolation, InvalidRequest};
 use crate::percent;
@@ -165,7 +165,7 @@ impl<'s> Parameter<'s> {
         let mut numbers = Vec::new();
         let mut parts = key.split('.').peekable();
         while let Some(part) = parts.next() {
-            if numbers.len() >= MAX_DEPTH {
+            if numbers.len() >= MAX_REQUEST_DEPTH {
                 return Err("nested too deep");
             }
             let field = message.field_by_name(part).ok_or(NO_FIELD)?;

@@ -66,6 +66,35 @@ fn json_that_nests_too_deep_is_refused_wherever_it_stands() {
 }
 
 #[test]
+fn nesting_is_counted_as_parsers_of_the_wire_count_it() {
+    let nested = |open: &str, close: &str, levels: usize| format!("{}{}", open.repeat(levels), close.repeat(levels));
+    for (name, json, taken) in [
+        ("messages", nested("{\"child\":", "}", 98).replace(":}", ":{}}"), true),
+        ("messages", nested("{\"child\":", "}", 99).replace(":}", ":{}}"), false),
+        // A value and a list each.
+        ("lists", format!("{{\"value\":{}}}", nested("[", "]", 49)), true),
+        ("lists", format!("{{\"value\":{}}}", nested("[", "]", 50)), false),
+        // A value, a struct and an entry each.
+        (
+            "objects",
+            format!("{{\"value\":{}1{}}}", "{\"a\":".repeat(32), "}".repeat(32)),
+            true,
+        ),
+        (
+            "objects",
+            format!("{{\"value\":{}1{}}}", "{\"a\":".repeat(33), "}".repeat(33)),
+            false,
+        ),
+    ] {
+        let (result, bytes) = decode_bytes(json.as_bytes(), Unknown::Refuse);
+        assert_eq!(result.is_ok(), taken, "{name}: {result:?}");
+        if taken {
+            assert_eq!(encode(&bytes).0, Ok(()), "{name}");
+        }
+    }
+}
+
+#[test]
 fn what_is_skipped_may_not_nest_too_deep_either() {
     for (open, close) in [("[", "]"), ("{\"a\":", "}")] {
         let json = format!("{{\"nobody\":{}1{}}}", open.repeat(LEVELS), close.repeat(LEVELS));

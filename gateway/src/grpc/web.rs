@@ -32,7 +32,7 @@ pub(super) async fn request(
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
     headers.remove(CONTENT_LENGTH);
     // Browsers cannot stream requests, so waiting for the end costs nothing. Over HTTP/1 it is needed: a service may answer before the end,
-    // and a connection on which the rest of a request was left is closed, though the client was not told so.
+    // and a connection on which the rest of a request was left is closed, without the client knowing.
     if dialect == Dialect::Web && version > Version::HTTP_11 {
         return Ok(Body::Incoming(incoming));
     }
@@ -44,7 +44,7 @@ pub(super) async fn request(
         .map_err(|_| (Code::DeadlineExceeded, "the body did not arrive in time"))?
         .map_err(|error| match error {
             CollectError::TooLarge => (Code::ResourceExhausted, "the body is larger than the gateway takes"),
-            CollectError::NoRoom => (Code::Unavailable, "the gateway holds as many bodies as it may"),
+            CollectError::NoRoom => (Code::Unavailable, "the gateway is at its limit of buffered bytes"),
             CollectError::Broken => (Code::InvalidArgument, "the body ended early"),
         })?;
     let body = if dialect == Dialect::WebText {

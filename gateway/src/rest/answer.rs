@@ -8,9 +8,9 @@ use steading_transcode::bind::{self, SystemParameters};
 
 use super::{Call, garbage, hold};
 use crate::body::Body;
-use crate::headers;
 use crate::problem::Problem;
 use crate::room::Reservation;
+use crate::{etag, headers};
 
 /// The response, which keeps what it holds reserved until it is sent.
 pub(super) fn unary(
@@ -22,7 +22,13 @@ pub(super) fn unary(
     mut reserved: Reservation,
 ) -> Result<Response<Body>, Problem> {
     let catalog = &call.generation.catalog;
-    let etag = bind::response_etag(catalog, binding, &message).and_then(headers::etag);
+    let field = bind::response_etag(catalog, binding, &message);
+    if let Some(field) = field
+        && let Some(learned) = call.generation.etags(&catalog.method(binding.method).service)
+    {
+        learned.learn(field);
+    }
+    let etag = field.and_then(etag::header);
     let mut response = Response::new(Body::Empty);
     headers::returned(&metadata, response.headers_mut());
     if let Some(etag) = etag {
@@ -30,7 +36,7 @@ pub(super) fn unary(
     }
     // The message's, or one that the service gave in its metadata.
     let etag = response.headers().get(ETAG);
-    if *method == Method::GET && etag.is_some_and(|etag| headers::none_match(incoming, etag)) {
+    if *method == Method::GET && etag.is_some_and(|etag| etag::none_match(incoming, etag)) {
         *response.status_mut() = StatusCode::NOT_MODIFIED;
         return Ok(response);
     }

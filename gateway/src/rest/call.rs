@@ -12,6 +12,7 @@ use crate::body::{Body, CollectError, collect};
 use crate::code::Code;
 use crate::problem::Problem;
 use crate::room::Reservation;
+use crate::upstream::{Pace, Ticket};
 use crate::{frame, headers, retry};
 
 /// What is left of the time. What receiving and earlier attempts took is the client's, too.
@@ -48,7 +49,7 @@ pub(super) async fn repeated(
     loop {
         let left = left(call, ask.time)?;
         let request = outgoing(call, ask, left, Body::Call(message.clone()))?;
-        let attempt = tokio::time::timeout(left, unary(call, request, &ask.rpc.service, reserved)).await;
+        let attempt = tokio::time::timeout(left, unary(call, request, &ask.rpc.service, Pace::Gateway, reserved)).await;
         let problem = match attempt {
             Ok(Ok(reply)) => return Ok(reply),
             Ok(Err(problem)) => problem,
@@ -68,18 +69,20 @@ pub(super) async fn repeated(
     }
 }
 
-/// Sends a call and looks at the head of the reply; an error that comes instead of a reply is the problem.
+/// Sends a call and looks at the head of the reply; an error that comes instead of a reply is the problem. The ticket is to be kept until the
+/// reply has ended.
 pub(crate) async fn head(
     call: &Call<'_>,
     request: Request<Body>,
     service: &str,
-) -> Result<Response<Incoming>, Problem> {
+    pace: Pace,
+) -> Result<(Response<Incoming>, Option<Ticket>), Problem> {
     let unavailable = || {
         let text = format!("service {service} cannot be reached");
         call.problem(Code::Unavailable, "PEER_UNAVAILABLE", text)
     };
     let upstream = call.state.upstreams.of(service).ok_or_else(unavailable)?;
-    let response = upstream.send(request).await.map_err(|error| {
+    let (response, ticket) = upstream.send(request, pace).await.map_err(|error| {
         tracing::warn!(service, error = %Chain(&error), "call to a service failed");
         unavailable()
     })?;
@@ -94,7 +97,7 @@ pub(crate) async fn head(
     {
         return Err(problem);
     }
-    Ok(response)
+    Ok((response, ticket))
 }
 
 /// One attempt at a method with one reply: its metadata and its message.
@@ -102,10 +105,11 @@ pub(super) async fn unary(
     call: &Call<'_>,
     request: Request<Body>,
     service: &str,
+    pace: Pace,
     reserved: &mut Reservation,
 ) -> Result<(HeaderMap, Bytes), Problem> {
     let limit = call.state.config.limits.reply_bytes;
-    let response = head(call, request, service).await?;
+    let (response, _ticket) = head(call, request, service, pace).await?;
     let (parts, body) = response.into_parts();
     let collected = collect(body, limit.saturating_add(frame::PREFIX), reserved).await;
     let (body, trailers) = collected.map_err(|error| match error {

@@ -49,7 +49,14 @@ pub(super) struct Kind {
 impl Kind {
     /// Reads the head of a request.
     pub(super) fn of(call: &Call<'_>, headers: &HeaderMap, binding: &Binding) -> Result<Self, Problem> {
+        let raw = binding.takes_raw_body(&call.generation.catalog);
         let essence = headers::essence(headers);
+        if essence.is_none() && headers.contains_key(CONTENT_TYPE) {
+            return Err(unsupported(call, "the content type cannot be read"));
+        }
+        if !raw && !headers::is_utf8(headers) {
+            return Err(unsupported(call, "the charset must be UTF-8"));
+        }
         let is_json = essence.as_deref().is_none_or(|kind| {
             kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json"))
         });
@@ -72,7 +79,7 @@ impl Kind {
             value.unwrap_or("application/octet-stream").to_owned()
         };
         Ok(Self {
-            raw: binding.takes_raw_body(&call.generation.catalog).then(content_type),
+            raw: raw.then(content_type),
             is_json,
             is_lines,
             gzipped,

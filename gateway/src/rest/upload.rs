@@ -24,6 +24,7 @@ use crate::generation::Generation;
 use crate::problem::Problem;
 use crate::room::Reservation;
 use crate::stream::{self, Format};
+use crate::upstream::Pace;
 
 /// Messages between the client's connection and the service's: enough to keep both busy.
 const QUEUE: usize = 4;
@@ -82,7 +83,7 @@ pub(super) async fn serve(
     let reply = {
         let mut reply = std::pin::pin!(tokio::time::timeout(
             left,
-            call::unary(call, outgoing, &ask.rpc.service, &mut reserved)
+            call::unary(call, outgoing, &ask.rpc.service, Pace::Client, &mut reserved)
         ));
         // A service may answer before it has seen everything; the rest is not read then.
         tokio::select! {
@@ -196,7 +197,7 @@ impl Reader {
     }
 
     fn no_room(&self) -> Problem {
-        Problem::overloaded("the gateway holds as many bodies as it may", &self.domain)
+        Problem::overloaded("the gateway is at its limit of buffered bytes", &self.domain)
     }
 
     fn invalid(&self, error: &InvalidRequest) -> Problem {

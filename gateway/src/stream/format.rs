@@ -1,7 +1,8 @@
 //! How a stream of replies looks: newline-delimited JSON, server-sent events, one JSON array, or raw pieces.
 
-use http::HeaderValue;
+use http::HeaderMap;
 
+use crate::accept::{self, Refused};
 use crate::problem::Problem;
 
 /// How a stream looks.
@@ -18,26 +19,20 @@ pub(crate) enum Format {
 }
 
 impl Format {
-    /// The first of the formats that `Accept` names; lines if it names none.
-    pub(crate) fn of(accept: Option<&HeaderValue>) -> Self {
-        let accept = accept
-            .and_then(|value| value.to_str().ok())
-            .unwrap_or_default()
-            .to_ascii_lowercase();
-        let known = accept
-            .split(',')
-            .find_map(|item| match item.split(';').next().unwrap_or_default().trim() {
-                "text/event-stream" => Some(Self::Events),
-                "application/x-ndjson" | "application/ndjson" | "application/jsonl" | "application/json-lines" => {
-                    Some(Self::Lines)
-                }
-                "application/json" => Some(Self::Array),
-                _ => None,
-            });
-        known.unwrap_or(Self::Lines)
+    /// The format that the client likes most; lines if it names none.
+    ///
+    /// # Errors
+    /// It refuses all of them.
+    pub(crate) fn of(headers: &HeaderMap) -> Result<Self, Refused> {
+        let formats = [Self::Lines, Self::Events, Self::Array];
+        let index = accept::accepted(headers, &formats.map(Self::content_type), canonical)?;
+        Ok(index
+            .and_then(|index| formats.get(index))
+            .copied()
+            .unwrap_or(Self::Lines))
     }
 
-    pub(super) fn content_type(self) -> &'static str {
+    pub(crate) fn content_type(self) -> &'static str {
         match self {
             Self::Lines => "application/x-ndjson",
             Self::Events => "text/event-stream",
@@ -90,5 +85,15 @@ impl Format {
             Self::Array => b"]",
             _ => b"",
         }
+    }
+}
+
+/// Newline-delimited JSON has no registered type; several are in use.
+fn canonical(range: &str) -> &str {
+    let aliases = ["application/ndjson", "application/jsonl", "application/json-lines"];
+    if aliases.iter().any(|alias| range.eq_ignore_ascii_case(alias)) {
+        Format::Lines.content_type()
+    } else {
+        range
     }
 }

@@ -16,11 +16,9 @@ use rustls::pki_types::ServerName;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use super::UpstreamError;
+use super::error::UpstreamError;
 use crate::body::Body;
 
-/// Window of a connection and of each call on it: a 1 MiB reply arrives without waiting for the gateway to say "more".
-const WINDOW: u32 = 1 << 20;
 /// A dead peer is noticed after twice this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
@@ -59,12 +57,22 @@ pub(super) struct Bounds {
     pub(super) header_bytes: u32,
 }
 
+/// How many bytes an upstream may send before the gateway has read some of them.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Windows {
+    /// Of one call.
+    pub(super) stream: u32,
+    /// Of all calls of a connection.
+    pub(super) connection: u32,
+}
+
 /// Opens a connection. `turn` tells which of several addresses is tried first, so that connections spread over them.
 pub(super) async fn open(
     authority: &Authority,
     trust: Option<&Trust>,
     turn: usize,
     bounds: Bounds,
+    windows: Windows,
 ) -> Result<SendRequest<Body>, UpstreamError> {
     let fail = |source| UpstreamError::Connect {
         authority: authority.clone(),
@@ -76,7 +84,7 @@ pub(super) async fn open(
         let stream = connect(host, port, turn).await.map_err(fail)?;
         stream.set_nodelay(true).map_err(fail)?;
         let Some(trust) = trust else {
-            return handshake(authority, bounds, TokioIo::new(stream)).await;
+            return handshake(authority, bounds, windows, TokioIo::new(stream)).await;
         };
         let name = ServerName::try_from(host.to_owned()).map_err(|error| fail(io::Error::other(error)))?;
         let connector = TlsConnector::from(trust.config.load_full());
@@ -85,7 +93,7 @@ pub(super) async fn open(
         if stream.get_ref().1.alpn_protocol().is_some_and(|chosen| chosen != b"h2") {
             return Err(fail(io::Error::other("it does not speak HTTP/2")));
         }
-        handshake(authority, bounds, TokioIo::new(stream)).await
+        handshake(authority, bounds, windows, TokioIo::new(stream)).await
     });
     opened
         .await
@@ -106,15 +114,20 @@ async fn connect(host: &str, port: u16, turn: usize) -> io::Result<TcpStream> {
     Err(last)
 }
 
-async fn handshake<T>(authority: &Authority, bounds: Bounds, io: T) -> Result<SendRequest<Body>, UpstreamError>
+async fn handshake<T>(
+    authority: &Authority,
+    bounds: Bounds,
+    windows: Windows,
+    io: T,
+) -> Result<SendRequest<Body>, UpstreamError>
 where
     T: Read + Write + Unpin + Send + 'static,
 {
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
         .timer(TokioTimer::new())
-        .initial_stream_window_size(WINDOW)
-        .initial_connection_window_size(WINDOW * 4)
+        .initial_stream_window_size(windows.stream)
+        .initial_connection_window_size(windows.connection)
         .max_header_list_size(bounds.header_bytes)
         .keep_alive_interval(KEEP_ALIVE)
         .keep_alive_timeout(KEEP_ALIVE);

@@ -112,11 +112,10 @@ impl Service {
                 tracing::warn!(%error, "cannot ensure that the system namespace exists");
             }
             let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
-            election
-                .run_while_leading(cancel, move |leading| {
-                    reconcile::run(kube.clone(), clock.clone(), leading)
-                })
-                .await
+            let led = election.run_while_leading(cancel, move |leading| {
+                reconcile::run(kube.clone(), clock.clone(), leading)
+            });
+            Box::pin(led).await
         });
         Ok(group.join(drain + Duration::from_secs(1)).await?)
     }

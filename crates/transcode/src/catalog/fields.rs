@@ -22,7 +22,7 @@ pub(super) fn resolve(schema: &Schema, input: MessageId, variable: &Variable) ->
         let inner = field.kind.message().map(|id| schema.message(id));
         match (inner, parts.peek()) {
             (Some(inner), Some(_)) => message = inner,
-            (None, Some(_)) => return Err("goes through a field that is not a message"),
+            (None, Some(_)) => return Err("passes through a field that is not a message"),
             (Some(inner), None) if !takes_text(inner.well_known) => return Err("is a message"),
             (_, None) => {
                 let variable = variable.clone();

@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 
 use super::lex::Lexer;
 use super::special::{self, MaskText};
-use super::{DecodeOptions, MAX_DEPTH, Unknown, scalar};
+use super::{DecodeOptions, MAX_REQUEST_DEPTH, Unknown, scalar};
 use crate::error::InvalidRequest;
 use crate::schema::{Field, Kind, Message, MessageId, Schema, Shape, WellKnown};
 use crate::wire;
@@ -71,12 +71,7 @@ impl<'s, 'j> Decoder<'s, 'j> {
 
     /// Appends the content of a message.
     pub(crate) fn message(&mut self, id: MessageId, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
-        if depth > MAX_DEPTH {
-            return Err(InvalidRequest::new(
-                "",
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            ));
-        }
+        check_depth(depth)?;
         let message = self.schema.message(id);
         match message.well_known {
             WellKnown::No => self.members(message, depth, false, out),
@@ -104,12 +99,7 @@ impl<'s, 'j> Decoder<'s, 'j> {
         typed: bool,
         out: &mut Vec<u8>,
     ) -> Result<(), InvalidRequest> {
-        if depth > MAX_DEPTH {
-            return Err(InvalidRequest::new(
-                "",
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            ));
-        }
+        check_depth(depth)?;
         self.lex.expect(b'{', "an object")?;
         let (mut first, mut typed) = (true, typed);
         let (mut fields, mut oneofs) = (Seen::default(), Seen::default());
@@ -327,7 +317,9 @@ impl<'s, 'j> Decoder<'s, 'j> {
                     .map_err(|reason| wrap(InvalidRequest::new("", reason)))?
                     .put_field(1, key, out);
             }
-            if self.one(value, 2, Defaults::Write, depth, out).map_err(wrap)? {
+            // The entry is a message, too.
+            check_depth(depth + 1).map_err(wrap)?;
+            if self.one(value, 2, Defaults::Write, depth + 1, out).map_err(wrap)? {
                 wire::close(out, start);
             } else {
                 out.truncate(before);
@@ -338,6 +330,7 @@ impl<'s, 'j> Decoder<'s, 'j> {
 
     /// The content of a `google.protobuf.Struct`.
     fn json_object(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
+        check_depth(depth)?;
         self.lex.expect(b'{', "an object")?;
         let mut first = true;
         let mut keys = Keys::default();
@@ -349,7 +342,8 @@ impl<'s, 'j> Decoder<'s, 'j> {
             let entry = wire::open(out, 1);
             wire::put_bytes(out, 1, key.as_bytes());
             let value = wire::open(out, 2);
-            self.json_value(depth + 1, out).within(&key)?;
+            // Below the entry of the map.
+            self.json_value(depth + 2, out).within(&key)?;
             wire::close(out, value);
             wire::close(out, entry);
         }
@@ -358,6 +352,7 @@ impl<'s, 'j> Decoder<'s, 'j> {
 
     /// The content of a `google.protobuf.ListValue`.
     fn json_list(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
+        check_depth(depth)?;
         self.lex.expect(b'[', "a list")?;
         let (mut first, mut index) = (true, 0usize);
         while self.lex.more(&mut first, b']')? {
@@ -372,22 +367,17 @@ impl<'s, 'j> Decoder<'s, 'j> {
 
     /// The content of a `google.protobuf.Value`.
     fn json_value(&mut self, depth: usize, out: &mut Vec<u8>) -> Result<(), InvalidRequest> {
-        if depth > MAX_DEPTH {
-            return Err(InvalidRequest::new(
-                "",
-                format!("nested deeper than {MAX_DEPTH} levels"),
-            ));
-        }
+        check_depth(depth)?;
         match self.lex.peek() {
             Some(b'"') => wire::put_bytes(out, 3, self.lex.string()?.as_bytes()),
             Some(b'{') => {
                 let start = wire::open(out, 5);
-                self.json_object(depth, out)?;
+                self.json_object(depth + 1, out)?;
                 wire::close(out, start);
             }
             Some(b'[') => {
                 let start = wire::open(out, 6);
-                self.json_list(depth, out)?;
+                self.json_list(depth + 1, out)?;
                 wire::close(out, start);
             }
             Some(b'n') if self.lex.word("null") => out.extend_from_slice(&[1 << 3, 0]),
@@ -403,6 +393,18 @@ impl<'s, 'j> Decoder<'s, 'j> {
         }
         Ok(())
     }
+}
+
+/// # Errors
+/// A message at `depth` below the request nests too deep.
+fn check_depth(depth: usize) -> Result<(), InvalidRequest> {
+    if depth > MAX_REQUEST_DEPTH {
+        return Err(InvalidRequest::new(
+            "",
+            format!("nested too deep: at most {MAX_REQUEST_DEPTH} levels of messages"),
+        ));
+    }
+    Ok(())
 }
 
 /// The keys of an object; few are compared one by one, many are hashed.

@@ -396,11 +396,16 @@ impl MaintenanceService for MaintenanceApi {
                 .as_ref()
                 .and_then(|status| status.plan.as_ref())
                 .map(|plan| plan.id.as_str());
-            if !r.plan_id.is_empty() && plan != Some(r.plan_id.as_str()) {
-                let text = format!("the plan of {} is now {}", r.name, plan.unwrap_or("being made"));
-                return Err(
-                    RpcError::new(ErrorReason::EtagMismatch, text).with_metadata("plan_id", plan.unwrap_or_default())
-                );
+            let Some(plan) = plan.filter(|id| !id.is_empty()) else {
+                return Err(invalid_state(&r.name, state, "its plan is not made yet"));
+            };
+            if r.plan_id.is_empty() {
+                let text = format!("must be the id of the plan that was reviewed; it is now {plan}");
+                return Err(RpcError::from(Violations::one("plan_id", text)));
+            }
+            if plan != r.plan_id {
+                let text = format!("the plan of {} is now {plan}", r.name);
+                return Err(RpcError::new(ErrorReason::EtagMismatch, text).with_metadata("plan_id", plan));
             }
             Ok(())
         })

@@ -51,12 +51,33 @@ impl World {
             ..Default::default()
         };
         self.maintenances().create_maintenance(create).await.expect("created");
-        let name = format!("maintenances/{id}");
-        let start = proto::StartMaintenanceRequest {
-            name,
-            ..Default::default()
-        };
-        self.maintenances().start_maintenance(start).await.expect("started");
+        self.start_planned(&format!("maintenances/{id}")).await;
+    }
+
+    /// Starts a maintenance by the plan that it has; again where that was refreshed in between.
+    async fn start_planned(&self, name: &str) {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            assert!(tokio::time::Instant::now() < deadline, "{name} has no plan that stays");
+            let request = proto::GetMaintenanceRequest { name: name.to_owned() };
+            let seen = self.maintenances().get_maintenance(request).await.expect("read");
+            let Some(plan) = seen.into_inner().plan.filter(|plan| !plan.id.is_empty()) else {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            };
+            let start = proto::StartMaintenanceRequest {
+                name: name.to_owned(),
+                plan_id: plan.id,
+                ..Default::default()
+            };
+            match self.maintenances().start_maintenance(start).await {
+                Err(status) if status.code() == tonic::Code::Aborted => {}
+                started => {
+                    started.expect("started");
+                    return;
+                }
+            }
+        }
     }
 
     async fn is_cordoned(&self, node: &str) -> bool {
@@ -364,4 +385,46 @@ async fn a_tenants_load_balancer_gets_an_address_and_its_objects_go_with_it() {
         assert!(tokio::time::Instant::now() < deadline, "slices stay");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_start_names_the_plan_that_was_reviewed() {
+    let world = World::start().await;
+    let create = proto::CreateMaintenanceRequest {
+        maintenance_id: "reviewed".to_owned(),
+        maintenance: Some(proto::Maintenance {
+            infra_node: "infraNodes/infra-1".to_owned(),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    world.maintenances().create_maintenance(create).await.expect("created");
+    let name = "maintenances/reviewed".to_owned();
+    for (plan_id, code) in [
+        (String::new(), tonic::Code::InvalidArgument),
+        ("another".to_owned(), tonic::Code::Aborted),
+    ] {
+        let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+        loop {
+            let start = proto::StartMaintenanceRequest {
+                name: name.clone(),
+                plan_id: plan_id.clone(),
+                ..Default::default()
+            };
+            let refused = world
+                .maintenances()
+                .start_maintenance(start)
+                .await
+                .expect_err("refused");
+            // Until the plan is made nothing can be started at all.
+            if refused.code() == tonic::Code::FailedPrecondition && tokio::time::Instant::now() < deadline {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+            assert_eq!(refused.code(), code, "{refused:?}");
+            break;
+        }
+    }
+    world.start_planned(&name).await;
+    world.maintenance("reviewed", State::InMaintenance).await;
 }

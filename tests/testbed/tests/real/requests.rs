@@ -136,7 +136,7 @@ async fn measure(stack: &Stack, count: impl Fn() -> Counts) -> anyhow::Result<Fi
         &json!({ "infraNode": "infraNodes/infra-1" }),
     )
     .await?;
-    rest.create("/v1/maintenances/cost:start", &json!({})).await?;
+    rest.start_maintenance("cost").await?;
     let drained = wait_state(&rest, "/v1/maintenances/cost", "STATE_IN_MAINTENANCE").await?;
     settled().await;
     let figures = Figures {

@@ -15,6 +15,7 @@ use steading_infra::{
     kubevirt::migration::MigrationPhase,
     labels,
 };
+use steading_model::derived::derived_id;
 
 use super::act::cancel_mark;
 use crate::{
@@ -22,7 +23,6 @@ use crate::{
     error::Error,
     observe::evacuation::observe_machine,
     plan::{
-        digest::short_digest,
         evacuation::MachineKey,
         maintenance::{Eviction, State},
     },
@@ -170,24 +170,9 @@ async fn begin(context: &Context, node: &str) -> Result<(), Error> {
     }
 }
 
-/// `eviction-<node>`, or a shortened node name with a digest if that is not an id.
+/// The maintenance of a drain that was detected on `node`.
 fn name_of(node: &str) -> String {
-    let plain = node
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
-    if plain && node.len() <= 19 && !node.contains("--") && !node.ends_with('-') && !node.starts_with('-') {
-        return format!("eviction-{node}");
-    }
-    let suffix = short_digest(node, 4);
-    let kept: String = node
-        .split('.')
-        .next()
-        .unwrap_or_default()
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .take(10)
-        .collect();
-    format!("eviction-{}-{suffix}", kept.to_ascii_lowercase())
+    derived_id("eviction", node, 0)
 }
 
 #[cfg(test)]
