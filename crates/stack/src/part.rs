@@ -161,7 +161,12 @@ impl Launch {
             }
             Part::Scheduling => {
                 use steading_scheduling::{Config, Deps, Service};
-                let service = Service::new(Config { server, lease }, Deps { kube, clock });
+                let config = Config {
+                    server,
+                    lease,
+                    ..Config::default()
+                };
+                let service = Service::new(config, Deps { kube, clock });
                 tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
             }
             Part::Storage => {
