@@ -1,6 +1,6 @@
 //! The parser of filters: one pass, no recursion, so that its work is bounded by the text's length.
 
-use super::{Comparison, FilterError, MAX_COMPARISONS, Operator};
+use super::comparison::{Comparison, FilterError, MAX_COMPARISONS, Operator};
 
 /// A reader over the filter's text.
 pub(super) struct Parser<'a> {

@@ -6,7 +6,7 @@
 use steading_cloudinit::{Fault, Merge, check, compose};
 
 use super::{Token, part};
-use crate::tenant::Endpoint;
+use crate::domain::kubeconfig::Endpoint;
 
 /// How a placeholder begins.
 const OPEN: &str = "@steading.";
