@@ -6,7 +6,7 @@ use futures::{Stream, StreamExt};
 use steading_api::{
     error::RpcError,
     reflect,
-    standard::{self, Act, Creation, Resource},
+    standard::{self, Act, Creation},
 };
 use tonic::{Request, Response, Status};
 
