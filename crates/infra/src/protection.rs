@@ -117,6 +117,6 @@ mod tests {
         let parens = |c| validation.expression.chars().filter(|one| *one == c).count();
         assert_eq!(parens('('), parens(')'));
         let binding: ValidatingAdmissionPolicyBinding = serde_json::from_value(binding()).unwrap();
-        assert_eq!(binding.spec.unwrap().policy_name.as_deref(), Some(NAME));
+        assert_eq!(binding.spec.policy_name, NAME);
     }
 }
