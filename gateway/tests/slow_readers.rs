@@ -1,6 +1,7 @@
 //! Clients that open streams of large messages and do not read them harm only themselves.
 
 #![allow(
+    clippy::expect_used,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a failure in a function beside a test is a failed test"

@@ -135,6 +135,16 @@ const RULES: &[Rule] = &[
             "steading-stack",
         ],
     ),
+    // Runs the deciders of the services, and nothing that does IO.
+    rule(
+        "steading-simulation",
+        &[
+            "steading-infra",
+            "steading-lifecycle",
+            "steading-model",
+            "steading-storage",
+        ],
+    ),
     // Drives the product as its users do, and plays on real control planes what the simulation plays on its own.
     Rule {
         dev: &["steading", "steading-stack", "steading-tests"],

@@ -6,6 +6,7 @@
 //! | `lint` | formatting, clippy, contracts, layers, documented errors |
 //! | `test` | all tests |
 //! | `fuzz` | fuzzes the transcoder's parsers |
+//! | `simulate` | seeded histories of all planners against their promises |
 //! | `suites` | test suites that others wrote, played against the gateway |
 //! | `testbed` | the real control planes of Kubernetes and KubeVirt, as processes |
 //! | `tools` | fetches the tools that people and checks use into `target/tools` |
@@ -22,6 +23,7 @@ mod layers;
 mod lint;
 mod modules;
 mod run;
+mod simulate;
 mod suites;
 mod test;
 mod testbed;
@@ -42,6 +44,8 @@ enum Task {
     Lint,
     /// Run all tests.
     Test(test::Args),
+    /// Run seeded histories of all planners against their promises; `-- --help` shows how.
+    Simulate(simulate::Args),
     /// Fuzz the parsers of the transcoder.
     Fuzz(fuzz::Args),
     /// Play test suites that others wrote against the gateway; needs package registries, Go, Node.js and Python.
@@ -58,6 +62,7 @@ fn main() -> ExitCode {
         Task::CheckLayers => layers::run(),
         Task::Lint => lint::run(),
         Task::Test(args) => test::run(&args),
+        Task::Simulate(args) => simulate::run(&args),
         Task::Fuzz(args) => fuzz::run(&args),
         Task::Suites(args) => return suites::run(&args),
         Task::Testbed(args) => return testbed::run(&args),

@@ -93,7 +93,7 @@ impl Service {
         group.spawn("view", {
             let cancel = cancel.clone();
             async move {
-                view.run(watched, cancel).await;
+                Box::pin(view.run(watched, cancel)).await;
                 Ok::<(), Infallible>(())
             }
         });

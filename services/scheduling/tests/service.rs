@@ -78,10 +78,10 @@ async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
         kube: kube.clone(),
         faults: sim.faults().clone(),
     };
-    let view = service.view().run(kube.clone(), CancellationToken::new());
-    let reconciler = reconcile::run(kube, Clock::system(), CancellationToken::new());
+    let view = Box::pin(service.view().run(kube.clone(), CancellationToken::new()));
+    let reconciler = Box::pin(reconcile::run(kube, Clock::system(), CancellationToken::new()));
     tokio::select! {
-        () = test(stack) => {}
+        () = Box::pin(test(stack)) => {}
         () = view => panic!("the view must not end"),
         _ = reconciler => panic!("the reconciler must not end"),
     }

@@ -119,7 +119,9 @@ pub async fn run(
                 }
                 Ok(_) => {}
                 Err(RecvError::Lagged(_)) => {
-                    running.values().for_each(|actor| actor.wake.notify_one());
+                    for actor in running.values() {
+                        actor.wake.notify_one();
+                    }
                     break;
                 }
                 Err(RecvError::Closed) => return,

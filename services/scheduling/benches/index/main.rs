@@ -45,8 +45,12 @@ fn main() {
     let projecting = begun.elapsed();
     let begun = Instant::now();
     let mut index = World::default();
-    nodes.iter().for_each(|node| index.put_node(node.clone()));
-    pods.iter().for_each(|pod| index.put_pod(pod.clone()));
+    for node in &nodes {
+        index.put_node(node.clone());
+    }
+    for pod in &pods {
+        index.put_pod(pod.clone());
+    }
     println!("{NODES} nodes, {MACHINES} machines, {} counters", index.group_count());
     row(
         "project a pod",

@@ -9,13 +9,13 @@ const ZONES: usize = 3;
 const PER_CLUSTER: usize = 10;
 
 /// Nodes of 64 processors, spread over zones.
-pub fn mk_nodes(count: usize) -> Vec<Node> {
+pub(crate) fn mk_nodes(count: usize) -> Vec<Node> {
     (0..count).map(|index| object(mk_node(index))).collect()
 }
 
 /// Launcher pods of machines: clusters of ten, one pool each, spread over hosts as the default policy says, and rather
 /// not two of a cluster in one zone.
-pub fn mk_machines(count: usize, nodes: usize) -> Vec<Pod> {
+pub(crate) fn mk_machines(count: usize, nodes: usize) -> Vec<Pod> {
     (0..count)
         .map(|index| object(mk_machine(index, index * 7 % nodes)))
         .collect()
@@ -39,7 +39,7 @@ fn mk_node(index: usize) -> Value {
 }
 
 /// The launcher pod of one machine on one node.
-pub fn mk_machine(index: usize, node: usize) -> Value {
+pub(crate) fn mk_machine(index: usize, node: usize) -> Value {
     let (cluster, machine) = (index / PER_CLUSTER, format!("m{index}"));
     let mut labels = pool_labels(cluster);
     labels["kubevirt.io"] = json!("virt-launcher");
@@ -60,11 +60,11 @@ pub fn mk_machine(index: usize, node: usize) -> Value {
 }
 
 /// Labels of the machines of a cluster's pool.
-pub fn pool_labels(cluster: usize) -> Value {
+pub(crate) fn pool_labels(cluster: usize) -> Value {
     json!({"steading.dev/project": "acme", "steading.dev/cluster": format!("c{cluster}"), "steading.dev/pool": "workers"})
 }
 
 /// Namespace of a cluster.
-pub fn namespace(cluster: usize) -> String {
+pub(crate) fn namespace(cluster: usize) -> String {
     format!("acme--c{cluster}")
 }

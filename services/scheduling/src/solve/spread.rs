@@ -275,7 +275,7 @@ fn included(view: &NodeView, workload: &Workload, constraint: &SpreadConstraint)
     let constraints = &workload.constraints;
     (!constraint.honours_affinity || selected(&view.node, constraints))
         && (!constraint.honours_taints
-            || (!(view.node.cordoned && !constraints.tolerates(&crate::observe::node::cordon()))
+            || ((!view.node.cordoned || constraints.tolerates(&crate::observe::node::cordon()))
                 && untolerated(&view.node, constraints).is_none()))
 }
 
