@@ -127,7 +127,7 @@ fn what_is_wrong_is_refused_with_its_path() {
     assert!(
         decode(&catalog, "Everything", &deep).unwrap_err().violations[0]
             .description
-            .contains("deeper")
+            .contains("nested too deep")
     );
     assert!(decode(&catalog, "Everything", &deep_list).is_err());
 }

@@ -5,7 +5,10 @@ use steading_infra::{
     crd::maintenance::MaintenanceDesire,
     intent::{API, Action},
 };
-use steading_lifecycle::{domain::machine::NodeCordon, plan::maintenance::State};
+use steading_lifecycle::{
+    domain::machine::NodeCordon,
+    plan::{maintenance::State, pool::Failures},
+};
 
 use crate::{
     nature, people,
@@ -197,7 +200,7 @@ fn fair_wishes(world: &mut World) {
         if !boots(pool.revision) {
             pool.revision += 1;
         }
-        pool.failures = Default::default();
+        pool.failures = Failures::default();
     }
     for node in world.nodes() {
         if node.cordoned_by.is_none() {

@@ -100,7 +100,10 @@ fn main() -> ExitCode {
 }
 
 fn tell(seed: u64, found: &Broken, length: usize) {
-    println!("seed {seed} breaks a promise after {} steps: {}", found.at, found.promise);
+    println!(
+        "seed {seed} breaks a promise after {} steps: {}",
+        found.at, found.promise
+    );
     let (climate, steps) = of_seed(seed, length);
     let short = shrink(climate, &steps, found);
     println!("the shortest history found that does, with {climate:?}:");

@@ -1,5 +1,7 @@
 //! What moves by itself: KubeVirt, guests, tenants' controllers, and faults below.
 
+use std::collections::BTreeSet;
+
 use jiff::SignedDuration;
 use steading_lifecycle::{
     domain::machine::{MigrationState, NodeCordon},
@@ -8,7 +10,7 @@ use steading_lifecycle::{
 
 use crate::{
     step::{Fault, Motion},
-    world::{CLUSTERS, Instance, InstancePhase, NODES, TenantNode, Tenant, World, boots},
+    world::{CLUSTERS, Instance, InstancePhase, NODES, Tenant, TenantNode, World, boots},
 };
 
 /// Moves one thing on; whether anything changed.
@@ -50,7 +52,11 @@ pub fn all(world: &mut World) -> bool {
 
 /// A machine, or an instance whose VirtualMachine is gone.
 fn machine_or_rest(world: &World, which: u8) -> Option<MachineKey> {
-    let rest = world.objects.instances.keys().find(|key| !world.objects.vms.contains_key(key));
+    let rest = world
+        .objects
+        .instances
+        .keys()
+        .find(|key| !world.objects.vms.contains_key(key));
     rest.cloned().or_else(|| world.any_machine(which))
 }
 
@@ -75,7 +81,7 @@ fn kubevirt(world: &mut World, key: &MachineKey, seed: u8) -> bool {
                 created: now,
                 running_since: None,
                 terminating: false,
-                plugged: Default::default(),
+                plugged: BTreeSet::new(),
                 migrating: false,
                 registered: false,
                 marked: None,
@@ -177,7 +183,8 @@ fn pods(world: &mut World, namespace: &str) -> bool {
         let gone = pod.node.as_ref().is_some_and(|node| !nodes.contains_key(node));
         let silent = pod.node.as_ref().is_some_and(|node| silent_machines.contains(node));
         let over = pod.deletion.is_some_and(|end| end <= now);
-        !(gone || (over && !stuck && !silent))
+        let ended = over && !stuck && !silent;
+        !gone && !ended
     });
     changed |= tenant.pods.len() != before;
     let alive = tenant.pods.iter().filter(|pod| pod.deletion.is_none()).count();
@@ -192,7 +199,12 @@ fn pods(world: &mut World, namespace: &str) -> bool {
     let mut load: Vec<(usize, String)> = nodes
         .iter()
         .filter(|(_, node)| node.ready && node.cordon == NodeCordon::None && !node.uninitialized)
-        .map(|(name, _)| (tenant.pods.iter().filter(|pod| pod.node.as_ref() == Some(name)).count(), name.clone()))
+        .map(|(name, _)| {
+            (
+                tenant.pods.iter().filter(|pod| pod.node.as_ref() == Some(name)).count(),
+                name.clone(),
+            )
+        })
         .collect();
     load.sort();
     if let (Some((_, node)), Some(pod)) = (load.first(), tenant.pods.iter_mut().find(|pod| pod.node.is_none())) {
@@ -209,7 +221,12 @@ fn migration(world: &mut World, which: u8) -> bool {
         .collect();
     if active.is_empty() {
         // A migration that was deleted is aborted.
-        let orphan = world.objects.instances.iter().find(|(_, one)| one.migrating).map(|(key, _)| key.clone());
+        let orphan = world
+            .objects
+            .instances
+            .iter()
+            .find(|(_, one)| one.migrating)
+            .map(|(key, _)| key.clone());
         if let Some(instance) = orphan.and_then(|key| world.instances().get_mut(&key)) {
             instance.migrating = false;
             return true;
@@ -223,13 +240,19 @@ fn migration(world: &mut World, which: u8) -> bool {
         return true;
     };
     if !instance.migrating {
-        let Some(instance) = world.instances().get_mut(&key) else { return false };
+        let Some(instance) = world.instances().get_mut(&key) else {
+            return false;
+        };
         instance.migrating = true;
         return true;
     }
     let target = world.place(instance.node, usize::from(which));
     let fails = world.migrations_fail || target.is_none() || instance.terminating;
-    world.migrations()[at].state = if fails { MigrationState::Failed } else { MigrationState::Succeeded };
+    world.migrations()[at].state = if fails {
+        MigrationState::Failed
+    } else {
+        MigrationState::Succeeded
+    };
     if let Some(instance) = world.instances().get_mut(&key) {
         instance.migrating = false;
         if !fails {

@@ -1,5 +1,7 @@
 //! What people and programs wish, through the API or with kubectl.
 
+use std::collections::BTreeMap;
+
 use jiff::Timestamp;
 use steading_infra::{
     crd::maintenance::{MaintenanceDesire, MaintenanceSpec, MaintenanceStatus, MaintenanceStrategy},
@@ -35,7 +37,7 @@ pub fn wish(world: &mut World, wish: Wish, which: u8, how: u8) {
         Wish::Attach | Wish::Detach | Wish::DeleteVolume => volume(world, wish, which, how),
         Wish::DeleteByHand => {
             let Some(key) = world.any_machine(which) else { return };
-            if how % 2 == 0 {
+            if how.is_multiple_of(2) {
                 // The finalizer holds what is deleted with kubectl.
                 let now = world.now;
                 if let Some(vm) = world.vms().get_mut(&key) {
@@ -63,17 +65,19 @@ fn pool(world: &mut World, wish: Wish, which: u8, how: u8) {
         Wish::Scale => pool.replicas = usize::from(how) % 4,
         Wish::Template => pool.revision = how % 6,
         Wish::Pause => pool.paused = !pool.paused,
-        _ => pool.most = (how % 3 != 0).then(|| usize::from(how) % 5),
+        _ => pool.most = (!how.is_multiple_of(3)).then(|| usize::from(how) % 5),
     }
     if wish == Wish::Template {
         pool.max_surge = usize::from(how / 6) % 2;
-        pool.max_unavailable = usize::from(pool.max_surge == 0 || how % 2 == 0);
+        pool.max_unavailable = usize::from(pool.max_surge == 0 || how.is_multiple_of(2));
     }
 }
 
 fn machine(world: &mut World, wish: Wish, which: u8, how: u8) {
     let (now, key) = (world.now, world.any_machine(which));
-    let Some(vm) = key.and_then(|key| world.vms().get_mut(&key)) else { return };
+    let Some(vm) = key.and_then(|key| world.vms().get_mut(&key)) else {
+        return;
+    };
     let intent = Intent::new(ACTIONS[usize::from(how) % ACTIONS.len()], API, "because", now);
     match wish {
         Wish::Intent => {
@@ -105,7 +109,11 @@ fn maintenance(world: &mut World, wish: Wish, which: u8, how: u8) {
         (Wish::Maintenance, None) => {
             let spec = MaintenanceSpec {
                 infra_node: node.into(),
-                desired_state: if how % 4 == 0 { MaintenanceDesire::Planned } else { MaintenanceDesire::InMaintenance },
+                desired_state: if how.is_multiple_of(4) {
+                    MaintenanceDesire::Planned
+                } else {
+                    MaintenanceDesire::InMaintenance
+                },
                 strategy: match how % 5 {
                     0 => MaintenanceStrategy::MigrateOnly,
                     1 => MaintenanceStrategy::ReplaceOnly,
@@ -141,7 +149,7 @@ fn maintenance(world: &mut World, wish: Wish, which: u8, how: u8) {
 }
 
 fn cordon(world: &mut World, which: u8, how: u8) {
-    if how % 2 == 0 {
+    if how.is_multiple_of(2) {
         let at = usize::from(which) % NODES.len();
         let node = &mut world.nodes()[at];
         node.cordoned = !node.cordoned;
@@ -202,8 +210,8 @@ fn make_volume(id: &str, number: u64) -> Option<Volume> {
         updated: None,
         deleted: None,
         held: true,
-        labels: Default::default(),
-        annotations: Default::default(),
+        labels: BTreeMap::new(),
+        annotations: BTreeMap::new(),
         class: "fast".into(),
         infra_class: "ceph".into(),
         size: Quantity::from_bytes(1 << 30),

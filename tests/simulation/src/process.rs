@@ -3,11 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use steading_lifecycle::plan::{
-    drain::EvictionAttempts,
-    evacuation::MachineKey,
-    machine::AfterDrain,
-};
+use steading_lifecycle::plan::{drain::EvictionAttempts, evacuation::MachineKey, machine::AfterDrain};
 
 use crate::{
     step::{Mishap, Pass},
@@ -98,7 +94,10 @@ impl Leader {
             },
             Pass::Pool => pool::begin(&self.view, usize::from(which) % CLUSTERS.len(), world.now),
             Pass::Maintenances => maintenance::begin(&self.view, world.now),
-            Pass::Disks => disks_of(&self.view, which).map(|key| Operation::Read(Read::Disks(key))).into_iter().collect(),
+            Pass::Disks => disks_of(&self.view, which)
+                .map(|key| Operation::Read(Read::Disks(key)))
+                .into_iter()
+                .collect(),
             Pass::Volume => disks::begin_volume(&self.view, VOLUMES[usize::from(which) % VOLUMES.len()], world.now),
         };
         self.operations.extend(operations);
@@ -109,7 +108,9 @@ impl Leader {
     /// # Errors
     /// The promise that the write would break.
     pub fn act(&mut self, world: &mut World, mishap: Mishap) -> Result<Option<Write>, String> {
-        let Some(operation) = self.operations.pop_front() else { return Ok(None) };
+        let Some(operation) = self.operations.pop_front() else {
+            return Ok(None);
+        };
         if mishap == Mishap::Refused {
             self.operations.clear();
             return Ok(None);
@@ -144,7 +145,9 @@ impl Leader {
     /// `None` if it cannot be read.
     fn read(&mut self, world: &World, read: Read) -> Option<Vec<Operation>> {
         match read {
-            Read::Drain { key, after, rounds } => machine::drain(&self.view, world, &key, after, rounds, &self.attempts),
+            Read::Drain { key, after, rounds } => {
+                machine::drain(&self.view, world, &key, after, rounds, &self.attempts)
+            }
             Read::Detach(key) => Some(machine::detach(world, &key)),
             Read::ConfirmDeletion(key) => Some(machine::confirm_deletion(world, &key)),
             Read::Pool(at) => Some(pool::again(&self.view, world, at)),

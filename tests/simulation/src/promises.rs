@@ -7,8 +7,14 @@ use steading_infra::{
     intent::{self, Action},
 };
 use steading_lifecycle::{
-    domain::{machine::{MigrationState, NodeCordon}, pool::Availability},
-    plan::{evacuation::MachineKey, maintenance::{State, budget::PER_INFRA_NODE}},
+    domain::{
+        machine::{MigrationState, NodeCordon},
+        pool::Availability,
+    },
+    plan::{
+        evacuation::MachineKey,
+        maintenance::{State, budget::PER_INFRA_NODE},
+    },
 };
 
 use crate::{
@@ -50,11 +56,16 @@ pub fn before(world: &World, write: &Write) -> Result<(), String> {
         Write::Annotate(key, changes) if world.calm => removal(world, key, changes),
         Write::CreateMigration(migration) if world.calm => {
             let from = world.objects.node_of(&migration.key);
-            let leaving = world.objects.migrations.iter().filter(|one| {
-                one.state == MigrationState::Active && world.objects.node_of(&one.key) == from
-            });
+            let leaving = world
+                .objects
+                .migrations
+                .iter()
+                .filter(|one| one.state == MigrationState::Active && world.objects.node_of(&one.key) == from);
             if leaving.count() >= usize::try_from(PER_INFRA_NODE).unwrap_or_default() {
-                return Err(format!("more machines than the budget allows leave the infra node of {}", migration.key));
+                return Err(format!(
+                    "more machines than the budget allows leave the infra node of {}",
+                    migration.key
+                ));
             }
             Ok(())
         }
@@ -63,7 +74,9 @@ pub fn before(world: &World, write: &Write) -> Result<(), String> {
 }
 
 fn deletion(world: &World, key: &MachineKey) -> Result<(), String> {
-    let Some(vm) = world.objects.vms.get(key) else { return Ok(()) };
+    let Some(vm) = world.objects.vms.get(key) else {
+        return Ok(());
+    };
     let intents = vm.intents();
     if !intents.iter().any(|one| one.action.deletes()) {
         return Err(format!("{key} is deleted although nobody wants it"));
@@ -72,7 +85,10 @@ fn deletion(world: &World, key: &MachineKey) -> Result<(), String> {
         return Ok(());
     }
     let tenant = world.tenant_now(&key.namespace);
-    let cordoned = tenant.nodes.get(&key.machine).is_some_and(|node| node.cordon != NodeCordon::None);
+    let cordoned = tenant
+        .nodes
+        .get(&key.machine)
+        .is_some_and(|node| node.cordon != NodeCordon::None);
     let left = tenant
         .pods
         .iter()
@@ -80,14 +96,21 @@ fn deletion(world: &World, key: &MachineKey) -> Result<(), String> {
     if cordoned && left {
         return Err(format!("{key} is deleted before its pods were evicted"));
     }
-    if world.objects.instances.get(key).is_some_and(|one| !one.plugged.is_empty()) {
+    if world
+        .objects
+        .instances
+        .get(key)
+        .is_some_and(|one| !one.plugged.is_empty())
+    {
         return Err(format!("{key} is deleted while volumes are attached"));
     }
     Ok(())
 }
 
 fn finish(world: &World, key: &MachineKey) -> Result<(), String> {
-    let Some(vm) = world.objects.vms.get(key) else { return Ok(()) };
+    let Some(vm) = world.objects.vms.get(key) else {
+        return Ok(());
+    };
     if !vm.terminating {
         return Err(format!("{key}, which stays, loses its finalizer"));
     }
@@ -116,7 +139,10 @@ fn uncordon(world: &World, at: usize) -> Result<(), String> {
             && state != State::Cancelling
     };
     match world.objects.maintenances.iter().find(|one| needs(*one)) {
-        Some((id, _)) => Err(format!("{} is uncordoned while maintenance {id} needs the cordon", NODES[at].0)),
+        Some((id, _)) => Err(format!(
+            "{} is uncordoned while maintenance {id} needs the cordon",
+            NODES[at].0
+        )),
         None => Ok(()),
     }
 }
@@ -151,9 +177,10 @@ fn removal(world: &World, key: &MachineKey, changes: &[(String, Option<String>)]
 fn holders(world: &World, id: &str) -> BTreeSet<String> {
     let objects = &world.objects;
     let here = |key: &&MachineKey| key.namespace == CLUSTERS[0];
-    let specs = objects.vms.iter().filter(|(key, vm)| {
-        vm.disks.contains(id) && !(vm.terminating && !objects.instances.contains_key(*key))
-    });
+    let specs = objects
+        .vms
+        .iter()
+        .filter(|(key, vm)| vm.disks.contains(id) && (!vm.terminating || objects.instances.contains_key(*key)));
     let guests = objects.instances.iter().filter(|(_, one)| one.plugged.contains(id));
     specs
         .map(|(key, _)| key)
@@ -184,7 +211,9 @@ pub fn undone(world: &World) -> Option<String> {
         let desired = pool::desired(&objects.pools[at]);
         let machines = pool::machines(objects, objects, at, world.now);
         let revision = desired.revision.clone().unwrap_or_default();
-        let good = machines.iter().filter(|one| one.availability == Availability::Available && one.revision == revision);
+        let good = machines
+            .iter()
+            .filter(|one| one.availability == Availability::Available && one.revision == revision);
         let (good, all) = (good.count(), machines.len());
         if good != desired.replicas || all != desired.replicas {
             return Some(format!(
@@ -195,7 +224,10 @@ pub fn undone(world: &World) -> Option<String> {
     }
     for (id, one) in objects.maintenances.iter() {
         if !State::of(&one.status).is_final() || (one.deleting && one.finalizer) {
-            return Some(format!("maintenance {id} is {:?}, wanted {:?}", one.status.phase, one.spec.desired_state));
+            return Some(format!(
+                "maintenance {id} is {:?}, wanted {:?}",
+                one.status.phase, one.spec.desired_state
+            ));
         }
     }
     for (at, node) in objects.nodes.iter().enumerate() {
@@ -206,14 +238,22 @@ pub fn undone(world: &World) -> Option<String> {
     for (key, vm) in objects.vms.iter() {
         let left = vm.intents().into_iter().find(|one| one.owner != intent::API);
         if let Some(left) = left {
-            return Some(format!("{key} keeps the intent {} of {}", left.action.as_str(), left.owner));
+            return Some(format!(
+                "{key} keeps the intent {} of {}",
+                left.action.as_str(),
+                left.owner
+            ));
         }
         let node = world.tenant_now(&key.namespace).nodes.get(&key.machine);
         if node.is_some_and(|node| node.cordon == NodeCordon::Ours) || vm.drain_started.is_some() {
             return Some(format!("{key} stays cordoned although nobody wants it"));
         }
     }
-    if let Some(one) = objects.migrations.iter().find(|one| one.state == MigrationState::Active) {
+    if let Some(one) = objects
+        .migrations
+        .iter()
+        .find(|one| one.state == MigrationState::Active)
+    {
         return Some(format!("migration {} does not end", one.name));
     }
     for (_, tenant) in CLUSTERS.iter().zip(objects.tenants.iter()) {

@@ -14,10 +14,7 @@ use steading_infra::{
 };
 use steading_lifecycle::{
     domain::machine::{MigrationState, NodeCordon},
-    plan::{
-        evacuation::MachineKey,
-        pool::Failures,
-    },
+    plan::{evacuation::MachineKey, pool::Failures},
 };
 use steading_storage::domain::volume::Volume;
 
@@ -328,7 +325,13 @@ impl World {
 
     /// An infra node with room that takes machines, other than `not`.
     pub fn place(&self, not: Option<usize>, seed: usize) -> Option<usize> {
-        let load = |at: usize| self.objects.instances.values().filter(|one| one.node == Some(at)).count();
+        let load = |at: usize| {
+            self.objects
+                .instances
+                .values()
+                .filter(|one| one.node == Some(at))
+                .count()
+        };
         (0..NODES.len())
             .map(|at| (at + seed) % NODES.len())
             .filter(|at| Some(*at) != not)

@@ -106,7 +106,6 @@ impl Watch {
                         yield Err(Disconnected);
                         return;
                     }
-                    None if self.collection.is_retired() => return,
                     None => {}
                 }
                 if std::mem::take(&mut opening)
@@ -124,6 +123,8 @@ impl Watch {
                         yield Ok(chunk);
                         continue;
                     }
+                    // What was deleted with its kind is told first.
+                    Ok(None) if self.collection.is_retired() => return,
                     Ok(None) => {}
                 }
                 let now = Instant::now();

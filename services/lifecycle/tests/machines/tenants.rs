@@ -330,7 +330,8 @@ async fn conditions_follow_a_kubeconfig_or_namespace_that_somebody_deletes_by_fo
         .await
         .expect("deleted");
     let why = world.cluster_says("acme--prod", "TenantReachable", "Unreachable").await;
-    assert!(why.contains("does not exist"), "{why}");
+    // Whoever plays the control plane's operator may have stored it again by now.
+    assert!(why.contains("does not exist") || why.contains("has changed"), "{why}");
     let mut again = before.clone();
     again.metadata = kube::api::ObjectMeta {
         name: before.metadata.name.clone(),

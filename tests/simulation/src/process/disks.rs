@@ -6,11 +6,12 @@ use jiff::Timestamp;
 use steading_lifecycle::plan::evacuation::MachineKey;
 use steading_storage::{
     domain::{
-        attachment::{Site, elsewhere},
+        attachment::elsewhere,
         machine::{InstanceDisk, ObservedDisk, ObservedInstance, ObservedMachine},
         mark::disk_name,
         overhead::Overheads,
         placement::{Clearance, InstanceTrace, Trace, VmTrace, clearance},
+        site::Site,
     },
     plan::{
         machine::{Concerned, MachineView, plan, record_for},
@@ -131,13 +132,20 @@ pub fn begin(view: &Objects, world: &World, key: &MachineKey) -> Vec<Operation> 
         let volumes: Vec<(String, u64)> = planned.clear.iter().map(|id| (id.clone(), version(id))).collect();
         return clear(view, world, key, &volumes);
     }
-    let Some(vm) = world.objects.vms.get(key) else { return Vec::new() };
+    let Some(vm) = world.objects.vms.get(key) else {
+        return Vec::new();
+    };
     let mut all: Vec<Operation> = planned
         .record
         .iter()
         .map(|id| Operation::Write(Write::Record(id.clone(), version(id), record.clone())))
         .collect();
-    let attach: Vec<String> = planned.attach.iter().chain(&planned.retry).map(|one| one.claim.clone()).collect();
+    let attach: Vec<String> = planned
+        .attach
+        .iter()
+        .chain(&planned.retry)
+        .map(|one| one.claim.clone())
+        .collect();
     let detach: Vec<String> = planned.detach.iter().map(|one| one.volume.clone()).collect();
     if !attach.is_empty() || !detach.is_empty() {
         all.push(Operation::Read(Read::ConfirmDetach(Box::new(Patch {
@@ -206,7 +214,9 @@ pub fn clear(view: &Objects, world: &World, key: &MachineKey, volumes: &[(String
 
 /// Plans one volume from a view.
 pub fn begin_volume(view: &Objects, id: &str, now: Timestamp) -> Vec<Operation> {
-    let Some((version, volume)) = view.volumes.get(id) else { return Vec::new() };
+    let Some((version, volume)) = view.volumes.get(id) else {
+        return Vec::new();
+    };
     plan_volume(volume, None, &sites(view, id), &Overheads::default(), now)
         .into_iter()
         .filter_map(|action| match action {

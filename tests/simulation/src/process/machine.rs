@@ -69,10 +69,18 @@ pub fn begin(view: &Objects, key: &MachineKey, now: Timestamp) -> Vec<Operation>
         )]),
         MachineStep::Uncordon => {
             let ours = is_ours_to_uncordon(&machine.node).then(|| Write::UncordonNode(key.clone()));
-            writes(ours.into_iter().chain([Write::DrainStarted(key.clone(), None)]).collect())
+            writes(
+                ours.into_iter()
+                    .chain([Write::DrainStarted(key.clone(), None)])
+                    .collect(),
+            )
         }
         MachineStep::Maintain => match machine.node {
-            ObservedNode::Present { ready: true, uninitialized, .. } => {
+            ObservedNode::Present {
+                ready: true,
+                uninitialized,
+                ..
+            } => {
                 let mut all = Vec::new();
                 if uninitialized {
                     all.push(Write::InitializeNode(key.clone()));
@@ -108,7 +116,11 @@ pub fn drain(
                 NodeCordon::None => Cordon::Schedulable,
                 NodeCordon::Ours | NodeCordon::Others => Cordon::Cordoned,
             },
-            kubelet: if node.ready { Kubelet::Reporting } else { Kubelet::Unreachable },
+            kubelet: if node.ready {
+                Kubelet::Reporting
+            } else {
+                Kubelet::Unreachable
+            },
         },
     };
     let pods: Vec<DrainPod> = tenant
@@ -150,7 +162,9 @@ pub fn drain(
             let delete = |at| Operation::Write(Write::ForceDelete(key.clone(), uid(at)));
             chosen.into_iter().map(delete).collect()
         }
-        DrainStep::WaitPods { .. } | DrainStep::WaitDetach { .. } | DrainStep::Stalled { .. } => return Some(Vec::new()),
+        DrainStep::WaitPods { .. } | DrainStep::WaitDetach { .. } | DrainStep::Stalled { .. } => {
+            return Some(Vec::new());
+        }
         DrainStep::Done(_) => {
             return Some(match after {
                 AfterDrain::Stay => Vec::new(),
@@ -174,10 +188,19 @@ pub fn drain(
 
 /// Asks storage to take everything off; the deletion follows once nothing is on.
 pub fn detach(world: &World, key: &MachineKey) -> Vec<Operation> {
-    let concerned = world.objects.volumes.values().map(|(_, volume)| volume).filter(|volume| {
-        let wanted = volume.attach_to.as_deref() == Some(&key.machine);
-        wanted || volume.placement.as_ref().is_some_and(|record| record.machine == key.machine)
-    });
+    let concerned = world
+        .objects
+        .volumes
+        .values()
+        .map(|(_, volume)| volume)
+        .filter(|volume| {
+            let wanted = volume.attach_to.as_deref() == Some(&key.machine);
+            wanted
+                || volume
+                    .placement
+                    .as_ref()
+                    .is_some_and(|record| record.machine == key.machine)
+        });
     let unwant: Vec<Operation> = concerned
         .map(|volume| Operation::Write(Write::Unwant(volume.id().to_owned(), key.machine.clone())))
         .collect();
@@ -199,6 +222,10 @@ pub fn confirm_deletion(world: &World, key: &MachineKey) -> Vec<Operation> {
 
 /// Whether an instance of this uid may be ended.
 pub fn may_end(world: &World, key: &MachineKey) -> bool {
-    let Some(vm) = world.objects.vms.get(key) else { return true };
-    vm.intents().iter().any(|one| matches!(one.action, Action::Relocate | Action::Restart))
+    let Some(vm) = world.objects.vms.get(key) else {
+        return true;
+    };
+    vm.intents()
+        .iter()
+        .any(|one| matches!(one.action, Action::Relocate | Action::Restart))
 }

@@ -26,7 +26,9 @@ pub fn begin(view: &Objects, now: Timestamp) -> Vec<Operation> {
     let plan = plan_pass(&input, now);
     let mut all: Vec<Write> = plan.actions.iter().flat_map(|action| writes(action, now)).collect();
     for outcome in plan.outcomes {
-        let Some(seen) = view.maintenances.get(&outcome.name) else { continue };
+        let Some(seen) = view.maintenances.get(&outcome.name) else {
+            continue;
+        };
         let state = State::of(&outcome.status);
         // An end is stored when it is reached; only the finalizer goes last.
         let (before, after): (Vec<&Action>, Vec<&Action>) = outcome
@@ -35,7 +37,10 @@ pub fn begin(view: &Objects, now: Timestamp) -> Vec<Operation> {
             .partition(|action| state.is_final() && !matches!(action, Action::Release { .. }));
         all.extend(before.into_iter().flat_map(|action| writes(action, now)));
         if outcome.status != seen.status {
-            all.push(Write::StoreStatus(outcome.name.clone(), Box::new(outcome.status.clone())));
+            all.push(Write::StoreStatus(
+                outcome.name.clone(),
+                Box::new(outcome.status.clone()),
+            ));
         }
         all.extend(after.into_iter().flat_map(|action| writes(action, now)));
     }
@@ -102,7 +107,9 @@ fn input(view: &Objects, now: Timestamp) -> PassInput {
     }
     let mut evictions = Vec::new();
     for (key, instance) in view.instances.iter() {
-        let (Some(at), Some(vm)) = (instance.node, view.vms.get(key)) else { continue };
+        let (Some(at), Some(vm)) = (instance.node, view.vms.get(key)) else {
+            continue;
+        };
         input.locations.insert(key.clone(), NODES[at].0.to_owned());
         let whole = observe::machine(view, key, vm, now);
         let machine = observed(view, key, &whole, at);
@@ -117,8 +124,16 @@ fn input(view: &Objects, now: Timestamp) -> PassInput {
         input.machines.entry(NODES[at].0.to_owned()).or_default().push(machine);
     }
     input.evictions = evictions;
-    for (key, vm) in view.vms.iter().filter(|(_, vm)| !vm.terminating && !vm.is_to_be_deleted()) {
-        let ids: Vec<String> = vm.intents().iter().filter_map(|one| one.maintenance().map(str::to_owned)).collect();
+    for (key, vm) in view
+        .vms
+        .iter()
+        .filter(|(_, vm)| !vm.terminating && !vm.is_to_be_deleted())
+    {
+        let ids: Vec<String> = vm
+            .intents()
+            .iter()
+            .filter_map(|one| one.maintenance().map(str::to_owned))
+            .collect();
         for id in ids {
             let machines: &mut Vec<MachineKey> = input.asked.entry(id).or_default();
             if !machines.contains(key) {
@@ -131,16 +146,20 @@ fn input(view: &Objects, now: Timestamp) -> PassInput {
 }
 
 fn failures(view: &Objects, key: &MachineKey, owner: &str) -> i32 {
-    let failed = view.migrations.iter().filter(|one| {
-        one.key == *key && one.state == MigrationState::Failed && one.owner.as_deref() == Some(owner)
-    });
+    let failed = view
+        .migrations
+        .iter()
+        .filter(|one| one.key == *key && one.state == MigrationState::Failed && one.owner.as_deref() == Some(owner));
     i32::try_from(failed.count()).unwrap_or(i32::MAX)
 }
 
 fn failed(view: &Objects) -> BTreeMap<(String, MachineKey), FailedMigrations> {
     let mut failed: BTreeMap<(String, MachineKey), FailedMigrations> = BTreeMap::new();
     for one in view.migrations.iter().filter(|one| one.state == MigrationState::Failed) {
-        let id = one.owner.as_deref().and_then(|owner| owner.strip_prefix(intent::MAINTENANCE_PREFIX));
+        let id = one
+            .owner
+            .as_deref()
+            .and_then(|owner| owner.strip_prefix(intent::MAINTENANCE_PREFIX));
         let Some(id) = id else { continue };
         let entry = failed
             .entry((id.to_owned(), one.key.clone()))
@@ -191,7 +210,11 @@ fn observed(
         cluster: ObservedClusterState::Active,
         pool: ObservedPool::Keeps {
             replicas: i32::try_from(pool.replicas).unwrap_or(i32::MAX),
-            surge: if pool.max_surge > 0 { Surge::Allowed } else { Surge::Forbidden },
+            surge: if pool.max_surge > 0 {
+                Surge::Allowed
+            } else {
+                Surge::Forbidden
+            },
         },
         tenant: match tenant.silent {
             true => ObservedTenant::Unreachable,

@@ -96,7 +96,10 @@ fn observed_instance(view: &Objects, vm: &Vm, one: &crate::world::Instance) -> O
 
 /// Everything that is away in a view.
 pub fn away(view: &Objects, namespace: Option<&str>, now: Timestamp) -> Vec<Disruption> {
-    let here = view.vms.iter().filter(|(key, _)| namespace.is_none_or(|one| one == key.namespace));
+    let here = view
+        .vms
+        .iter()
+        .filter(|(key, _)| namespace.is_none_or(|one| one == key.namespace));
     here.map(|(key, vm)| machine(view, key, vm, now))
         .filter(ObservedMachine::is_away)
         .map(|one| Disruption {
@@ -113,5 +116,8 @@ pub fn away(view: &Objects, namespace: Option<&str>, now: Timestamp) -> Vec<Disr
 
 /// The zones of the infra nodes.
 pub fn zones() -> BTreeMap<String, String> {
-    NODES.iter().map(|(node, zone)| ((*node).to_owned(), (*zone).to_owned())).collect()
+    NODES
+        .iter()
+        .map(|(node, zone)| ((*node).to_owned(), (*zone).to_owned()))
+        .collect()
 }

@@ -1,6 +1,6 @@
 //! Passes over one pool, as `steading_lifecycle::reconcile::pool` carries them out: planned from the view, and again from reads.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use steading_infra::intent::{self, Action, Intent};
@@ -42,7 +42,8 @@ pub fn desired(pool: &Pool) -> DesiredPool {
 pub fn machines(view: &Objects, vms: &Objects, at: usize, now: Timestamp) -> Vec<PoolMachine> {
     let namespace = CLUSTERS[at];
     let here = vms.vms.iter().filter(|(key, _)| key.namespace == namespace);
-    here.map(|(key, vm)| pool_machine(&observe::machine(view, key, vm, now), now)).collect()
+    here.map(|(key, vm)| pool_machine(&observe::machine(view, key, vm, now), now))
+        .collect()
 }
 
 fn pool_machine(machine: &ObservedMachine, now: Timestamp) -> PoolMachine {
@@ -64,7 +65,9 @@ fn pool_machine(machine: &ObservedMachine, now: Timestamp) -> PoolMachine {
         replace: machine.wants(Action::Replace),
         infra_node: machine.infra_node().map(str::to_owned),
         created: machine.created,
-        joined: machine.joined.or_else(|| machine.has_joined().then_some(machine.created)),
+        joined: machine
+            .joined
+            .or_else(|| machine.has_joined().then_some(machine.created)),
         deletion_cost: 0,
         trouble: String::new(),
     }
@@ -75,7 +78,7 @@ pub fn decide(view: &Objects, vms: &Objects, at: usize, now: Timestamp) -> PoolP
     let pool = &view.pools[at];
     let (desired, machines) = (desired(pool), machines(view, vms, at, now));
     let away = observe::away(view, Some(CLUSTERS[at]), now);
-    let mut ledger = Ledger::new(&away, &Default::default());
+    let mut ledger = Ledger::new(&away, &BTreeMap::new());
     let input = PoolInput {
         namespace: CLUSTERS[at],
         pool: "w",
@@ -120,7 +123,10 @@ pub fn again(view: &Objects, world: &World, at: usize) -> Vec<Operation> {
     }
     if !view.tenants[at].silent {
         let made = names(truth, at, plan.create);
-        all.extend(made.iter().map(|name| Write::CreateVm(key(name), view.pools[at].revision)));
+        all.extend(
+            made.iter()
+                .map(|name| Write::CreateVm(key(name), view.pools[at].revision)),
+        );
     }
     all.into_iter().map(Operation::Write).collect()
 }

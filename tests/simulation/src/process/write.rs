@@ -1,6 +1,6 @@
 //! Writes to API servers: what they test, and what they change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::{SignedDuration, Timestamp};
 use steading_infra::{crd::maintenance::MaintenanceStatus, intent};
@@ -87,7 +87,11 @@ impl Write {
     ///
     /// # Errors
     /// The promise that it breaks.
-    pub fn arrive(&self, world: &mut World, attempts: Option<&mut BTreeMap<String, EvictionAttempts>>) -> Result<bool, String> {
+    pub fn arrive(
+        &self,
+        world: &mut World,
+        attempts: Option<&mut BTreeMap<String, EvictionAttempts>>,
+    ) -> Result<bool, String> {
         promises::before(world, self)?;
         Ok(self.apply(world, attempts).is_some())
     }
@@ -126,7 +130,7 @@ impl Write {
                     annotations: BTreeMap::new(),
                     drain_started: None,
                     joined: None,
-                    disks: Default::default(),
+                    disks: BTreeSet::new(),
                     fence: 0,
                 });
             }
@@ -179,14 +183,22 @@ impl Write {
             | Self::DeleteNode(..)
             | Self::Evict(..)
             | Self::ForceDelete(..) => self.apply_to_tenant(world, attempts)?,
-            Self::Unwant(..) | Self::Record(..) | Self::PatchDisks(..) | Self::RaiseFence(..) | Self::ReleaseVolume(..) => {
+            Self::Unwant(..)
+            | Self::Record(..)
+            | Self::PatchDisks(..)
+            | Self::RaiseFence(..)
+            | Self::ReleaseVolume(..) => {
                 self.apply_to_volumes(world)?;
             }
         }
         Some(())
     }
 
-    fn apply_to_tenant(&self, world: &mut World, attempts: Option<&mut BTreeMap<String, EvictionAttempts>>) -> Option<()> {
+    fn apply_to_tenant(
+        &self,
+        world: &mut World,
+        attempts: Option<&mut BTreeMap<String, EvictionAttempts>>,
+    ) -> Option<()> {
         let (now, namespace) = (world.now, self.tenant()?);
         let tenant = world.tenant(namespace);
         if tenant.silent {
@@ -334,7 +346,11 @@ fn create_migration(world: &mut World, migration: &Migration) -> Option<()> {
     if world.objects.migrations.iter().any(active) {
         return None;
     }
-    let known = world.objects.migrations.iter().position(|one| one.name == migration.name);
+    let known = world
+        .objects
+        .migrations
+        .iter()
+        .position(|one| one.name == migration.name);
     match known {
         // One that brought the machine away before it came back makes room.
         Some(at) => {
