@@ -197,6 +197,9 @@ fn fair_wishes(world: &mut World) {
     for pool in world.pools() {
         pool.paused = false;
         pool.generation += 1;
+        // A budget that protects pods rightly holds the last machine back: there is nowhere to evict them to.
+        pool.replicas = pool.replicas.max(1);
+        pool.most = pool.most.map(|most| most.max(2));
         if !boots(pool.revision) {
             pool.revision += 1;
         }
