@@ -199,7 +199,9 @@ fn fair_wishes(world: &mut World) {
         pool.generation += 1;
         // A budget that protects pods rightly holds the last machine back: there is nowhere to evict them to.
         pool.replicas = pool.replicas.max(1);
-        pool.most = pool.most.map(|most| most.max(2));
+        // A quota without room for a surge rightly holds a rollout back that may not go below its replicas.
+        let room = pool.replicas + 1;
+        pool.most = pool.most.map(|most| most.max(room));
         if !boots(pool.revision) {
             pool.revision += 1;
         }
