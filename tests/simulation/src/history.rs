@@ -281,6 +281,16 @@ mod tests {
         assert_eq!(run(climate, &steps), run(climate, &steps));
     }
 
+    /// 1064: a completed maintenance uncordoned an infra node that a person had cordoned.
+    #[test]
+    fn seeds_that_found_a_fault_keep_every_promise_now() {
+        for seed in [1064] {
+            let (climate, steps) = of_seed(seed, 400);
+            let course = run(climate, &steps);
+            assert!(course.is_ok(), "seed {seed}: {course:?}");
+        }
+    }
+
     #[test]
     fn some_histories_keep_every_promise() {
         for seed in 0..40 {

@@ -50,9 +50,11 @@ pub(super) fn settle(seen: &ObservedMaintenance, outcome: &mut Outcome, now: Tim
         status.evacuate_time.get_or_insert(Time(now));
         enter(status, State::InMaintenance);
         if seen.spec.desired_state == MaintenanceDesire::Completed {
-            outcome.actions.push(Action::Uncordon {
-                node: seen.spec.infra_node.clone(),
-            });
+            if !is_persons(seen) {
+                outcome.actions.push(Action::Uncordon {
+                    node: seen.spec.infra_node.clone(),
+                });
+            }
             finish(seen, outcome, State::Completed, now);
         }
         return;
@@ -189,6 +191,13 @@ pub(super) fn keep_cordons(input: &PassInput, outcomes: &mut [Outcome]) {
             }
         }
     }
+}
+
+/// Whether a person cordoned the infra node before the maintenance did: then it is theirs to take back. A maintenance of evicted machines
+/// is of an infra node that its admin cordoned, and gives it back for them.
+fn is_persons(seen: &ObservedMaintenance) -> bool {
+    let cordoned_by_nobody = |node: &super::ObservedNode| node.cordoned && node.cordoned_by.is_none();
+    seen.spec.scope == MaintenanceScope::All && seen.node.as_ref().is_some_and(cordoned_by_nobody)
 }
 
 /// Whether a maintenance is under way after this pass and not about to give the infra node back.
