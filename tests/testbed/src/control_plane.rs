@@ -1,7 +1,8 @@
 //! Command lines of Kubernetes' own control planes: the infra cluster's, and the tenants' lighter ones on the same etcd.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    io::Read as _,
+    net::{Ipv4Addr, TcpListener, TcpStream},
     path::{Path, PathBuf},
 };
 
@@ -41,13 +42,23 @@ pub struct ControlPlane {
     pub prefix: String,
 }
 
-/// A port that is free now.
+/// A port that is free, and that the kernel gives to nobody else for a minute.
+///
+/// A port that was merely seen free may be the local end of somebody's connection before its server listens. A
+/// connection that the server's side closes first leaves the port in TIME_WAIT: neither `bind` to port 0 nor `connect`
+/// choose it then, and a server that asks for it by number (with `SO_REUSEADDR`, as Go's do) gets it.
 ///
 /// # Errors
 /// When there is none.
 pub fn free_port() -> anyhow::Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no port is free")?;
-    Ok(listener.local_addr()?.port())
+    let address = listener.local_addr()?;
+    let mut client = TcpStream::connect(address)?;
+    let (server, _) = listener.accept()?;
+    drop(server);
+    // The end of the stream: only now has the server's side closed first.
+    client.read_to_end(&mut Vec::new())?;
+    Ok(address.port())
 }
 
 impl Foundation<'_> {
