@@ -232,6 +232,25 @@ impl<T> Index<T> {
         self.state.read().changes.since(cursor)
     }
 
+    /// The changes behind a place, which moves to the end.
+    ///
+    /// # Errors
+    /// If the log does not reach back so far. The place has moved all the same.
+    pub fn news(&self, place: &mut Cursor) -> Result<Vec<Change<T>>, Expired> {
+        match self.since(*place) {
+            Ok(changes) => {
+                if let Some((last, _)) = changes.last() {
+                    *place = *last;
+                }
+                Ok(changes.into_iter().map(|(_, change)| change).collect())
+            }
+            Err(expired) => {
+                *place = self.end();
+                Err(expired)
+            }
+        }
+    }
+
     /// Wakes whenever something changed; read it with [`Self::since`].
     pub fn changed(&self) -> watch::Receiver<Option<Cursor>> {
         self.end.subscribe()

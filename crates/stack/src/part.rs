@@ -156,7 +156,12 @@ impl Launch {
         match part {
             Part::Templating => {
                 use steading_templating::{Config, Deps, Service};
-                let service = Service::new(Config { server, lease }, Deps { kube, clock });
+                let config = Config {
+                    server,
+                    lease,
+                    ..Config::default()
+                };
+                let service = Service::new(config, Deps { kube, clock });
                 tasks.spawn(async move { service.run(listener, stop).await.map_err(anyhow::Error::from) });
             }
             Part::Scheduling => {

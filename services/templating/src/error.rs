@@ -1,5 +1,7 @@
 //! What can go wrong in templating.
 
+use steading_controller::{Retry, list::ListError, work::RetryPolicy};
+use steading_infra::error::InfraError;
 use steading_model::{name::NameError, violation::Violations};
 
 /// The rules that are broken, with whole paths.
@@ -71,6 +73,17 @@ pub enum Error {
         /// Which of its contents.
         content: String,
     },
+    /// The infra cluster did not write what was asked.
+    #[error("{kind} {name} cannot be written")]
+    Write {
+        /// Kind of the object.
+        kind: &'static str,
+        /// The object.
+        name: String,
+        /// Why.
+        #[source]
+        source: Box<InfraError>,
+    },
     /// The infra cluster did not do what was asked.
     #[error("{kind} {name} cannot be read or written")]
     Infra {
@@ -81,6 +94,12 @@ pub enum Error {
         /// Why.
         #[source]
         source: Box<kube::Error>,
+    },
+    /// There are more objects of a kind than may be held at once.
+    #[error("there are more {kind} objects than can be looked through")]
+    TooMany {
+        /// The kind.
+        kind: &'static str,
     },
     /// The revision does not exist.
     #[error("revision {0} does not exist")]
@@ -101,10 +120,29 @@ impl Error {
         }
     }
 
+    /// An error of a write to the infra cluster.
+    pub fn write(kind: &'static str, name: impl Into<String>) -> impl FnOnce(InfraError) -> Self {
+        let name = name.into();
+        move |source| Self::Write {
+            kind,
+            name,
+            source: Box::new(source),
+        }
+    }
+
+    /// An error of a list of the infra cluster about something.
+    pub fn list(kind: &'static str, name: impl Into<String>) -> impl FnOnce(ListError) -> Self {
+        let name = name.into();
+        move |error| match error {
+            ListError::Kube(error) => Self::infra(kind, name)(error),
+            ListError::TooMany => Self::TooMany { kind },
+        }
+    }
+
     /// Whether nothing is known, rather than that something is wrong: it is tried again.
     pub fn is_unknown(&self) -> bool {
         match self {
-            Self::Infra { .. } => true,
+            Self::Infra { .. } | Self::Write { .. } | Self::TooMany { .. } => true,
             Self::Invalid { .. }
             | Self::ReadOnly { .. }
             | Self::InUse { .. }
@@ -113,6 +151,16 @@ impl Error {
             | Self::ContentMissing { .. }
             | Self::UnknownRevision(_)
             | Self::Unreadable(_) => false,
+        }
+    }
+}
+
+impl RetryPolicy for Error {
+    fn retry(&self) -> Retry {
+        if self.is_unknown() {
+            Retry::Backoff
+        } else {
+            Retry::OnChange
         }
     }
 }

@@ -1,4 +1,5 @@
 //! Decisions, without IO.
 
 pub mod image;
+pub mod resolve;
 pub mod status;

@@ -1,35 +1,142 @@
 //! What templating does while it holds the lease: installs the standard catalogue, imports images, keeps revisions.
+//!
+//! Work is keyed by image and template; a change of what they refer to is a reason to look at them. A pass decides from what
+//! is seen, which costs no request when nothing is to be done. What it deletes it has read again before, and while a view is
+//! not fresh, what it says of templates too.
 
-use std::{convert::Infallible, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use kube::Client;
-use steading_runtime::{CancellationToken, clock::Clock};
+use jiff::Timestamp;
+use kube::{
+    Client,
+    runtime::events::{Recorder, Reporter},
+};
+use parking_lot::Mutex;
+use steading_controller::{
+    Outcome, Queue, Sources, Term,
+    metrics::ReconcilerMetrics,
+    work::{RetryPolicy as _, WorkConfig, work},
+};
+use steading_infra::labels;
+use steading_runtime::{CancellationToken, clock::Clock, tasks::Chain};
 
-pub mod catalogue;
-pub mod images;
-pub mod templates;
+use crate::{
+    error::Error,
+    observe::{Observed, Places, Subject},
+};
 
-/// Pause before something that failed is tried again.
-pub(crate) const RETRY: Duration = Duration::from_secs(2);
-/// Pause after which everything is looked at again, whatever the watches said.
-pub(crate) const RESYNC: Duration = Duration::from_secs(300);
+mod catalogue;
+mod images;
+mod templates;
 
-/// Runs until cancelled.
-///
-/// # Errors
-/// Never: what fails is tried again.
-pub async fn run(kube: Client, clock: Clock, cancel: CancellationToken) -> Result<(), Infallible> {
-    let work = async {
-        catalogue::install(&kube).await;
-        tokio::join!(
-            Box::pin(images::run(kube.clone(), clock.clone())),
-            Box::pin(templates::run(kube.clone(), clock.clone())),
-            Box::pin(catalogue::run(&kube, &clock))
-        );
-    };
-    tokio::select! {
-        () = cancel.cancelled() => {}
-        () = work => {}
+/// What a term remembers: the generations of standard entries as they were applied.
+type Memory = Mutex<catalogue::Applied>;
+
+/// Reconciles while it leads.
+pub struct Reconciler {
+    kube: Client,
+    clock: Clock,
+    seen: Observed,
+    sources: Sources,
+    events: Recorder,
+    /// How often everything is looked at although nothing changed.
+    resync: Duration,
+    runs: ReconcilerMetrics,
+}
+
+impl Reconciler {
+    /// A reconciler that does nothing yet.
+    pub fn new(kube: Client, clock: Clock, seen: Observed, resync: Duration, runs: ReconcilerMetrics) -> Self {
+        let reporter = Reporter {
+            controller: labels::TEMPLATING_MANAGER.into(),
+            instance: None,
+        };
+        let sources = Sources::default();
+        seen.register(&sources);
+        Self {
+            events: Recorder::new(kube.clone(), reporter),
+            kube,
+            clock,
+            seen,
+            sources,
+            resync,
+            runs,
+        }
     }
-    Ok(())
+
+    /// Runs until cancelled.
+    pub async fn run(&self, cancel: CancellationToken) {
+        let term: Term<Memory> = Term::begin(cancel);
+        let queue = Arc::new(Queue::default());
+        let feed = async {
+            tokio::select! {
+                () = term.over() => {}
+                () = self.feed(&queue) => {}
+            }
+        };
+        let working = work(
+            queue.clone(),
+            WorkConfig::new(self.runs.clone()),
+            term.token(),
+            |subject| {
+                let memory = term.memory();
+                async move { self.reconcile(&subject, memory).await }
+            },
+        );
+        tokio::join!(feed, working);
+    }
+
+    /// Fills the queue with what changes.
+    async fn feed(&self, queue: &Queue<Subject>) {
+        // Machines cannot be made without it, so it does not wait for the views.
+        queue.add(Subject::Standard);
+        self.sources.synced().await;
+        let seen = &self.seen;
+        let mut places = Places::of(seen);
+        let mut resync = tokio::time::interval(self.resync);
+        let (mut templates, mut images) = (seen.templates.index().changed(), seen.images.index().changed());
+        let (mut volumes, mut revisions) = (seen.volumes.index().changed(), seen.revisions.index().changed());
+        let mut instance_types = seen.instance_types.index().changed();
+        let mut preferences = seen.preferences.index().changed();
+        let (mut machines, mut pools) = (seen.machines.index().changed(), seen.pools.index().changed());
+        loop {
+            let changed = tokio::select! {
+                _ = resync.tick() => None,
+                changed = templates.changed() => Some(changed),
+                changed = images.changed() => Some(changed),
+                changed = volumes.changed() => Some(changed),
+                changed = revisions.changed() => Some(changed),
+                changed = instance_types.changed() => Some(changed),
+                changed = preferences.changed() => Some(changed),
+                changed = machines.changed() => Some(changed),
+                changed = pools.changed() => Some(changed),
+            };
+            let subjects = match changed {
+                None => seen.everything(),
+                Some(Ok(())) => places.go_on(seen).unwrap_or_else(|_| seen.everything()),
+                Some(Err(_)) => return,
+            };
+            for subject in subjects {
+                queue.add(subject);
+            }
+        }
+    }
+
+    async fn reconcile(&self, subject: &Subject, memory: &Memory) -> Outcome {
+        let outcome = match subject {
+            Subject::Standard => self.reconcile_standard(memory).await,
+            Subject::Image(name) => self.reconcile_image(name).await,
+            Subject::Template(name) => self.reconcile_template(name).await,
+            Subject::Pinned => self.reconcile_pinned().await,
+        };
+        outcome.unwrap_or_else(|error: Error| {
+            let retry = error.retry();
+            tracing::warn!(?subject, error = %Chain(&error), ?retry, "a step failed and is tried again");
+            Outcome::Failed(retry)
+        })
+    }
+
+    fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
 }

@@ -1,19 +1,39 @@
 //! Composition of the service.
 
+use std::{convert::Infallible, time::Duration};
+
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::Client;
 use steading_api::templating::v1::{
     catalog_service_server::CatalogServiceServer, template_service_server::TemplateServiceServer,
 };
-use steading_infra::{apply::FieldManager, install::ensure_system_namespace};
-use steading_runtime::{CancellationToken, clock::Clock, lease::LeaderElection, server::GrpcServer, tasks::TaskGroup};
+use steading_controller::Sources;
+use steading_infra::{
+    apply::FieldManager,
+    cdi::DataVolume,
+    crd::MachinePool,
+    install::ensure_system_namespace,
+    kubevirt::{VirtualMachine, VirtualMachineClusterInstancetype, VirtualMachineClusterPreference},
+};
+use steading_runtime::{
+    CancellationToken,
+    clock::Clock,
+    lease::LeaderElection,
+    server::GrpcServer,
+    tasks::{Chain, TaskGroup},
+};
 use tokio::net::TcpListener;
 
 use crate::{
     api::{Infra, catalog::CatalogApi, template::TemplateApi},
     config::Config,
     error::ServiceError,
-    reconcile,
+    observe::{Observed, parse},
+    reconcile::Reconciler,
 };
+
+/// Room for the end of tasks after the server's drain.
+const LAST_SECOND: Duration = Duration::from_secs(1);
 
 /// What the service needs from outside.
 #[derive(Clone)]
@@ -28,12 +48,14 @@ pub struct Deps {
 pub struct Service {
     config: Config,
     deps: Deps,
+    observed: Observed,
 }
 
 impl Service {
     /// Binds and starts nothing.
     pub fn new(config: Config, deps: Deps) -> Self {
-        Self { config, deps }
+        let observed = Observed::new(&config.source, config.server.metrics.controllers());
+        Self { config, deps, observed }
     }
 
     /// `CatalogService`, for callers in the same process and for tests.
@@ -67,21 +89,102 @@ impl Service {
             .config(self.config.server.clone())
             .add_service(CatalogServiceServer::new(self.catalog()))
             .add_service(TemplateServiceServer::new(self.template()));
-        group.spawn("grpc", server.run(listener, cancel.clone()));
+        group.spawn("grpc", server.run(listener, cancel));
+        self.spawn(&group);
+        Ok(group.join(drain + LAST_SECOND).await?)
+    }
+
+    /// Watches and reconciles without serving, for tests that call [`Self::catalog`] and [`Self::template`] directly.
+    ///
+    /// # Errors
+    /// If a task dies.
+    pub async fn run_background(self, cancel: CancellationToken) -> Result<(), ServiceError> {
+        let group = TaskGroup::new("templating", cancel);
+        self.spawn(&group);
+        Ok(group.join(LAST_SECOND).await?)
+    }
+
+    fn spawn(self, group: &TaskGroup) {
         let Deps { kube, clock } = self.deps;
-        let lease = self.config.lease;
+        spawn_sources(group, &kube, &self.observed);
+        let sources = Sources::default();
+        self.observed.register(&sources);
+        let server = &self.config.server;
+        server.readiness.sources("templating", &sources);
+        let gate = server.readiness.gate("templating-sources");
+        group.spawn_finite("readiness", {
+            let cancel = group.token();
+            async move {
+                tokio::select! {
+                    () = cancel.cancelled() => {}
+                    () = sources.synced() => gate.ready(),
+                }
+            }
+        });
+        let runs = server.metrics.controllers().reconciler("templating", "catalogue");
+        let reconciler = Reconciler::new(kube.clone(), clock.clone(), self.observed, self.config.resync, runs);
+        let (lease, cancel) = (self.config.lease, group.token());
         group.spawn("reconcile", async move {
             // The lease lives in it; if this does not work yet, neither does the lease, and that is tried again.
             if let Err(error) = ensure_system_namespace(&kube, FieldManager::Templating).await {
-                tracing::warn!(%error, "system namespace cannot be made sure of");
+                tracing::warn!(error = %Chain(&error), "system namespace cannot be made sure of");
             }
-            let election = LeaderElection::new(kube.clone(), clock.clone(), lease);
-            election
-                .run_while_leading(cancel, move |leading| {
-                    reconcile::run(kube.clone(), clock.clone(), leading)
-                })
-                .await
+            let election = LeaderElection::new(kube, clock, lease);
+            let work = |leading: CancellationToken| async {
+                reconciler.run(leading).await;
+                Ok::<(), Infallible>(())
+            };
+            Box::pin(election.run_while_leading(cancel, work)).await
         });
-        Ok(group.join(drain + std::time::Duration::from_secs(1)).await?)
     }
+}
+
+fn spawn_sources(group: &TaskGroup, kube: &Client, seen: &Observed) {
+    let (client, cancel) = (|| kube.clone(), || group.token());
+    let source = seen.templates.clone();
+    group.spawn("templates", source.run(client(), parse::template, cancel()));
+    let source = seen.images.clone();
+    group.spawn("images", source.run(client(), parse::image, cancel()));
+    let source = seen.volumes.clone();
+    group.spawn(
+        "volumes",
+        source.run(client(), |object: DataVolume| parse::volume(&object), cancel()),
+    );
+    let source = seen.revisions.clone();
+    group.spawn(
+        "revisions",
+        source.run(
+            client(),
+            |object: ControllerRevision| parse::revision(&object),
+            cancel(),
+        ),
+    );
+    let source = seen.instance_types.clone();
+    group.spawn(
+        "instance types",
+        source.run(
+            client(),
+            |object: VirtualMachineClusterInstancetype| parse::entry(&object, &object.spec),
+            cancel(),
+        ),
+    );
+    let source = seen.preferences.clone();
+    group.spawn(
+        "preferences",
+        source.run(
+            client(),
+            |object: VirtualMachineClusterPreference| parse::entry(&object, &object.spec),
+            cancel(),
+        ),
+    );
+    let source = seen.machines.clone();
+    group.spawn(
+        "machines",
+        source.run(client(), |object: VirtualMachine| parse::machine(&object), cancel()),
+    );
+    let source = seen.pools.clone();
+    group.spawn(
+        "pools",
+        source.run(client(), |object: MachinePool| parse::pool(&object), cancel()),
+    );
 }

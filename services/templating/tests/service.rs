@@ -7,7 +7,7 @@
     reason = "a test fails by panicking"
 )]
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use steading_api::{
@@ -27,7 +27,6 @@ use steading_sim::{Sim, SimConfig};
 use steading_templating::{
     Config, Deps, Service,
     api::{catalog::CatalogApi, template::TemplateApi},
-    reconcile,
 };
 use tonic::{Request, Status};
 
@@ -37,6 +36,8 @@ mod images;
 mod refusals;
 #[path = "service/revisions.rs"]
 mod revisions;
+#[path = "service/watches.rs"]
+mod watches;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -44,11 +45,17 @@ struct Stack {
     catalog: CatalogApi,
     template: TemplateApi,
     kube: kube::Client,
+    sim: Arc<Sim>,
 }
 
 /// A simulated infra cluster with the service's reconcilers running while `test` runs.
 async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
-    let sim = Sim::start(SimConfig::default()).await.expect("the simulation starts");
+    with_stack_of(Config::default(), test).await;
+}
+
+/// As [`with_stack`], with a service that is told something else.
+async fn with_stack_of<Fut: Future<Output = ()>>(config: Config, test: impl FnOnce(Stack) -> Fut) {
+    let sim = Arc::new(Sim::start(SimConfig::default()).await.expect("the simulation starts"));
     let kube = sim.client();
     install_crds(&kube, FieldManager::Templating, DEADLINE)
         .await
@@ -57,23 +64,24 @@ async fn with_stack<Fut: Future<Output = ()>>(test: impl FnOnce(Stack) -> Fut) {
         .await
         .expect("the namespace is there");
     let service = Service::new(
-        Config::default(),
+        config,
         Deps {
-            kube: kube.clone(),
+            kube: sim.api().client_named("templating"),
             clock: Clock::system(),
         },
     );
     let stack = Stack {
         catalog: service.catalog(),
         template: service.template(),
-        kube: kube.clone(),
+        kube,
+        sim: Arc::clone(&sim),
     };
-    let reconcilers = reconcile::run(kube, Clock::system(), CancellationToken::new());
+    let reconcilers = service.run_background(CancellationToken::new());
     tokio::select! {
         () = test(stack) => {}
         _ = reconcilers => panic!("the reconcilers must not end"),
     }
-    sim.stop().await;
+    Arc::into_inner(sim).expect("the test has ended").stop().await;
 }
 
 fn call<T>(message: T) -> Request<T> {

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
-use steading_controller::{
-    Index,
-    changes::{Change, Cursor, Expired},
-};
+use steading_controller::changes::{Cursor, Expired};
 
 use super::{Observed, Subject};
 
@@ -72,11 +69,11 @@ impl Places {
         let here =
             |object: &steading_controller::ObjectRef| namespace.is_none_or(|wanted| wanted == &*object.namespace);
         let mut all = BTreeSet::new();
-        let volumes = news(&mut self.volumes, seen.volumes.index());
-        let claims = news(&mut self.claims, seen.claims.index());
-        let machines = news(&mut self.machines, seen.machines.index());
-        let instances = news(&mut self.instances, seen.instances.index());
-        let nodes = news(&mut self.nodes, seen.nodes.index());
+        let volumes = seen.volumes.index().news(&mut self.volumes);
+        let claims = seen.claims.index().news(&mut self.claims);
+        let machines = seen.machines.index().news(&mut self.machines);
+        let instances = seen.instances.index().news(&mut self.instances);
+        let nodes = seen.nodes.index().news(&mut self.nodes);
         for change in volumes?.iter().filter(|change| here(&change.object)) {
             all.extend(seen.after_volume(change));
         }
@@ -93,21 +90,5 @@ impl Places {
             all.extend(seen.after_node(change));
         }
         Ok(all)
-    }
-}
-
-/// The changes of one kind behind a cursor, which moves to the end.
-fn news<T>(cursor: &mut Cursor, index: &Index<T>) -> Result<Vec<Change<T>>, Expired> {
-    match index.since(*cursor) {
-        Ok(changes) => {
-            if let Some((last, _)) = changes.last() {
-                *cursor = *last;
-            }
-            Ok(changes.into_iter().map(|(_, change)| change).collect())
-        }
-        Err(expired) => {
-            *cursor = index.end();
-            Err(expired)
-        }
     }
 }

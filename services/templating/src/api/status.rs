@@ -2,7 +2,7 @@
 
 use steading_api::{error::RpcError, types::v1::ErrorReason};
 use steading_model::violation::Violations;
-use steading_runtime::collection::kube_error;
+use steading_runtime::{collection::kube_error, tasks::Chain};
 
 use crate::error::Error;
 
@@ -31,6 +31,11 @@ impl From<Error> for RpcError {
                 .with_resource("MachineTemplateRevision", revision)
                 .with_precondition("IMAGE_CONTENT_MISSING", image, "the content no longer exists"),
             Error::Infra { kind, name, source } => kube_error(kind, &name, &source),
+            Error::Write { kind, name, source } => {
+                tracing::warn!(error = %Chain(&source), kind, name, "the infra cluster does not take a write");
+                Self::new(ErrorReason::InfraUnavailable, text)
+            }
+            Error::TooMany { .. } => Self::new(ErrorReason::InfraUnavailable, text),
             Error::UnknownRevision(name) => Self::not_found("MachineTemplateRevision", name),
             Error::Unreadable(name) => {
                 tracing::error!(name, "a stored object cannot be read");

@@ -1,10 +1,8 @@
 //! Golden disks and the DataSource that points at one of them.
 
-use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, PostParams},
-};
+use kube::{Api, Client, Resource, ResourceExt, api::PostParams};
 use serde_json::{Value, json};
+use steading_controller::{Fresh, fresh::Deletion};
 use steading_infra::{
     cdi::{DataSource, DataVolume},
     labels,
@@ -25,16 +23,18 @@ pub enum Leftovers {
     Settled,
     /// Clones of some are running; they are looked at again.
     BeingCloned,
+    /// Some changed while they were looked at; they are looked at again.
+    Changed,
 }
 
 /// Carries a plan out: the import first, then the pointer with the status, deletions last. Stopped anywhere, what is cloned
-/// is still there.
+/// is still there. `source` was read in this pass, and the pointer moves only if it did not change since.
 ///
 /// # Errors
 /// If the API server refuses or does not answer.
 pub async fn carry_out(
     kube: &Client,
-    source: &DataSource,
+    source: &Fresh<DataSource>,
     spec: &ImageSpec,
     plan: &ImagePlan,
 ) -> Result<Leftovers, Error> {
@@ -50,11 +50,8 @@ pub async fn carry_out(
             Err(error) => return Err(fault()(error)),
         }
     }
-    let mut wanted = source.clone();
-    wanted.spec = pointing_at(&image, &plan.point_at);
-    let status = serde_json::to_string(&plan.status).map_err(|_| Error::Unreadable(image.clone()))?;
-    wanted.annotations_mut().insert(STATUS_ANNOTATION.into(), status);
-    if wanted != *source {
+    let wanted = with_plan(source, plan)?;
+    if wanted != **source {
         // With the resource version that was read: a change that was not seen is not overwritten.
         sources
             .replace(&image, &PostParams::default(), &wanted)
@@ -76,18 +73,39 @@ pub async fn carry_out(
         return Ok(Leftovers::Settled);
     }
     let cloned = disks_being_cloned(kube, &free).await?;
-    for name in free.iter().filter(|name| !cloned.contains(name)) {
-        match volumes.delete(name, &DeleteParams::default()).await {
-            Ok(_) => tracing::info!(image, volume = name, "old content deleted"),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            Err(error) => return Err(fault()(error)),
-        }
-    }
-    Ok(if cloned.is_empty() {
+    let mut leftovers = if cloned.is_empty() {
         Leftovers::Settled
     } else {
         Leftovers::BeingCloned
-    })
+    };
+    for name in free.iter().filter(|name| !cloned.contains(name)) {
+        let Some(volume) = Fresh::get(&volumes, name).await.map_err(fault())? else {
+            continue;
+        };
+        // A volume of that name that is none of the image's is somebody else's.
+        if volume.labels().get(labels::IMAGE) != Some(&image) {
+            continue;
+        }
+        match volume.delete(&volumes).await.map_err(fault())? {
+            Deletion::Accepted => tracing::info!(image, volume = name, "old content deleted"),
+            Deletion::Gone => {}
+            Deletion::Changed => leftovers = Leftovers::Changed,
+        }
+    }
+    Ok(leftovers)
+}
+
+/// The DataSource as a plan wants it.
+///
+/// # Errors
+/// If the status cannot be written down.
+pub fn with_plan(source: &DataSource, plan: &ImagePlan) -> Result<DataSource, Error> {
+    let image = source.name_any();
+    let mut wanted = source.clone();
+    wanted.spec = pointing_at(&image, &plan.point_at);
+    let status = serde_json::to_string(&plan.status).map_err(|_| Error::Unreadable(image))?;
+    wanted.annotations_mut().insert(STATUS_ANNOTATION.into(), status);
+    Ok(wanted)
 }
 
 /// The DataVolume of a content.

@@ -5,11 +5,12 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::OwnerReference, runtime::RawExtension},
 };
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    api::{DeleteParams, ObjectMeta, PostParams},
+    Api, Client, Resource,
+    api::{ObjectMeta, PostParams},
 };
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
+use steading_controller::{Fresh, fresh::Deletion};
 use steading_infra::{
     crd::machine_template::MachineTemplate,
     kubevirt::{VirtualMachineClusterInstancetype, VirtualMachineClusterPreference},
@@ -26,7 +27,7 @@ use crate::{
     error::Error,
     observe::{
         catalogue::check,
-        revisions::{KIND, api, find, id_of, latest_id, list, read},
+        revisions::{KIND, api, find, id_of, latest_id, list},
         usage,
     },
 };
@@ -149,39 +150,36 @@ where
     Ok(())
 }
 
-/// Deletes revisions that are neither needed nor wanted, and puts back what the others are made of.
+/// Deletes revisions that are neither needed nor wanted: the template, its revisions and their users are read again.
 ///
 /// # Errors
 /// If the API server does not answer.
-pub async fn collect(kube: &Client, name: &MachineTemplateName, template: &MachineTemplate) -> Result<(), Error> {
+pub async fn collect(kube: &Client, name: &MachineTemplateName) -> Result<(), Error> {
+    let templates: Api<MachineTemplate> = Api::all(kube.clone());
+    let fault = || Error::infra(KIND, name.to_string());
+    // Without its template, revisions go by their owner.
+    let template = templates.get_opt(&name.object_name()).await.map_err(fault())?;
+    let Some(template) = template else { return Ok(()) };
     let objects = list(kube, name).await?;
-    let stored: Vec<Stored> = objects
-        .iter()
-        .filter_map(|r| {
-            Some(Stored {
-                id: id_of(name, r)?,
-                number: r.revision,
-            })
+    let stored = objects.iter().filter_map(|object| {
+        Some(Stored {
+            id: id_of(name, object)?,
+            number: object.revision,
         })
-        .collect();
-    let (latest, limit) = (latest_id(template), template.spec.revision_history_limit);
-    let mut unneeded = plan_collection(&stored, &latest, &[], limit);
-    if !unneeded.is_empty() {
-        // Who uses them is worth looking up only if there are too many.
-        let used = usage::of_template(kube, name, &latest).await?;
-        unneeded = plan_collection(&stored, &latest, &used.revisions(), limit);
-    }
-    for object in &objects {
-        let Some(id) = id_of(name, object) else { continue };
-        if !unneeded.contains(&id) {
-            // An administrator may have deleted what it is made of.
-            pin(kube, &read(&id, object)?.resolved).await?;
+    });
+    let stored: Vec<Stored> = stored.collect();
+    let latest = latest_id(&template);
+    let used = usage::of_template(kube, name, &latest).await?.revisions();
+    let unneeded = plan_collection(&stored, &latest, &used, template.spec.revision_history_limit);
+    let api = api(kube);
+    for id in &unneeded {
+        let object = object_name(&name.object_name(), id);
+        let Some(object) = Fresh::get(&api, &object).await.map_err(fault())? else {
             continue;
-        }
-        match api(kube).delete(&object.name_any(), &DeleteParams::default()).await {
-            Ok(_) => tracing::info!(template = %name, revision = id, "old revision deleted"),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
-            Err(error) => return Err(Error::infra(KIND, name.to_string())(error)),
+        };
+        match object.delete(&api).await.map_err(fault())? {
+            Deletion::Accepted => tracing::info!(template = %name, revision = id, "old revision deleted"),
+            Deletion::Gone | Deletion::Changed => {}
         }
     }
     Ok(())

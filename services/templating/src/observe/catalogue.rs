@@ -9,118 +9,92 @@ use steading_infra::{
     kubevirt::{VirtualMachineClusterInstancetype, VirtualMachineClusterPreference},
     labels,
 };
-use steading_model::{
-    ids::Id,
-    name::{ImageName, InstanceTypeName, PreferenceName, Scope},
-};
+use steading_model::ids::Id;
 
-use super::image::{read_spec, read_status};
+use super::{
+    Observed,
+    image::{read_spec, read_status},
+};
 use crate::{
-    domain::{
-        ImageSpec, Resolved, Size,
-        machine::{CatalogueEntry, ResolvedImage},
-    },
+    domain::Resolved,
     error::Error,
-    validate::{validate, validate_resolved},
+    plan::resolve::{Catalogue, References, defaults, references, resolve},
 };
 
-fn missing(path: &str, kind: &'static str, name: &str) -> Error {
-    Error::Reference {
-        path: format!("machine_template.{path}"),
-        kind,
-        name: name.to_owned(),
-    }
-}
-
-/// A name whose scope the project may see. To others it does not exist.
-fn visible(scope: &Scope, project: &Id, missing: impl FnOnce() -> Error) -> Result<(), Error> {
-    if scope.visible_to(project) {
-        Ok(())
-    } else {
-        Err(missing())
-    }
-}
-
-/// Checks a template of `project` whole and looks up what it refers to.
+/// Checks a template of `project` whole and looks up what it refers to, on the API server.
 ///
 /// # Errors
-/// If it breaks a rule or refers to something that does not exist.
+/// If it breaks a rule or refers to something that does not exist, or the API server does not answer.
 pub async fn check(kube: &Client, project: &Id, spec: &MachineTemplateSpec) -> Result<Resolved, Error> {
-    let invalid = |violations| Error::Invalid {
-        field: "machine_template",
-        violations,
-    };
-    validate(project, spec).map_err(invalid)?;
-    let resolved = resolve(kube, project, spec).await?;
-    validate_resolved(spec, &resolved).map_err(invalid)?;
-    Ok(resolved)
+    let mut catalogue = Catalogue::default();
+    read(kube, &references(project, spec), &mut catalogue).await?;
+    read(kube, &defaults(project, spec, &catalogue), &mut catalogue).await?;
+    resolve(project, spec, &catalogue)
 }
 
-/// Looks up everything that a valid template of `project` refers to. Defaults of the image are filled in.
-async fn resolve(kube: &Client, project: &Id, spec: &MachineTemplateSpec) -> Result<Resolved, Error> {
-    let mut resolved = Resolved::default();
-    let mut of_root = ImageSpec::default();
-    if let Some(name) = &spec.root_disk.image {
-        let (image, spec) = find_image(kube, project, "root_disk.image", name).await?;
-        resolved.images.insert(name.clone(), image);
-        of_root = spec;
-    }
-    for (index, disk) in spec.disks.iter().enumerate() {
-        if let Some(name) = disk.image.as_ref().filter(|name| !resolved.images.contains_key(*name)) {
-            let (image, _) = find_image(kube, project, &format!("disks[{index}].image"), name).await?;
-            resolved.images.insert(name.clone(), image);
-        }
-    }
-    let default = |text: String| Some(text).filter(|t| !t.is_empty());
-    let inline = spec.memory.is_some();
-    let instance_type = spec
-        .instance_type
-        .clone()
-        .or_else(|| default(of_root.default_instance_type).filter(|_| !inline));
-    if let Some(name) = instance_type {
-        resolved.instance_type = Some(find_instance_type(kube, project, &name).await?);
-    }
-    if let Some(name) = spec.preference.clone().or_else(|| default(of_root.default_preference)) {
-        resolved.preference = Some(find_preference(kube, project, &name).await?);
-    }
-    Ok(resolved)
+/// The same from what is seen.
+///
+/// # Errors
+/// If it breaks a rule or refers to something that is not seen.
+pub fn check_seen(seen: &Observed, project: &Id, spec: &MachineTemplateSpec) -> Result<Resolved, Error> {
+    let mut catalogue = Catalogue::default();
+    look(seen, &references(project, spec), &mut catalogue);
+    look(seen, &defaults(project, spec, &catalogue), &mut catalogue);
+    resolve(project, spec, &catalogue)
 }
 
-async fn find_image(kube: &Client, project: &Id, path: &str, name: &str) -> Result<(ResolvedImage, ImageSpec), Error> {
-    let parsed: ImageName = name.parse().map_err(|source| Error::Name {
-        path: path.to_owned(),
-        source,
-    })?;
-    visible(&parsed.scope, project, || missing(path, "Image", name))?;
-    let api: Api<DataSource> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
-    let found = api
-        .get_opt(&parsed.object_name())
-        .await
-        .map_err(Error::infra("Image", name))?;
+fn look(seen: &Observed, wanted: &References, catalogue: &mut Catalogue) {
+    for name in &wanted.images {
+        let found = seen.images.index().get(labels::SYSTEM_NAMESPACE, name);
+        put_image(catalogue, name, found.as_deref());
+    }
+    if let Some(name) = &wanted.instance_type {
+        let found = seen.instance_types.index().get("", name);
+        let found = found.map(|entry| (name.clone(), entry.spec.clone()));
+        catalogue.instance_types.extend(found);
+    }
+    if let Some(name) = &wanted.preference {
+        let found = seen.preferences.index().get("", name);
+        let found = found.map(|entry| (name.clone(), entry.spec.clone()));
+        catalogue.preferences.extend(found);
+    }
+}
+
+async fn read(kube: &Client, wanted: &References, catalogue: &mut Catalogue) -> Result<(), Error> {
+    let images: Api<DataSource> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
+    for name in &wanted.images {
+        let found = images.get_opt(name).await.map_err(Error::infra("Image", name))?;
+        put_image(catalogue, name, found.as_ref());
+    }
+    let types: Api<VirtualMachineClusterInstancetype> = Api::all(kube.clone());
+    if let Some(name) = &wanted.instance_type {
+        let found = types.get_opt(name).await.map_err(Error::infra("InstanceType", name))?;
+        let found = found.and_then(|object| Some((object.name_any(), content(&object.spec)?)));
+        catalogue.instance_types.extend(found);
+    }
+    let preferences: Api<VirtualMachineClusterPreference> = Api::all(kube.clone());
+    if let Some(name) = &wanted.preference {
+        let found = preferences
+            .get_opt(name)
+            .await
+            .map_err(Error::infra("Preference", name))?;
+        let found = found.and_then(|object| Some((object.name_any(), content(&object.spec)?)));
+        catalogue.preferences.extend(found);
+    }
+    Ok(())
+}
+
+fn put_image(catalogue: &mut Catalogue, name: &str, found: Option<&DataSource>) {
     let found = found.filter(|object| object.metadata.deletion_timestamp.is_none());
-    let found = found.and_then(|object| Some((read_spec(&object)?, read_status(&object))));
-    let (spec, status) = found.ok_or_else(|| missing(path, "Image", name))?;
-    // What can be cloned now; before the first import has ended, what it brings.
-    let content = Some(status.content)
-        .filter(|content| !content.is_empty())
-        .unwrap_or_else(|| spec.content_id());
-    let image = ResolvedImage {
-        data_source: parsed.object_name(),
-        content,
-        size: spec.size.clone(),
-    };
-    Ok((image, spec))
+    let found = found.and_then(|object| Some((read_spec(object)?, read_status(object))));
+    catalogue.images.extend(found.map(|found| (name.to_owned(), found)));
 }
 
-fn entry<S: Serialize>(name: &str, object: String, spec: &S) -> Option<CatalogueEntry> {
-    Some(CatalogueEntry {
-        name: name.to_owned(),
-        object,
-        spec: sorted(serde_json::to_value(spec).ok()?),
-    })
+/// The content of an entry with its keys in order, so that equal contents have equal texts.
+pub fn content(spec: &impl Serialize) -> Option<Value> {
+    serde_json::to_value(spec).ok().map(sorted)
 }
 
-/// The same value with its keys in order, so that equal contents have equal texts.
 fn sorted(value: Value) -> Value {
     match value {
         Value::Object(fields) => {
@@ -131,39 +105,4 @@ fn sorted(value: Value) -> Value {
         Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
         other => other,
     }
-}
-
-async fn find_instance_type(kube: &Client, project: &Id, name: &str) -> Result<CatalogueEntry, Error> {
-    let path = "instance_type";
-    let parsed: InstanceTypeName = name.parse().map_err(|source| Error::Name {
-        path: path.to_owned(),
-        source,
-    })?;
-    visible(&parsed.scope, project, || missing(path, "InstanceType", name))?;
-    let api: Api<VirtualMachineClusterInstancetype> = Api::all(kube.clone());
-    let found = api
-        .get_opt(&parsed.object_name())
-        .await
-        .map_err(Error::infra("InstanceType", name))?;
-    found
-        .and_then(|object| entry(name, object.name_any(), &object.spec))
-        .filter(|entry| Size::from_instancetype_spec(&entry.spec).is_some())
-        .ok_or_else(|| missing(path, "InstanceType", name))
-}
-
-async fn find_preference(kube: &Client, project: &Id, name: &str) -> Result<CatalogueEntry, Error> {
-    let path = "preference";
-    let parsed: PreferenceName = name.parse().map_err(|source| Error::Name {
-        path: path.to_owned(),
-        source,
-    })?;
-    visible(&parsed.scope, project, || missing(path, "Preference", name))?;
-    let api: Api<VirtualMachineClusterPreference> = Api::all(kube.clone());
-    let found = api
-        .get_opt(&parsed.object_name())
-        .await
-        .map_err(Error::infra("Preference", name))?;
-    found
-        .and_then(|object| entry(name, object.name_any(), &object.spec))
-        .ok_or_else(|| missing(path, "Preference", name))
 }

@@ -1,22 +1,25 @@
 //! What an image's DataSource says, and which golden disks there are.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kube::{Api, Client, ResourceExt, api::ListParams};
+use steading_controller::list::list_all;
 use steading_infra::{
     cdi::{DataSource, DataSourceSpec, DataVolume, DataVolumePhase, DataVolumeSource, ObjectSource},
     labels,
 };
 
+use super::{Observed, parse::clone_of};
 use crate::{
     domain::{
         Resolved,
         image::{CONTENT_LABEL, GoldenDisk, ImageSpec, ImageStatus, ImportPhase, SPEC_ANNOTATION, STATUS_ANNOTATION},
+        machine::ResolvedImage,
     },
     error::Error,
     observe::revisions,
+    plan::resolve::content_gone,
 };
-
-/// Entries of one page of a list.
-const PAGE: u32 = 500;
 
 fn annotation<'a>(object: &'a DataSource, key: &str) -> &'a str {
     object.annotations().get(key).map(String::as_str).unwrap_or_default()
@@ -53,11 +56,12 @@ pub fn pointing_at(object_name: &str, content: &str) -> DataSourceSpec {
 pub async fn golden_disks(kube: &Client, image: &str) -> Result<Vec<GoldenDisk>, Error> {
     let volumes: Api<DataVolume> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
     let own = ListParams::default().labels(&format!("{}={image}", labels::IMAGE));
-    let found = volumes.list(&own).await.map_err(Error::infra("Image", image))?;
-    Ok(found.iter().map(golden_disk).collect())
+    let found = list_all(&volumes, &own).await.map_err(Error::list("Image", image))?;
+    Ok(found.items.iter().map(golden_disk).collect())
 }
 
-fn golden_disk(volume: &DataVolume) -> GoldenDisk {
+/// A golden disk as its DataVolume shows it.
+pub fn golden_disk(volume: &DataVolume) -> GoldenDisk {
     let status = volume.status.clone().unwrap_or_default();
     let running = status.conditions.iter().find(|c| c.type_ == "Running");
     let failing = running.filter(|c| c.reason.as_deref() == Some("Error"));
@@ -98,39 +102,26 @@ pub async fn disks_of_revisions(kube: &Client, image: &str) -> Result<Vec<String
     let mut volumes = Vec::new();
     for (_, revision) in revisions::all(kube).await? {
         let of_image = revision.resolved.images.values().filter(|i| i.data_source == image);
-        volumes.extend(of_image.map(crate::domain::machine::ResolvedImage::volume));
+        volumes.extend(of_image.map(ResolvedImage::volume));
     }
     Ok(volumes)
 }
 
-/// Golden disks out of `candidates` that are being cloned anywhere in the infra cluster. Read page by page: one that is
-/// missed would be deleted under its clone.
+/// Golden disks out of `candidates` that are being cloned anywhere in the infra cluster. Read whole: one that is missed would
+/// be deleted under its clone.
 ///
 /// # Errors
 /// If the API server does not answer.
 pub async fn disks_being_cloned(kube: &Client, candidates: &[String]) -> Result<Vec<String>, Error> {
     let volumes: Api<DataVolume> = Api::all(kube.clone());
-    let mut found = Vec::new();
-    let mut page = ListParams::default().limit(PAGE);
-    loop {
-        let list = volumes
-            .list(&page)
-            .await
-            .map_err(Error::infra("DataVolume", "clones"))?;
-        for volume in &list.items {
-            let done = volume.status.as_ref().and_then(|s| s.phase.as_ref()) == Some(&DataVolumePhase::Succeeded);
-            let source = volume.spec.source.as_ref().and_then(|s| s.pvc.as_ref());
-            if let Some(source) = source.filter(|s| !done && s.namespace == labels::SYSTEM_NAMESPACE)
-                && candidates.contains(&source.name)
-            {
-                found.push(source.name.clone());
-            }
-        }
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = ListParams::default().limit(PAGE).continue_token(&token),
-            None => return Ok(found),
-        }
-    }
+    let all = list_all(&volumes, &ListParams::default())
+        .await
+        .map_err(Error::list("DataVolume", "clones"))?;
+    let origins = all.items.iter().filter_map(clone_of);
+    Ok(origins
+        .filter(|origin| candidates.iter().any(|name| name == origin))
+        .map(str::to_owned)
+        .collect())
 }
 
 /// Makes sure that every image content of a revision can be cloned, or will be when its import has ended.
@@ -140,26 +131,50 @@ pub async fn disks_being_cloned(kube: &Client, candidates: &[String]) -> Result<
 pub async fn require_contents(kube: &Client, revision: &str, resolved: &Resolved) -> Result<(), Error> {
     let volumes: Api<DataVolume> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
     let sources: Api<DataSource> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
+    let (mut there, mut wanted) = (BTreeSet::new(), BTreeMap::new());
     for (name, image) in &resolved.images {
-        let volume = volumes
-            .get_opt(&image.volume())
-            .await
-            .map_err(Error::infra("Image", name))?;
-        if volume.is_some_and(|v| v.metadata.deletion_timestamp.is_none()) {
+        let volume = volumes.get_opt(&image.volume()).await;
+        let volume = volume.map_err(Error::infra("Image", name))?;
+        if volume.is_some_and(|volume| volume.metadata.deletion_timestamp.is_none()) {
+            there.insert(image.volume());
             continue;
         }
-        let source = sources
-            .get_opt(&image.data_source)
-            .await
-            .map_err(Error::infra("Image", name))?;
-        let wanted = source.as_ref().and_then(read_spec).map(|spec| spec.content_id());
-        if wanted.as_deref() != Some(image.content.as_str()) {
-            return Err(Error::ContentMissing {
-                revision: revision.to_owned(),
-                image: name.clone(),
-                content: image.content.clone(),
-            });
+        let source = sources.get_opt(&image.data_source).await;
+        let source = source.map_err(Error::infra("Image", name))?;
+        if let Some(spec) = source.as_ref().and_then(read_spec) {
+            wanted.insert(image.data_source.clone(), spec.content_id());
         }
     }
-    Ok(())
+    let gone = content_gone(
+        resolved,
+        |volume| there.contains(volume),
+        |source| wanted.get(source).cloned(),
+    );
+    refuse_if_gone(revision, gone)
+}
+
+/// The same from what is seen.
+///
+/// # Errors
+/// If one is not seen and not wanted any longer.
+pub fn require_seen(seen: &Observed, revision: &str, resolved: &Resolved) -> Result<(), Error> {
+    let wanted = |source: &str| {
+        let source = seen.images.index().get(labels::SYSTEM_NAMESPACE, source)?;
+        Some(read_spec(&source)?.content_id())
+    };
+    refuse_if_gone(
+        revision,
+        content_gone(resolved, |volume| seen.has_golden(volume), wanted),
+    )
+}
+
+fn refuse_if_gone(revision: &str, gone: Option<(&str, &ResolvedImage)>) -> Result<(), Error> {
+    match gone {
+        None => Ok(()),
+        Some((name, image)) => Err(Error::ContentMissing {
+            revision: revision.to_owned(),
+            image: name.to_owned(),
+            content: image.content.clone(),
+        }),
+    }
 }

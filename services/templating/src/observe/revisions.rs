@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{Api, Client, ResourceExt, api::ListParams};
+use steading_controller::list::list_all;
 use steading_infra::{crd::machine_template::MachineTemplate, labels};
 use steading_model::name::MachineTemplateName;
 
@@ -12,8 +13,6 @@ use crate::{
 
 /// Kind of the resource in errors.
 pub const KIND: &str = "MachineTemplateRevision";
-/// Entries of one page of a list.
-const PAGE: u32 = 500;
 
 /// Where revisions are kept.
 pub fn api(kube: &Client) -> Api<ControllerRevision> {
@@ -39,24 +38,16 @@ pub fn id_of(name: &MachineTemplateName, object: &ControllerRevision) -> Option<
 /// If the API server does not answer.
 pub async fn list(kube: &Client, name: &MachineTemplateName) -> Result<Vec<ControllerRevision>, Error> {
     let own = format!("{}={}", labels::MACHINE_TEMPLATE, name.object_name());
-    let mut all = pages(kube, &own).await?;
+    let mut all = selected(kube, &own).await?;
     // A second template of the same name may find revisions of the first that are not collected yet.
     all.sort_by_key(|r| (std::cmp::Reverse(r.revision), r.name_any()));
     Ok(all)
 }
 
-async fn pages(kube: &Client, selector: &str) -> Result<Vec<ControllerRevision>, Error> {
-    let mut all = Vec::new();
-    let first = ListParams::default().labels(selector).limit(PAGE);
-    let mut page = first.clone();
-    loop {
-        let list = api(kube).list(&page).await.map_err(Error::infra(KIND, "revisions"))?;
-        all.extend(list.items);
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = first.clone().continue_token(&token),
-            None => return Ok(all),
-        }
-    }
+async fn selected(kube: &Client, selector: &str) -> Result<Vec<ControllerRevision>, Error> {
+    let selected = ListParams::default().labels(selector);
+    let listed = list_all(&api(kube), &selected).await;
+    Ok(listed.map_err(Error::list(KIND, "revisions"))?.items)
 }
 
 /// All stored revisions of all templates that can be read, with the object names of their templates.
@@ -64,7 +55,7 @@ async fn pages(kube: &Client, selector: &str) -> Result<Vec<ControllerRevision>,
 /// # Errors
 /// If the API server does not answer.
 pub async fn all(kube: &Client) -> Result<Vec<(ControllerRevision, Revision)>, Error> {
-    let all = pages(kube, labels::MACHINE_TEMPLATE).await?;
+    let all = selected(kube, labels::MACHINE_TEMPLATE).await?;
     Ok(all
         .into_iter()
         .filter_map(|object| {
@@ -89,6 +80,17 @@ pub async fn find(kube: &Client, name: &MachineTemplateName, id: &str) -> Result
         .await
         .map_err(Error::infra(KIND, &full))?;
     read(&full, &found.ok_or_else(|| Error::UnknownRevision(full.clone()))?)
+}
+
+/// The number of a stored revision.
+///
+/// # Errors
+/// If there is none, or the API server does not answer.
+pub async fn number_of(kube: &Client, name: &MachineTemplateName, id: &str) -> Result<i64, Error> {
+    let full = format!("{name}/revisions/{id}");
+    let found = api(kube).get_opt(&object_name(&name.object_name(), id)).await;
+    let found = found.map_err(Error::infra(KIND, &full))?;
+    Ok(found.ok_or(Error::UnknownRevision(full))?.revision)
 }
 
 /// What a stored revision holds.

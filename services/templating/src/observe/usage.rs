@@ -2,25 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kube::{
-    Api, Client, ResourceExt,
-    api::{ApiResource, DynamicObject, ListParams},
-};
-use serde_json::Value;
+use kube::{Api, Client, ResourceExt, api::ListParams};
+use steading_controller::list::list_all;
 use steading_infra::{
     crd::{MachinePool, machine_template::MachineTemplate},
     kubevirt::VirtualMachine,
     labels,
 };
-use steading_model::name::{MachinePoolName, MachineTemplateName};
+use steading_model::name::MachineTemplateName;
 
-use super::revisions::{self, latest_id};
+use super::{
+    parse::{self, MadeFrom, PoolUse},
+    revisions::{self, latest_id},
+};
 use crate::{domain::revision::Revision, error::Error};
 
 /// Users of a resource that an error names at most.
 const NAMED_USERS: usize = 5;
-/// Entries of one page of a list.
-const PAGE: u32 = 500;
 
 /// Who uses a template, by the id of the revision.
 #[derive(Debug, Clone, Default)]
@@ -37,6 +35,24 @@ impl Usage {
         self.machines.keys().chain(self.pools.keys()).cloned().collect()
     }
 
+    /// Counts a machine of the template.
+    pub fn count_machine(&mut self, machine: &MadeFrom) {
+        *self.machines.entry(machine.revision.clone()).or_default() += 1;
+        if let Some(pool) = &machine.pool {
+            let pools = self.pools.entry(machine.revision.clone()).or_default();
+            pools.insert(pool.clone());
+        }
+    }
+
+    /// Counts a pool of the template, whose newest revision is `latest`.
+    pub fn count_pool(&mut self, pool: &PoolUse, latest: &str) {
+        let wanted = if pool.wanted.is_empty() { latest } else { &pool.wanted };
+        for revision in [wanted, &pool.current].into_iter().filter(|id| !id.is_empty()) {
+            let pools = self.pools.entry(revision.to_owned()).or_default();
+            pools.insert(pool.name.clone());
+        }
+    }
+
     /// Some of the pools that use any revision.
     pub fn some_pools(&self) -> Vec<String> {
         let all: BTreeSet<&String> = self.pools.values().flatten().collect();
@@ -44,70 +60,25 @@ impl Usage {
     }
 }
 
-/// Looks who uses a template. `latest` is the id of its newest revision, which pools follow that name none.
+/// Looks who uses a template, on the API server. `latest` is the id of its newest revision, which pools follow that name none.
 ///
 /// # Errors
 /// If the API server does not answer.
 pub async fn of_template(kube: &Client, name: &MachineTemplateName, latest: &str) -> Result<Usage, Error> {
     let mut usage = Usage::default();
     let machines: Api<VirtualMachine> = Api::all(kube.clone());
-    let made_from = format!("{}={}", labels::MACHINE_TEMPLATE, name.object_name());
-    for vm in pages(&machines, &made_from, name).await? {
-        let revision = vm
-            .annotations()
-            .get(labels::TEMPLATE_REVISION)
-            .cloned()
-            .unwrap_or_default();
-        *usage.machines.entry(revision.clone()).or_default() += 1;
-        let pool = vm.labels().get(labels::POOL).cloned().unwrap_or_default();
-        if let Some(pool) = MachinePoolName::from_object(&vm.namespace().unwrap_or_default(), &pool) {
-            usage.pools.entry(revision).or_default().insert(pool.to_string());
-        }
-    }
-    let pools: Api<DynamicObject> = Api::all_with(kube.clone(), &ApiResource::erase::<MachinePool>(&()));
-    let prefix = format!("{}{}", name.project, labels::PROJECT_SEPARATOR);
-    for pool in pages(&pools, "", name).await? {
-        let namespace = pool.namespace().unwrap_or_default();
-        let text = |pointer: &str| pool.data.pointer(pointer).and_then(Value::as_str).unwrap_or_default();
-        let template = text("/spec/machineTemplate");
-        let same = template == name.template.as_str() || template == name.to_string() || template == name.object_name();
-        if !same || !namespace.starts_with(&prefix) {
-            continue;
-        }
-        let Some(pool_name) = MachinePoolName::from_object(&namespace, &pool.name_any()) else {
-            continue;
-        };
-        let wanted = last_segment(text("/spec/machineTemplateRevision"));
-        let wanted = if wanted.is_empty() { latest } else { wanted };
-        let current = last_segment(text("/status/templateRevision"));
-        for revision in [wanted, current].into_iter().filter(|r| !r.is_empty()) {
-            usage
-                .pools
-                .entry(revision.to_owned())
-                .or_default()
-                .insert(pool_name.to_string());
-        }
-    }
+    let made_from = ListParams::default().labels(&format!("{}={}", labels::MACHINE_TEMPLATE, name.object_name()));
+    let fault = || Error::list("MachineTemplate", name.to_string());
+    let made = list_all(&machines, &made_from).await.map_err(fault())?;
+    let made = made.items.iter().filter_map(parse::machine);
+    made.for_each(|machine| usage.count_machine(&machine));
+    let pools: Api<MachinePool> = Api::all(kube.clone());
+    let pools = list_all(&pools, &ListParams::default()).await.map_err(fault())?;
+    let pools = pools.items.iter().filter_map(parse::pool);
+    pools
+        .filter(|pool| pool.template == name.object_name())
+        .for_each(|pool| usage.count_pool(&pool, latest));
     Ok(usage)
-}
-
-async fn pages<K>(api: &Api<K>, selector: &str, name: &MachineTemplateName) -> Result<Vec<K>, Error>
-where
-    K: Clone + std::fmt::Debug + serde::de::DeserializeOwned,
-{
-    let first = ListParams::default().labels(selector).limit(PAGE);
-    let (mut all, mut page) = (Vec::new(), first.clone());
-    loop {
-        let list = api
-            .list(&page)
-            .await
-            .map_err(Error::infra("MachineTemplate", name.to_string()))?;
-        all.extend(list.items);
-        match list.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => page = first.clone().continue_token(&token),
-            None => return Ok(all),
-        }
-    }
 }
 
 /// Some of the revisions in use for which `uses` holds: those that templates stand for now, and older ones that pools or
@@ -117,10 +88,9 @@ where
 /// If the API server does not answer.
 pub async fn revisions_using(kube: &Client, uses: impl Fn(&Revision) -> bool) -> Result<Vec<String>, Error> {
     let templates: Api<MachineTemplate> = Api::all(kube.clone());
-    let templates = templates
-        .list(&ListParams::default())
+    let templates = list_all(&templates, &ListParams::default())
         .await
-        .map_err(Error::infra("MachineTemplate", "machine templates"))?;
+        .map_err(Error::list("MachineTemplate", "machine templates"))?;
     let stored = revisions::all(kube).await?;
     let mut users = Vec::new();
     for template in &templates.items {

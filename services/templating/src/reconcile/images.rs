@@ -1,113 +1,115 @@
 //! Images: a golden disk for the wanted content, the DataSource pointed at it when it is ready, old ones deleted when nothing
 //! needs them.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use futures::StreamExt;
 use kube::{
-    Api, Client, Resource, ResourceExt,
-    runtime::{
-        Controller,
-        controller::Action,
-        events::{Event, EventType, Recorder, Reporter},
-        watcher,
-    },
+    Api, Resource, ResourceExt,
+    runtime::events::{Event, EventType},
 };
-use steading_infra::{
-    cdi::{DataSource, DataVolume},
-    labels,
-};
+use steading_controller::{Fresh, Outcome};
+use steading_infra::{cdi::DataSource, labels};
 use steading_model::name::ImageName;
-use steading_runtime::clock::Clock;
 
-use super::{RESYNC, RETRY};
+use super::Reconciler;
 use crate::{
-    apply::image::{Leftovers, carry_out},
-    domain::image::{ImageStatus, ImportPhase},
+    apply::image::{Leftovers, carry_out, with_plan},
+    domain::{
+        ImageSpec,
+        image::{GoldenDisk, ImageStatus, ImportPhase},
+    },
     error::Error,
     observe::image::{golden_disks, read_spec, read_status},
-    plan::image::plan_image,
+    plan::image::{ImagePlan, plan_image},
     validate,
 };
 
-/// Pause after which golden disks are looked at again that are being cloned: a clone takes seconds to minutes.
-const CLONES: Duration = Duration::from_secs(10);
+/// Pause after which golden disks are looked at again that are being cloned, if nothing is heard of the clones before.
+const CLONES: Duration = Duration::from_secs(30);
+/// Pause before an image is looked at again that changed while it was worked on.
+const CROSSED: Duration = Duration::from_millis(50);
 
-struct Context {
-    kube: Client,
-    clock: Clock,
-    events: Recorder,
-}
-
-/// Runs for ever.
-pub async fn run(kube: Client, clock: Clock) {
-    let sources: Api<DataSource> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
-    let volumes: Api<DataVolume> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
-    let ours = watcher::Config::default().labels(labels::IMAGE);
-    let reporter = Reporter {
-        controller: labels::TEMPLATING_MANAGER.into(),
-        instance: None,
-    };
-    let events = Recorder::new(kube.clone(), reporter);
-    let context = Arc::new(Context { kube, clock, events });
-    Controller::new(sources, ours.clone())
-        .owns(volumes, ours)
-        .run(
-            reconcile,
-            |_, error, _| {
-                tracing::warn!(%error, "image cannot be reconciled yet");
-                Action::requeue(RETRY)
-            },
-            context,
-        )
-        .for_each(|_| std::future::ready(()))
-        .await;
-}
-
-async fn reconcile(source: Arc<DataSource>, context: Arc<Context>) -> Result<Action, Error> {
-    let Some(spec) = read_spec(&source).filter(|_| source.metadata.deletion_timestamp.is_none()) else {
-        return Ok(Action::await_change());
-    };
-    let name = source.name_any();
-    let refusal = match ImageName::from_object_name(&name) {
-        Some(parsed) => validate::image(&parsed.scope, &spec).err().map(|all| all.to_string()),
-        None => Some(format!("{name} is not the name of an image")),
-    };
-    let disks = golden_disks(&context.kube, &name).await?;
-    let before = read_status(&source);
-    let plan = plan_image(&spec, refusal.as_deref(), &before, &disks, context.clock.now());
-    let leftovers = carry_out(&context.kube, &source, &spec, &plan).await?;
-    tell(&context, &source, &before, &plan.status).await;
-    Ok(Action::requeue(match leftovers {
-        Leftovers::Settled => RESYNC,
-        Leftovers::BeingCloned => CLONES,
-    }))
-}
-
-/// An Event on the DataSource when an import fails or ends. Best effort: the image's status says the same.
-async fn tell(context: &Context, source: &DataSource, before: &ImageStatus, now: &ImageStatus) {
-    let was = Some(before.phase).filter(|_| before.wanted == now.wanted);
-    if was == Some(now.phase) {
-        return;
+impl Reconciler {
+    pub(super) async fn reconcile_image(&self, name: &str) -> Result<Outcome, Error> {
+        let Some(seen) = self.seen.images.index().get(labels::SYSTEM_NAMESPACE, name) else {
+            return Ok(Outcome::Settled);
+        };
+        match self.plan(&seen, &self.seen.golden_disks(name)) {
+            Some((_, plan)) if self.is_work(&seen, &plan) => {}
+            Some(_) | None => return Ok(Outcome::Settled),
+        }
+        let api: Api<DataSource> = Api::namespaced(self.kube.clone(), labels::SYSTEM_NAMESPACE);
+        let source = Fresh::get(&api, name).await.map_err(Error::infra("Image", name))?;
+        let Some(source) = source else {
+            return Ok(Outcome::Settled);
+        };
+        let disks = golden_disks(&self.kube, name).await?;
+        let Some((spec, plan)) = self.plan(&source, &disks) else {
+            return Ok(Outcome::Settled);
+        };
+        let before = read_status(&source);
+        let object = source.object_ref(&());
+        let leftovers = carry_out(&self.kube, &source, &spec, &plan).await?;
+        self.tell(name, &object, &before, &plan.status).await;
+        Ok(match leftovers {
+            Leftovers::Settled => Outcome::Settled,
+            Leftovers::BeingCloned => Outcome::Again(CLONES),
+            Leftovers::Changed => Outcome::Again(CROSSED),
+        })
     }
-    let (type_, reason, note) = match now.phase {
-        ImportPhase::Failed => (EventType::Warning, "ImportFailed", now.failure.clone()),
-        ImportPhase::Ready => (
-            EventType::Normal,
-            "Imported",
-            format!("content {} can be cloned", now.wanted),
-        ),
-        ImportPhase::Pending | ImportPhase::Importing => return,
-    };
-    tracing::info!(image = source.name_any(), reason, note, "image changed");
-    let event = Event {
-        type_,
-        reason: reason.into(),
-        note: Some(note),
-        action: "Import".into(),
-        secondary: None,
-    };
-    if let Err(error) = context.events.publish(&event, &source.object_ref(&())).await {
-        tracing::debug!(%error, image = source.name_any(), "event cannot be written");
+
+    /// What is wanted of an image and what is to be done for it; `None` if it is none, or is being deleted.
+    fn plan(&self, source: &DataSource, disks: &[GoldenDisk]) -> Option<(ImageSpec, ImagePlan)> {
+        let spec = read_spec(source).filter(|_| source.metadata.deletion_timestamp.is_none())?;
+        let name = source.name_any();
+        let refusal = match ImageName::from_object_name(&name) {
+            Some(parsed) => validate::image(&parsed.scope, &spec).err().map(|all| all.to_string()),
+            None => Some(format!("{name} is not the name of an image")),
+        };
+        let plan = plan_image(&spec, refusal.as_deref(), &read_status(source), disks, self.now());
+        Some((spec, plan))
+    }
+
+    /// Whether a plan from what is seen does anything. Golden disks that are seen in use wait until that changes.
+    fn is_work(&self, source: &DataSource, plan: &ImagePlan) -> bool {
+        let name = source.name_any();
+        let is_free = |volume: &String| !self.seen.is_in_revision(&name, volume) && !self.seen.is_being_cloned(volume);
+        plan.create.is_some()
+            || with_plan(source, plan).is_ok_and(|wanted| wanted != *source)
+            || plan.unwanted.iter().any(is_free)
+    }
+
+    /// An Event on the DataSource when an import fails or ends. Best effort: the image's status says the same.
+    async fn tell(
+        &self,
+        image: &str,
+        object: &k8s_openapi::api::core::v1::ObjectReference,
+        before: &ImageStatus,
+        now: &ImageStatus,
+    ) {
+        let was = Some(before.phase).filter(|_| before.wanted == now.wanted);
+        if was == Some(now.phase) {
+            return;
+        }
+        let (type_, reason, note) = match now.phase {
+            ImportPhase::Failed => (EventType::Warning, "ImportFailed", now.failure.clone()),
+            ImportPhase::Ready => (
+                EventType::Normal,
+                "Imported",
+                format!("content {} can be cloned", now.wanted),
+            ),
+            ImportPhase::Pending | ImportPhase::Importing => return,
+        };
+        tracing::info!(image, reason, note, "image changed");
+        let event = Event {
+            type_,
+            reason: reason.into(),
+            note: Some(note),
+            action: "Import".into(),
+            secondary: None,
+        };
+        if let Err(error) = self.events.publish(&event, object).await {
+            tracing::debug!(%error, image, "event cannot be written");
+        }
     }
 }

@@ -19,7 +19,7 @@ async fn image(stack: &Stack) -> proto::Image {
     stack.catalog.get_image(call(get)).await.expect("there").into_inner()
 }
 
-async fn ready(stack: &Stack) -> proto::Image {
+pub(super) async fn ready(stack: &Stack) -> proto::Image {
     eventually("the import", || async {
         let image = image(stack).await;
         (image.state() == State::Ready).then_some(image)
@@ -27,7 +27,7 @@ async fn ready(stack: &Stack) -> proto::Image {
     .await
 }
 
-async fn refresh(stack: &Stack) {
+pub(super) async fn refresh(stack: &Stack) {
     let refresh = proto::RefreshImageRequest {
         name: "images/ubuntu".into(),
         ..Default::default()
@@ -45,7 +45,7 @@ async fn refresh(stack: &Stack) {
     .await;
 }
 
-fn golden(stack: &Stack) -> Api<DataVolume> {
+pub(super) fn golden(stack: &Stack) -> Api<DataVolume> {
     Api::namespaced(stack.kube.clone(), labels::SYSTEM_NAMESPACE)
 }
 
