@@ -8,7 +8,7 @@ use std::fmt::Debug;
 
 use kube::{
     Api, Resource, ResourceExt,
-    api::{DeleteParams, Preconditions, PropagationPolicy},
+    api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy},
 };
 use serde::de::DeserializeOwned;
 
@@ -75,6 +75,40 @@ where
             ..DeleteParams::default()
         };
         match api.delete(&self.0.name_any(), &params).await {
+            Ok(_) => Ok(Deletion::Accepted),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(Deletion::Gone),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Deletion::Changed),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl<K> Fresh<K>
+where
+    K: Resource + Clone + Debug + DeserializeOwned,
+{
+    /// Takes a finalizer off what was read, and off nothing that changed since. One that is not on is off.
+    ///
+    /// # Errors
+    /// If the API server refuses or cannot be reached: it may be off or not.
+    pub async fn without_finalizer(
+        self,
+        api: &Api<K>,
+        manager: &str,
+        finalizer: &str,
+    ) -> Result<Deletion, kube::Error> {
+        let others: Vec<&String> = self.0.finalizers().iter().filter(|on| *on != finalizer).collect();
+        if others.len() == self.0.finalizers().len() {
+            return Ok(Deletion::Accepted);
+        }
+        let body = serde_json::json!({"metadata": {
+            "uid": self.0.uid(), "resourceVersion": self.0.resource_version(), "finalizers": others,
+        }});
+        let params = PatchParams {
+            field_manager: Some(manager.to_owned()),
+            ..PatchParams::default()
+        };
+        match api.patch(&self.0.name_any(), &params, &Patch::Merge(body)).await {
             Ok(_) => Ok(Deletion::Accepted),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(Deletion::Gone),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Deletion::Changed),

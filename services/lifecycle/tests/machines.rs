@@ -44,6 +44,8 @@ mod evacuations;
 mod limits;
 #[path = "machines/ownership.rs"]
 mod ownership;
+#[path = "machines/stale.rs"]
+mod stale;
 #[path = "machines/tenants.rs"]
 mod tenants;
 
@@ -209,7 +211,7 @@ impl World {
         };
         config.lease = config.lease.identity("test");
         let deps = Deps::new(
-            self.sim.client(),
+            self.sim.api().client_named("lifecycle"),
             Clock::system(),
             Peers::connect(&args).expect("addresses"),
         );

@@ -15,7 +15,7 @@ use crate::{
     process::{Leader, Write},
     promises,
     step::{Climate, Mishap, Motion, Pass, Step, draw},
-    world::{World, boots},
+    world::{CLUSTERS, World, boots},
 };
 
 /// Rounds of fair weather in which everything must come true: ten seconds each, so nearly an hour of the world.
@@ -194,13 +194,15 @@ impl Run {
 
 /// People mend what only they can: templates that cannot boot, cordons of their own, drains that they asked for.
 fn fair_wishes(world: &mut World) {
-    for pool in world.pools() {
+    let machines = CLUSTERS.map(|cluster| world.objects.vms.keys().filter(|key| key.namespace == cluster).count());
+    for (pool, machines) in world.pools().iter_mut().zip(machines) {
         pool.paused = false;
         pool.generation += 1;
         // A budget that protects pods rightly holds the last machine back: there is nowhere to evict them to.
         pool.replicas = pool.replicas.max(1);
-        // A quota without room for a surge rightly holds a rollout back that may not go below its replicas.
-        let room = pool.replicas + 1;
+        // A quota without room for one more than there are rightly holds back a rollout that may not go below its replicas, and the
+        // drain of the last machine, whose pods have nowhere to go. The pool says so, and people give it room.
+        let room = pool.replicas.max(machines) + 1;
         pool.most = pool.most.map(|most| most.max(room));
         if !boots(pool.revision) {
             pool.revision += 1;
@@ -212,7 +214,7 @@ fn fair_wishes(world: &mut World) {
             node.cordoned = false;
         }
     }
-    for namespace in crate::world::CLUSTERS {
+    for namespace in CLUSTERS {
         for node in world.tenant(namespace).nodes.values_mut() {
             if node.cordon == NodeCordon::Others {
                 node.cordon = NodeCordon::None;
@@ -271,6 +273,8 @@ fn kind_of(promise: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
     use super::*;
 
     #[test]
@@ -281,8 +285,12 @@ mod tests {
         assert_eq!(run(climate, &steps), run(climate, &steps));
     }
 
-    /// 1064: a completed maintenance uncordoned an infra node that a person had cordoned.
-    const FOUND: [u64; 1] = [1064];
+    /// - 1064: a completed maintenance uncordoned an infra node that a person had cordoned.
+    /// - 1072: a cordon that was written after its maintenance had ended stayed.
+    /// - 1598: a machine on the move whose tenant did not answer took no place in the budget.
+    /// - 2073: a finalizer was taken off while an instance ran that the index did not show.
+    /// - 8954: a drain waited for pods that only a repair could take, which waited for the drain.
+    const FOUND: [u64; 5] = [1064, 1072, 1598, 2073, 8954];
 
     #[test]
     fn seeds_that_found_a_fault_keep_every_promise_now() {
@@ -293,12 +301,29 @@ mod tests {
         }
     }
 
+    /// As many as every change must keep; `cargo xtask simulate` runs as many as one likes.
+    const SEEDS: u64 = 2000;
+
     #[test]
-    fn some_histories_keep_every_promise() {
-        for seed in 0..40 {
-            let (climate, steps) = of_seed(seed, 250);
-            let course = run(climate, &steps);
-            assert!(course.is_ok(), "seed {seed}: {course:?}");
-        }
+    fn two_thousand_histories_keep_every_promise() {
+        let next = AtomicU64::new(0);
+        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let broken: Vec<(u64, Broken)> = std::thread::scope(|scope| {
+            let work = || {
+                let seeds = std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)));
+                let outcomes = seeds.take_while(|seed| *seed < SEEDS).filter_map(|seed| {
+                    let (climate, steps) = of_seed(seed, 400);
+                    run(climate, &steps).err().map(|broken| (seed, broken))
+                });
+                outcomes.collect::<Vec<_>>()
+            };
+            let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+            let joined = workers.into_iter().map(|worker| worker.join().expect("no panic"));
+            joined.flatten().collect()
+        });
+        assert!(
+            broken.is_empty(),
+            "cargo xtask simulate --seeds 1 --from SEED: {broken:#?}"
+        );
     }
 }

@@ -75,7 +75,11 @@ fn pool(world: &mut World, wish: Wish, which: u8, how: u8) {
 
 fn machine(world: &mut World, wish: Wish, which: u8, how: u8) {
     let (now, key) = (world.now, world.any_machine(which));
-    let Some(vm) = key.and_then(|key| world.vms().get_mut(&key)) else {
+    let Some(key) = key else { return };
+    if wish == Wish::Withdraw {
+        world.withdraw(&key);
+    }
+    let Some(vm) = world.vms().get_mut(&key) else {
         return;
     };
     let intent = Intent::new(ACTIONS[usize::from(how) % ACTIONS.len()], API, "because", now);

@@ -3,7 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use steading_lifecycle::plan::{drain::EvictionAttempts, evacuation::MachineKey, machine::AfterDrain};
+use steading_lifecycle::plan::{
+    drain::EvictionAttempts,
+    evacuation::MachineKey,
+    machine::{AfterDrain, MachineStep},
+};
 
 use crate::{
     step::{Mishap, Pass},
@@ -42,8 +46,13 @@ pub enum Read {
     },
     /// Whether storage has taken everything off.
     Detach(MachineKey),
-    /// Whether the machine, read now, is still to be deleted.
-    ConfirmDeletion(MachineKey),
+    /// Whether a step that cannot be undone is to be taken over what is read now, too.
+    Confirm {
+        /// The machine.
+        key: MachineKey,
+        /// The step.
+        step: MachineStep,
+    },
     /// The pool and its machines, read now.
     Pool(usize),
     /// A machine's disks, read now.
@@ -149,7 +158,7 @@ impl Leader {
                 machine::drain(&self.view, world, &key, after, rounds, &self.attempts)
             }
             Read::Detach(key) => Some(machine::detach(world, &key)),
-            Read::ConfirmDeletion(key) => Some(machine::confirm_deletion(world, &key)),
+            Read::Confirm { key, step } => Some(machine::confirm(&mut self.view, world, &key, &step)),
             Read::Pool(at) => Some(pool::again(&self.view, world, at)),
             Read::Disks(key) => Some(disks::begin(&self.view, world, &key)),
             Read::ConfirmDetach(patch) => Some(disks::confirm(world, *patch)),

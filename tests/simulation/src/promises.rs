@@ -32,20 +32,31 @@ pub fn before(world: &World, write: &Write) -> Result<(), String> {
             Some(vm) if *vm == **read => deletion(world, key),
             Some(_) | None => Ok(()),
         },
-        Write::Finish(key) => finish(world, key),
+        Write::Finish(key, read) => match world.objects.vms.get(key) {
+            Some(vm) if *vm == **read => finish(world, key),
+            Some(_) | None => Ok(()),
+        },
         Write::DeleteNode(key) => match world.objects.vms.get(key) {
             Some(vm) if !vm.terminating => Err(format!("the Node of {key}, which stays, is deleted")),
             Some(_) | None => Ok(()),
         },
-        Write::EndInstance(key, uid) => {
+        Write::EndInstance(key, uid, read) => {
             let same = world.objects.instances.get(key).is_some_and(|one| one.uid == *uid);
             let stays = world.objects.vms.get(key).is_some_and(|vm| !vm.terminating);
-            if same && stays && !may_end(world, key) {
+            // What is withdrawn after the last look is withdrawn too late: the request is on its way.
+            let too_late = world.withdrawn.get(key).is_some_and(|at| at > read);
+            if same && stays && !too_late && !may_end(world, key) {
                 return Err(format!("{key} is restarted although nobody wants it"));
             }
             Ok(())
         }
-        Write::UncordonInfraNode(at) => uncordon(world, *at),
+        Write::UncordonInfraNode(at, by) if world.objects.nodes[*at].cordoned_by == *by => uncordon(world, *at),
+        Write::GiveBackInfraNode(at, id) if world.objects.nodes[*at].cordoned_by.as_ref() == Some(id) => {
+            match world.objects.maintenances.get(id) {
+                Some(one) if !State::of(&one.status).is_final() => Ok(()),
+                Some(_) | None => uncordon(world, *at),
+            }
+        }
         Write::ReleaseVolume(id, version) => {
             let current = world.objects.volumes.get(id).is_some_and(|(now, _)| now == version);
             match holders(world, id).into_iter().next() {

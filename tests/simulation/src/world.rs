@@ -225,6 +225,10 @@ pub struct World {
     pub migrations_fail: bool,
     /// Whether faults have stopped and views are fresh: then budgets are exact.
     pub calm: bool,
+    /// Counts what happens, so that one moment can be told from another.
+    pub moment: u64,
+    /// When intents on a machine were withdrawn last.
+    pub withdrawn: BTreeMap<MachineKey, u64>,
     next: u64,
 }
 
@@ -267,8 +271,16 @@ impl World {
             },
             migrations_fail: false,
             calm: false,
+            moment: 0,
+            withdrawn: BTreeMap::new(),
             next: 100,
         }
+    }
+
+    /// Notes that an intent on a machine was withdrawn.
+    pub fn withdraw(&mut self, key: &MachineKey) {
+        self.moment += 1;
+        self.withdrawn.insert(key.clone(), self.moment);
     }
 
     /// A number that was never given out: uids, versions.

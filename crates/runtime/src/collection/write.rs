@@ -298,7 +298,29 @@ pub async fn delete<C: Collection>(
     let object_name = collection.object_name(name)?;
     check_request_id(&request.request_id)?;
     context.authorize(Action::new(Verb::Delete, C::KIND, name)).await?;
-    let current = match fetch(collection, name, &object_name).await {
+    let mut attempt = 1;
+    loop {
+        match delete_as_read(collection, clock, request, &object_name).await {
+            // Without an etag any version may go, once it has been looked at.
+            Err(error)
+                if error.reason() == ErrorReason::Conflict && request.etag.is_empty() && attempt < MAX_ATTEMPTS =>
+            {
+                attempt += 1;
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// Reads the object and deletes just that version.
+async fn delete_as_read<C: Collection>(
+    collection: &C,
+    clock: &Clock,
+    request: &DeleteRequest,
+    object_name: &str,
+) -> Result<C::Message, RpcError> {
+    let name = request.name.as_str();
+    let current = match fetch(collection, name, object_name).await {
         Err(error) if request.allow_missing && error.reason() == ErrorReason::ResourceNotFound => {
             return Ok(C::Message::default());
         }
@@ -330,7 +352,7 @@ pub async fn delete<C: Collection>(
         preconditions: Some(exact),
         ..DeleteParams::default()
     };
-    match collection.api(name)?.delete(&object_name, &params).await {
+    match collection.api(name)?.delete(object_name, &params).await {
         Ok(outcome) => {
             tracing::info!(kind = C::KIND, name, "deletion begun");
             let going = outcome
@@ -345,7 +367,6 @@ pub async fn delete<C: Collection>(
         Err(error) => Err(kube_error(C::KIND, name, &error)),
     }
 }
-
 fn check_etag<C: Collection>(etag: &str, name: &str, current: &C::Object) -> Result<(), RpcError> {
     if etag.is_empty() || current.meta().resource_version.as_deref() == Some(etag) {
         Ok(())

@@ -9,9 +9,10 @@ use k8s_openapi::{
 };
 use kube::{
     Api, Resource, ResourceExt,
-    api::{ApiResource, DeleteParams, DynamicObject, PostParams},
+    api::{ApiResource, DynamicObject, PostParams},
 };
 use serde_json::{Value, json};
+use steading_controller::{Fresh, fresh::Deletion};
 use steading_infra::{
     apply::{self, FieldManager},
     crd::{Cluster, MachinePool, cluster::BootstrapKind},
@@ -174,44 +175,32 @@ fn virtual_machine(place: &PoolPlace, pool: &MachinePool, rendering: &Rendering,
     vm
 }
 
-/// Removes the tenant node of a machine; none is fine.
+/// Removes the tenant node of a machine; none is fine. Whether it is gone: one that changed meanwhile is to be looked at again.
 ///
 /// # Errors
 /// If the tenant refuses or cannot be reached.
-pub async fn delete_node(tenant: &Tenant, machine: &str) -> Result<(), Error> {
-    let Some(client) = tenant.client() else { return Ok(()) };
+pub async fn delete_node(tenant: &Tenant, machine: &str) -> Result<bool, Error> {
+    let Some(client) = tenant.client() else {
+        return Ok(true);
+    };
+    let fault = |error| Error::tenant(&tenant.namespace, error);
     let nodes: Api<Node> = Api::all(client);
-    absent(nodes.delete(machine, &DeleteParams::default()).await.map(drop))
-        .map_err(|error| Error::tenant(&tenant.namespace, error))
+    let Some(node) = Fresh::get(&nodes, machine).await.map_err(fault)? else {
+        return Ok(true);
+    };
+    Ok(match node.delete(&nodes).await.map_err(fault)? {
+        Deletion::Accepted | Deletion::Gone => true,
+        Deletion::Changed => false,
+    })
 }
 
-fn absent(result: Result<(), kube::Error>) -> Result<(), kube::Error> {
-    match result {
-        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
-        other => other,
-    }
-}
-
-/// Deletes the VirtualMachine; it goes when its finalizers do.
+/// Deletes the VirtualMachine as it was read; it goes when its finalizers do.
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn delete_vm(context: &Context, vm: &VirtualMachine) -> Result<(), Error> {
-    let namespace = vm.namespace().unwrap_or_default();
-    let exact = kube::api::Preconditions {
-        uid: vm.uid(),
-        resource_version: None,
-    };
-    match apply::delete(
-        &context.namespaced::<VirtualMachine>(&namespace),
-        &vm.name_any(),
-        Some(exact),
-    )
-    .await
-    {
-        Ok(()) | Err(InfraError::NotFound(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+pub async fn delete_vm(context: &Context, vm: Fresh<VirtualMachine>) -> Result<Deletion, Error> {
+    let api = context.namespaced::<VirtualMachine>(&vm.namespace().unwrap_or_default());
+    Ok(vm.delete(&api).await?)
 }
 
 /// Deletes just this instance; KubeVirt makes another one.
@@ -267,22 +256,24 @@ pub async fn annotate(
     }
 }
 
-/// Ends a machine: secrets, then the finalizer.
+/// Ends a machine as it was read: secrets, then the finalizer.
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn finish(context: &Context, namespace: &str, machine: &str) -> Result<(), Error> {
+pub async fn finish(context: &Context, vm: Fresh<VirtualMachine>) -> Result<Deletion, Error> {
+    let (namespace, machine) = (vm.namespace().unwrap_or_default(), vm.name_any());
+    // Until the finalizer is off, no other machine can have the name and with it the Secret.
     let secret = format!("{machine}{}", labels::USER_DATA_SUFFIX);
-    match apply::delete(&context.namespaced::<Secret>(namespace), &secret, None).await {
+    match apply::delete(&context.namespaced::<Secret>(&namespace), &secret, None).await {
         Ok(()) | Err(InfraError::NotFound(_)) => {}
         Err(error) => return Err(error.into()),
     }
-    let vms = context.namespaced::<VirtualMachine>(namespace);
-    match apply::remove_finalizer(&vms, FieldManager::Lifecycle, machine, labels::MACHINE_FINALIZER).await {
-        Ok(()) | Err(InfraError::NotFound(_)) => {
-            tracing::info!(namespace, machine, "machine gone");
-            Ok(())
-        }
-        Err(error) => Err(error.into()),
+    let api = context.namespaced::<VirtualMachine>(&namespace);
+    let ended = vm
+        .without_finalizer(&api, FieldManager::Lifecycle.as_str(), labels::MACHINE_FINALIZER)
+        .await?;
+    if ended != Deletion::Changed {
+        tracing::info!(namespace, machine, "machine gone");
     }
+    Ok(ended)
 }

@@ -241,10 +241,13 @@ impl ObservedMachine {
         )
     }
 
-    /// Whether it did its work once and does not now: not ready, cordoned, or on the move. Budgets count it as taken already.
+    /// Whether it did its work once and does not now (not ready, cordoned, being deleted), or is on the move to another infra node. Budgets
+    /// count it as taken already. One whose tenant does not answer may have joined.
     pub fn is_away(&self) -> bool {
         let silent = self.node == ObservedNode::Unknown;
-        self.has_joined() && (self.is_moving() || self.is_cordoned() || !(silent || self.is_ready()))
+        let leaves = self.is_moving() && !self.is_terminating();
+        let may_have_joined = self.has_joined() || silent;
+        leaves || may_have_joined && (self.is_moving() || self.is_cordoned() || !(silent || self.is_ready()))
     }
 
     /// Infra node that it runs on.

@@ -24,8 +24,18 @@ use crate::domain::{
 
 /// A machine with all that is observed of it.
 pub fn observe_machine(observed: &Observed, vm: &VirtualMachine, now: Timestamp) -> ObservedMachine {
+    let instance = observed.vmis.get(&vm.namespace().unwrap_or_default(), &vm.name_any());
+    observe_with(observed, vm, instance.as_deref(), now)
+}
+
+/// The same with an instance that was read otherwise; `None` if there is none.
+pub fn observe_with(
+    observed: &Observed,
+    vm: &VirtualMachine,
+    instance: Option<&VirtualMachineInstance>,
+    now: Timestamp,
+) -> ObservedMachine {
     let (namespace, name) = (vm.namespace().unwrap_or_default(), vm.name_any());
-    let instance = observed.vmis.get(&namespace, &name);
     let tenant = observed.tenant(&namespace).filter(|tenant| tenant.is_reachable());
     let tenant_node = tenant.as_ref().and_then(|tenant| tenant.nodes.get("", &name));
     let node = match (&tenant, &tenant_node) {
@@ -69,7 +79,7 @@ pub fn observe_machine(observed: &Observed, vm: &VirtualMachine, now: Timestamp)
             .map(|s| s.as_str().to_owned())
             .unwrap_or_default(),
         trouble,
-        instance: instance.map(|instance| observe_instance(&instance)),
+        instance: instance.map(observe_instance),
         node,
         migrations: observe_migrations(observed, &namespace, &name),
         namespace,

@@ -57,6 +57,8 @@ pub struct PassInput {
     pub evictions: Vec<Eviction>,
     /// Zones of infra nodes.
     pub zones: BTreeMap<String, String>,
+    /// Infra nodes that a maintenance has cordoned, with its id.
+    pub cordons: BTreeMap<String, String>,
     /// Failed migrations by maintenance and machine.
     pub failed: BTreeMap<(String, MachineKey), FailedMigrations>,
 }
@@ -129,10 +131,19 @@ pub enum Action {
         /// For this maintenance.
         maintenance: String,
     },
-    /// Let new pods on again.
+    /// Let new pods on again, unless somebody else has cordoned the infra node meanwhile.
     Uncordon {
         /// The infra node.
         node: String,
+        /// Which maintenance's cordon was seen on it; `None` for an admin's.
+        by: Option<String>,
+    },
+    /// Let new pods on again if the maintenance that cordoned the infra node is over or does not exist.
+    GiveBack {
+        /// The infra node.
+        node: String,
+        /// The maintenance.
+        maintenance: String,
     },
     /// Write the intent that makes the machine leave, in place of any other of the same owner.
     Ask {
@@ -264,16 +275,19 @@ pub fn plan_pass(input: &PassInput, now: Timestamp) -> PassPlan {
     conclude::keep_cordons(input, &mut outcomes);
     let mut actions = evictions::plan_evictions(&input.evictions, &mut ledger);
     actions.extend(plan_orphans(input));
+    actions.extend(conclude::orphaned_cordons(input, &outcomes));
     PassPlan { outcomes, actions }
+}
+
+/// Whether a maintenance exists and is not over.
+fn is_under_way(input: &PassInput, id: &str) -> bool {
+    let found = input.maintenances.iter().find(|one| one.name == id);
+    found.is_some_and(|one| !State::of(&one.status).is_final())
 }
 
 /// Intents of maintenances that are over or do not exist any longer are revoked.
 fn plan_orphans(input: &PassInput) -> Vec<Action> {
-    let is_under_way = |id: &String| {
-        let found = input.maintenances.iter().find(|one| one.name == *id);
-        found.is_some_and(|one| !State::of(&one.status).is_final())
-    };
-    let orphans = input.asked.iter().filter(|(id, _)| !is_under_way(id));
+    let orphans = input.asked.iter().filter(|(id, _)| !is_under_way(input, id));
     orphans
         .flat_map(|(id, keys)| keys.iter().map(|key| withdraw(key, id)))
         .collect()

@@ -2,6 +2,7 @@
 //!
 //! Nothing else in the service drains, moves, restarts or deletes a machine.
 
+mod confirm;
 mod node;
 mod steps;
 

@@ -10,6 +10,7 @@ mod detect;
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use steading_infra::{
     apply::{self, FieldManager},
@@ -181,6 +182,10 @@ async fn observe_pass(context: &Context) -> PassInput {
         if let Some(zone) = node.labels().get(labels::ZONE) {
             input.zones.insert(node.name_any(), zone.clone());
         }
+        let seen = observe_cordon(&node);
+        if let Some(by) = seen.cordoned_by.filter(|_| seen.cordoned) {
+            input.cordons.insert(node.name_any(), by);
+        }
     }
     input.away = observe_away(context, None);
     if input.machines.is_empty() {
@@ -203,10 +208,15 @@ fn observe_maintenance(context: &Context, maintenance: &Maintenance) -> Observed
             .finalizers()
             .iter()
             .any(|one| one == labels::MAINTENANCE_FINALIZER),
-        node: node.map(|node| ObservedNode {
-            cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
-            cordoned_by: node.annotations().get(labels::CORDONED_BY).cloned(),
-        }),
+        node: node.map(|node| observe_cordon(&node)),
+    }
+}
+
+/// Whether and for whom an infra node is cordoned.
+fn observe_cordon(node: &Node) -> ObservedNode {
+    ObservedNode {
+        cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
+        cordoned_by: node.annotations().get(labels::CORDONED_BY).cloned(),
     }
 }
 

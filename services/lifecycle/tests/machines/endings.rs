@@ -28,7 +28,7 @@ impl World {
         self.running(1).await.remove(0)
     }
 
-    async fn delete(&self, machine: &str) {
+    pub(super) async fn delete(&self, machine: &str) {
         let delete = proto::DeleteMachineRequest {
             name: machine.to_owned(),
             ..Default::default()
@@ -66,7 +66,7 @@ impl World {
         .await;
     }
 
-    fn vms(&self) -> Api<VirtualMachine> {
+    pub(super) fn vms(&self) -> Api<VirtualMachine> {
         Api::namespaced(self.sim.client(), "acme--prod")
     }
 
@@ -77,7 +77,7 @@ impl World {
     }
 }
 
-async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
+pub(super) async fn eventually<T>(what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let deadline = tokio::time::Instant::now() + SOON;
     loop {
         if let Some(found) = look().await {
@@ -92,7 +92,7 @@ fn seconds(seconds: i64) -> prost_types::Duration {
     prost_types::Duration { seconds, nanos: 0 }
 }
 
-fn id_of(name: &str) -> &str {
+pub(super) fn id_of(name: &str) -> &str {
     name.rsplit('/').next().expect("an id")
 }
 

@@ -1,6 +1,6 @@
 //! Passes over one machine, as `steading_lifecycle::reconcile::machine` carries them out.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, rc::Rc, time::Duration};
 
 use jiff::Timestamp;
 use steading_infra::intent::Action;
@@ -29,9 +29,8 @@ pub fn begin(view: &Objects, key: &MachineKey, now: Timestamp) -> Vec<Operation>
     let writes = |all: Vec<Write>| all.into_iter().map(Operation::Write).collect::<Vec<_>>();
     match plan_machine(&machine, ClusterFate::Stays, now) {
         MachineStep::WaitForInstance | MachineStep::WaitForTenant | MachineStep::WaitToMigrate(_) => Vec::new(),
-        MachineStep::Finish { delete_node } => {
-            let node = delete_node.then(|| Write::DeleteNode(key.clone()));
-            writes(node.into_iter().chain([Write::Finish(key.clone())]).collect())
+        step @ (MachineStep::Finish { .. } | MachineStep::DeleteVm | MachineStep::Restart { .. }) => {
+            vec![confirmed(key, step)]
         }
         MachineStep::Drain(after) => match vm.drain_started {
             None => writes(vec![Write::DrainStarted(key.clone(), Some(now))]),
@@ -41,7 +40,6 @@ pub fn begin(view: &Objects, key: &MachineKey, now: Timestamp) -> Vec<Operation>
                 rounds: ROUNDS,
             })],
         },
-        MachineStep::DeleteVm => vec![Operation::Read(Read::ConfirmDeletion(key.clone()))],
         MachineStep::Clear(keys) => writes(vec![write::clear(key, keys)]),
         MachineStep::CancelMigration(name) => writes(vec![Write::DeleteMigration(name)]),
         MachineStep::Migrate {
@@ -63,10 +61,6 @@ pub fn begin(view: &Objects, key: &MachineKey, now: Timestamp) -> Vec<Operation>
             });
             writes(noted.into_iter().collect())
         }
-        MachineStep::Restart { instance } => writes(vec![Write::EndInstance(
-            key.clone(),
-            instance.parse().unwrap_or_default(),
-        )]),
         MachineStep::Uncordon => {
             let ours = is_ours_to_uncordon(&machine.node).then(|| Write::UncordonNode(key.clone()));
             writes(
@@ -168,10 +162,7 @@ pub fn drain(
         DrainStep::Done(_) => {
             return Some(match after {
                 AfterDrain::Stay => Vec::new(),
-                AfterDrain::Restart(instance) => {
-                    let uid = instance.parse().unwrap_or_default();
-                    vec![Operation::Write(Write::EndInstance(key.clone(), uid))]
-                }
+                AfterDrain::Restart(_) => vec![confirmed(key, MachineStep::Drain(after))],
                 AfterDrain::Delete => vec![Operation::Read(Read::Detach(key.clone()))],
             });
         }
@@ -205,19 +196,56 @@ pub fn detach(world: &World, key: &MachineKey) -> Vec<Operation> {
         .map(|volume| Operation::Write(Write::Unwant(volume.id().to_owned(), key.machine.clone())))
         .collect();
     if unwant.is_empty() || key.namespace != crate::world::CLUSTERS[0] {
-        return vec![Operation::Read(Read::ConfirmDeletion(key.clone()))];
+        return vec![confirmed(key, MachineStep::Drain(AfterDrain::Delete))];
     }
     unwant
 }
 
-/// Reads the VirtualMachine: it is deleted only if that is still wanted, and only as it was read.
-pub fn confirm_deletion(world: &World, key: &MachineKey) -> Vec<Operation> {
-    match world.objects.vms.get(key) {
-        Some(vm) if !vm.terminating && vm.is_to_be_deleted() => {
-            vec![Operation::Write(Write::DeleteVm(key.clone(), Box::new(vm.clone())))]
-        }
-        Some(_) | None => Vec::new(),
+/// A step that is decided again before it is taken.
+fn confirmed(key: &MachineKey, step: MachineStep) -> Operation {
+    Operation::Read(Read::Confirm { key: key.clone(), step })
+}
+
+/// Reads the machine, and its instance where that must be gone, and plans again: nothing is done if anything else is to be done now.
+pub fn confirm(view: &mut Objects, world: &World, key: &MachineKey, step: &MachineStep) -> Vec<Operation> {
+    let Some(vm) = world.objects.vms.get(key) else {
+        return Vec::new();
+    };
+    if view.vms.get(key).is_none_or(|seen| seen.uid != vm.uid) {
+        return Vec::new();
     }
+    Rc::make_mut(&mut view.vms).insert(key.clone(), vm.clone());
+    let mut now = view.clone();
+    if matches!(step, MachineStep::Finish { .. }) {
+        let instances = Rc::make_mut(&mut now.instances);
+        match world.objects.instances.get(key) {
+            Some(instance) => {
+                instances.insert(key.clone(), instance.clone());
+                Rc::make_mut(&mut view.instances).insert(key.clone(), instance.clone());
+            }
+            None => drop(instances.remove(key)),
+        }
+    }
+    let machine = observe::machine(&now, key, vm, world.now);
+    if plan_machine(&machine, ClusterFate::Stays, world.now) != *step {
+        return Vec::new();
+    }
+    let all = match step {
+        MachineStep::DeleteVm | MachineStep::Drain(AfterDrain::Delete) => {
+            vec![Write::DeleteVm(key.clone(), Box::new(vm.clone()))]
+        }
+        MachineStep::Restart { instance } | MachineStep::Drain(AfterDrain::Restart(instance)) => {
+            let uid = instance.parse().unwrap_or_default();
+            vec![Write::EndInstance(key.clone(), uid, world.moment)]
+        }
+        MachineStep::Finish { .. } => {
+            // Also if none is seen: it may have registered a moment ago.
+            let finish = Write::Finish(key.clone(), Box::new(vm.clone()));
+            vec![Write::DeleteNode(key.clone()), finish]
+        }
+        _ => Vec::new(),
+    };
+    all.into_iter().map(Operation::Write).collect()
 }
 
 /// Whether an instance of this uid may be ended.

@@ -18,7 +18,7 @@ use steading_lifecycle::{
 };
 
 use super::{Operation, Write, observe, write};
-use crate::world::{CLUSTERS, NODES, Objects, SLOTS, cluster_of, node_number};
+use crate::world::{NODES, Objects, SLOTS, cluster_of, node_number};
 
 /// Plans from a view.
 pub fn begin(view: &Objects, now: Timestamp) -> Vec<Operation> {
@@ -55,7 +55,14 @@ fn writes(action: &Action, now: Timestamp) -> Vec<Write> {
             .map(|at| Write::CordonInfraNode(at, maintenance.clone()))
             .into_iter()
             .collect(),
-        Action::Uncordon { node } => node_number(node).map(Write::UncordonInfraNode).into_iter().collect(),
+        Action::Uncordon { node, by } => node_number(node)
+            .map(|at| Write::UncordonInfraNode(at, by.clone()))
+            .into_iter()
+            .collect(),
+        Action::GiveBack { node, maintenance } => node_number(node)
+            .map(|at| Write::GiveBackInfraNode(at, maintenance.clone()))
+            .into_iter()
+            .collect(),
         Action::Ask {
             key, owner, way, node, ..
         } => {
@@ -104,6 +111,11 @@ fn input(view: &Objects, now: Timestamp) -> PassInput {
                 cordoned_by: node.cordoned_by.clone(),
             }),
         });
+    }
+    for (at, node) in view.nodes.iter().enumerate() {
+        if let Some(by) = node.cordoned_by.clone().filter(|_| node.cordoned) {
+            input.cordons.insert(NODES[at].0.to_owned(), by);
+        }
     }
     let mut evictions = Vec::new();
     for (key, instance) in view.instances.iter() {
@@ -239,6 +251,3 @@ fn target(view: &Objects, from: usize) -> Target {
         None => Target::Nowhere("no other infra node takes machines".into()),
     }
 }
-
-/// Namespaces, for whoever needs all of them.
-pub const NAMESPACES: [&str; 2] = CLUSTERS;

@@ -9,6 +9,7 @@ use steading_lifecycle::{
     plan::{
         drain::{EvictionAttempts, EvictionRefusal},
         evacuation::MachineKey,
+        maintenance::State,
         pool::Failures,
     },
 };
@@ -36,10 +37,10 @@ pub enum Write {
     CreateVm(MachineKey, u8),
     /// Deletes just the VirtualMachine that was read.
     DeleteVm(MachineKey, Box<Vm>),
-    /// Takes the machine's finalizer off.
-    Finish(MachineKey),
-    /// Ends just the instance of this uid.
-    EndInstance(MachineKey, u64),
+    /// Takes the finalizer off just the machine that was read.
+    Finish(MachineKey, Box<Vm>),
+    /// Ends just this instance, for an intent that was read at a moment.
+    EndInstance(MachineKey, u64, u64),
     /// Begins a migration.
     CreateMigration(Migration),
     /// Aborts a migration.
@@ -60,8 +61,10 @@ pub enum Write {
     StoreFailures(usize, Failures),
     /// Cordons an infra node for a maintenance.
     CordonInfraNode(usize, String),
-    /// Uncordons an infra node.
-    UncordonInfraNode(usize),
+    /// Uncordons an infra node that is cordoned by just that one.
+    UncordonInfraNode(usize, Option<String>),
+    /// Uncordons an infra node that a maintenance cordoned which is over or does not exist.
+    GiveBackInfraNode(usize, String),
     /// Puts the finalizer on a maintenance.
     Hold(String),
     /// Takes it off.
@@ -100,6 +103,9 @@ impl Write {
         let now = world.now;
         match self {
             Self::Annotate(key, changes) => {
+                if changes.iter().any(|(_, value)| value.is_none()) {
+                    world.withdraw(key);
+                }
                 if let Some(vm) = world.vms().get_mut(key) {
                     for (name, value) in changes {
                         match value {
@@ -141,12 +147,14 @@ impl Write {
                 }
                 vm.terminating = true;
             }
-            Self::Finish(key) => {
-                if let Some(vm) = world.vms().get_mut(key) {
-                    vm.finalizer = false;
+            Self::Finish(key, read) => {
+                let vm = world.vms().get_mut(key)?;
+                if *vm != **read {
+                    return None;
                 }
+                vm.finalizer = false;
             }
-            Self::EndInstance(key, uid) => {
+            Self::EndInstance(key, uid, _) => {
                 let instance = world.instances().get_mut(key)?;
                 if instance.uid == *uid {
                     instance.terminating = true;
@@ -157,11 +165,24 @@ impl Write {
             Self::StoreFailures(at, failures) => world.pools()[*at].failures = failures.clone(),
             Self::CordonInfraNode(at, by) => {
                 let node = &mut world.nodes()[*at];
-                (node.cordoned, node.cordoned_by) = (true, Some(by.clone()));
+                // What a person cordoned stays theirs.
+                if !node.cordoned || node.cordoned_by.is_some() {
+                    (node.cordoned, node.cordoned_by) = (true, Some(by.clone()));
+                }
             }
-            Self::UncordonInfraNode(at) => {
+            Self::UncordonInfraNode(at, by) => {
                 let node = &mut world.nodes()[*at];
-                (node.cordoned, node.cordoned_by) = (false, None);
+                if node.cordoned && node.cordoned_by == *by {
+                    (node.cordoned, node.cordoned_by) = (false, None);
+                }
+            }
+            Self::GiveBackInfraNode(at, id) => {
+                let found = world.maintenances().get(id).map(|one| State::of(&one.status));
+                let node = &mut world.nodes()[*at];
+                let is_over = found.is_none_or(State::is_final);
+                if is_over && node.cordoned && node.cordoned_by.as_ref() == Some(id) {
+                    (node.cordoned, node.cordoned_by) = (false, None);
+                }
             }
             Self::Hold(id) => world.maintenances().get_mut(id)?.finalizer = true,
             Self::Release(id) => {
@@ -324,7 +345,7 @@ impl Write {
                     std::rc::Rc::make_mut(&mut view.maintenances).insert(id.clone(), one.clone());
                 }
             }
-            Self::CordonInfraNode(at, _) | Self::UncordonInfraNode(at) => {
+            Self::CordonInfraNode(at, _) | Self::UncordonInfraNode(at, _) | Self::GiveBackInfraNode(at, _) => {
                 std::rc::Rc::make_mut(&mut view.nodes)[*at] = truth.nodes[*at].clone();
             }
             Self::StoreFailures(at, _) => {

@@ -166,4 +166,14 @@ fn cordoned_not_ready_and_moving_machines_are_away() {
     assert!(machine.is_away());
     machine.node = ObservedNode::Absent;
     assert!(!machine.is_away(), "one that never joined was never there");
+    machine.intents = vec![mk_intent(Action::Delete, "pool")];
+    assert!(!machine.is_away(), "nor does its deletion take anything");
+    machine.node = ObservedNode::Unknown;
+    assert!(machine.is_away(), "it may have joined while its tenant did not answer");
+    machine.node = ObservedNode::Absent;
+    machine.intents = vec![mk_intent(Action::Migrate, "maintenance-m")];
+    assert!(
+        machine.is_away(),
+        "a migration takes its place on the infra node, joined or not"
+    );
 }

@@ -6,7 +6,7 @@ use steading_infra::crd::maintenance::{EvacuationProgressStatus, MaintenanceDesi
 
 use super::{
     super::disruption::Ledger,
-    Action, ObservedMaintenance, Outcome, PassInput, State, machines_of,
+    Action, ObservedMaintenance, Outcome, PassInput, State, is_under_way, machines_of,
     progress::{self, Begin, condition, enter},
 };
 
@@ -51,9 +51,7 @@ pub(super) fn settle(seen: &ObservedMaintenance, outcome: &mut Outcome, now: Tim
         enter(status, State::InMaintenance);
         if seen.spec.desired_state == MaintenanceDesire::Completed {
             if !is_persons(seen) {
-                outcome.actions.push(Action::Uncordon {
-                    node: seen.spec.infra_node.clone(),
-                });
+                outcome.actions.push(uncordon(seen));
             }
             finish(seen, outcome, State::Completed, now);
         }
@@ -154,9 +152,7 @@ pub(super) fn cancel(
         .as_ref()
         .is_some_and(|node| node.cordoned_by.as_deref() == Some(seen.name.as_str()));
     if ours && seen.spec.scope == MaintenanceScope::All {
-        outcome.actions.push(Action::Uncordon {
-            node: seen.spec.infra_node.clone(),
-        });
+        outcome.actions.push(uncordon(seen));
     }
     condition(
         &mut outcome.status,
@@ -169,28 +165,57 @@ pub(super) fn cancel(
     finish(seen, outcome, State::Cancelled, now);
 }
 
+fn uncordon(seen: &ObservedMaintenance) -> Action {
+    Action::Uncordon {
+        node: seen.spec.infra_node.clone(),
+        by: seen.node.as_ref().and_then(|node| node.cordoned_by.clone()),
+    }
+}
+
 /// Leaves an infra node cordoned that another maintenance still needs, and makes the cordon that one's. Decided after all of a pass, as others may
 /// end in the same one.
 pub(super) fn keep_cordons(input: &PassInput, outcomes: &mut [Outcome]) {
-    let needed: Vec<(&str, &str)> = input
-        .maintenances
-        .iter()
-        .zip(outcomes.iter())
-        .filter(|(seen, outcome)| needs_cordon(seen, outcome))
-        .map(|(seen, _)| (seen.spec.infra_node.as_str(), seen.name.as_str()))
-        .collect();
+    let needed = needed_cordons(input, outcomes);
     for outcome in outcomes.iter_mut() {
         for action in &mut outcome.actions {
-            let Action::Uncordon { node } = action else { continue };
+            let Action::Uncordon { node, .. } = action else {
+                continue;
+            };
             let other = needed.iter().find(|(on, name)| on == node && *name != outcome.name);
             if let Some((_, other)) = other {
                 *action = Action::Cordon {
                     node: node.clone(),
-                    maintenance: (*other).to_owned(),
+                    maintenance: other.clone(),
                 };
             }
         }
     }
+}
+
+/// Cordons of maintenances that are over or do not exist: an earlier leader may have written one after its maintenance had ended. They
+/// become those of a maintenance that needs one, or are taken back.
+pub(super) fn orphaned_cordons(input: &PassInput, outcomes: &[Outcome]) -> Vec<Action> {
+    let needed = needed_cordons(input, outcomes);
+    let orphans = input.cordons.iter().filter(|(_, id)| !is_under_way(input, id));
+    let step = |(node, id): (&String, &String)| match needed.iter().find(|(on, _)| on == node) {
+        Some((_, other)) => Action::Cordon {
+            node: node.clone(),
+            maintenance: other.clone(),
+        },
+        None => Action::GiveBack {
+            node: node.clone(),
+            maintenance: id.clone(),
+        },
+    };
+    orphans.map(step).collect()
+}
+
+/// Infra nodes that must stay cordoned after this pass, with the maintenance that needs it.
+fn needed_cordons(input: &PassInput, outcomes: &[Outcome]) -> Vec<(String, String)> {
+    let both = input.maintenances.iter().zip(outcomes);
+    both.filter(|(seen, outcome)| needs_cordon(seen, outcome))
+        .map(|(seen, _)| (seen.spec.infra_node.clone(), seen.name.clone()))
+        .collect()
 }
 
 /// Whether a person cordoned the infra node before the maintenance did: then it is theirs to take back. A maintenance of evicted machines

@@ -139,7 +139,7 @@ impl World {
                 cordoned: true,
                 cordoned_by: Some(maintenance.clone()),
             }),
-            Action::Uncordon { .. } => self.set_node(&ObservedNode::default()),
+            Action::Uncordon { .. } | Action::GiveBack { .. } => self.set_node(&ObservedNode::default()),
             Action::Ask { key, owner, way, .. } => {
                 let cordoned = self.seen().node.clone().is_some_and(|node| node.cordoned);
                 assert!(cordoned || owner == EVICTION, "moved before the node was cordoned");
@@ -477,6 +477,42 @@ fn a_cordon_of_others_stays_after_cancelling() {
             .any(|a| matches!(a, Action::Uncordon { .. }))
     );
     assert_eq!(world.state(), State::Cancelled);
+}
+
+#[test]
+fn a_cordon_that_was_written_after_its_maintenance_ended_is_taken_back() {
+    let mut over = mk_maintenance(MaintenanceDesire::Cancelled);
+    over.status.phase = Some("Cancelled".into());
+    let node = over.spec.infra_node.clone();
+    let mut input = PassInput {
+        maintenances: vec![over.clone()],
+        cordons: [(node.clone(), over.name.clone())].into(),
+        ..PassInput::default()
+    };
+    let taken_back = Action::GiveBack {
+        node: node.clone(),
+        maintenance: over.name.clone(),
+    };
+    assert_eq!(plan_pass(&input, at(0)).actions, std::slice::from_ref(&taken_back));
+    // One that does not exist any longer is over, too.
+    input.maintenances.clear();
+    assert_eq!(plan_pass(&input, at(0)).actions, [taken_back]);
+    // Another one of the same infra node takes the cordon over.
+    let mut other = mk_maintenance(MaintenanceDesire::InMaintenance);
+    other.name = "other".into();
+    other.status.start_time = Some(Time(at(0)));
+    other.status.cordon_time = Some(Time(at(0)));
+    other.status.phase = Some("InMaintenance".into());
+    other.node = Some(ObservedNode {
+        cordoned: true,
+        cordoned_by: Some(over.name),
+    });
+    input.maintenances.push(other);
+    let handed_over = Action::Cordon {
+        node,
+        maintenance: "other".into(),
+    };
+    assert_eq!(plan_pass(&input, at(0)).actions, [handed_over]);
 }
 
 #[test]

@@ -49,7 +49,9 @@ fn remove_never_joined(draft: &mut Draft<'_>) {
 fn remove_broken(draft: &mut Draft<'_>) {
     let desired = draft.desired;
     let at_once = desired.unavailable().max(1);
-    if draft.terminating >= at_once + desired.surge() {
+    // With nothing available there is one place more: the drain of another machine may wait for just the pods that a new one would take.
+    let nothing_works = !draft.current.iter().any(|m| is_available(m));
+    if draft.terminating >= at_once + desired.surge() + usize::from(nothing_works) {
         return;
     }
     let mut order: Vec<&PoolMachine> = left_of(draft)

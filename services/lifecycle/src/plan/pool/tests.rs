@@ -260,6 +260,22 @@ fn a_rollout_waits_while_a_maintenance_moves_another_machine_of_the_cluster() {
 }
 
 #[test]
+fn a_drain_that_waits_for_the_last_pods_does_not_keep_a_broken_machine_from_being_replaced() {
+    let mut machines = vec![
+        mk_machine(0, "old", Availability::Away),
+        mk_machine(1, "old", Availability::Broken),
+    ];
+    machines[0].termination = Termination::Revocable;
+    let desired = mk_desired(1, 0, 1);
+    let removed = plan(&desired, &machines).remove;
+    assert_eq!(removed, [("w-00001".to_owned(), RemoveReason::Outdated)]);
+    // While something works, the others wait for their turn.
+    machines.push(mk_machine(2, "new", Availability::Available));
+    let removed = plan(&mk_desired(2, 0, 1), &machines).remove;
+    assert!(removed.is_empty(), "{removed:?}");
+}
+
+#[test]
 fn quota_and_surge_never_ratchet_a_pool_above_its_quota() {
     let mut desired = mk_desired(3, 1, 0);
     desired.most = Some(3);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
+use steading_controller::fresh::Deletion;
 use steading_infra::{crd::machine_pool::OnDrainTimeout, intent::Action, labels};
 
 use super::{Pass, WAIT, forget};
@@ -43,20 +44,9 @@ impl Pass<'_> {
         let (context, namespace, name) = (self.context, self.key.namespace.as_str(), self.key.machine.as_str());
         match step {
             MachineStep::WaitForInstance | MachineStep::WaitForTenant => return Ok(Outcome::Again(WAIT)),
-            MachineStep::Finish { delete_node: node } => {
-                if node {
-                    delete_node(self.tenant, name).await?;
-                }
-                if self.tenant.is_reachable() {
-                    token::revoke(context, self.tenant, self.vm).await?;
-                }
-                finish(context, namespace, name).await?;
-            }
+            MachineStep::Finish { .. } => return self.finish(step).await,
             MachineStep::Drain(after) => return self.drain(&after).await,
-            MachineStep::DeleteVm => {
-                delete_vm(context, self.vm).await?;
-                return Ok(Outcome::Again(WAIT));
-            }
+            MachineStep::DeleteVm => return self.delete_vm(step).await,
             MachineStep::Clear(keys) => {
                 self.remember_restart(&keys).await?;
                 clear(context, &self.key, &keys).await?;
@@ -78,7 +68,7 @@ impl Pass<'_> {
                 return Ok(Outcome::Again(Duration::try_from(pause).unwrap_or(WAIT).max(NEXT)));
             }
             MachineStep::NoteInstance { key, instance } => self.note_instance(&key, instance).await?,
-            MachineStep::Restart { instance } => restart(context, namespace, name, &instance).await?,
+            MachineStep::Restart { ref instance } => return self.restart(&step, instance).await,
             MachineStep::Uncordon => self.uncordon().await?,
             MachineStep::Maintain => {
                 forget(context, namespace, name);
@@ -86,6 +76,44 @@ impl Pass<'_> {
             }
         }
         Ok(Outcome::Settled)
+    }
+
+    /// Deletes the VirtualMachine, as `step` says.
+    async fn delete_vm(&self, step: MachineStep) -> Result<Outcome, Error> {
+        let Some(confirmed) = self.confirm(&step).await? else {
+            return Ok(Outcome::Again(NEXT));
+        };
+        Ok(match delete_vm(self.context, confirmed.vm).await? {
+            Deletion::Accepted | Deletion::Gone => Outcome::Again(WAIT),
+            Deletion::Changed => Outcome::Again(NEXT),
+        })
+    }
+
+    /// Ends an instance, as `step` says.
+    async fn restart(&self, step: &MachineStep, instance: &str) -> Result<Outcome, Error> {
+        if self.confirm(step).await?.is_none() {
+            return Ok(Outcome::Again(NEXT));
+        }
+        restart(self.context, &self.key.namespace, &self.key.machine, instance).await?;
+        Ok(Outcome::Settled)
+    }
+
+    /// Ends a machine whose instance is gone: the Node, the token, the secrets, the finalizer.
+    async fn finish(&self, step: MachineStep) -> Result<Outcome, Error> {
+        let Some(confirmed) = self.confirm(&step).await? else {
+            return Ok(Outcome::Again(NEXT));
+        };
+        if self.tenant.is_reachable() {
+            // Also if none is seen: it may have registered a moment ago.
+            if !delete_node(self.tenant, &self.key.machine).await? {
+                return Ok(Outcome::Again(NEXT));
+            }
+            token::revoke(self.context, self.tenant, self.vm).await?;
+        }
+        Ok(match finish(self.context, confirmed.vm).await? {
+            Deletion::Accepted | Deletion::Gone => Outcome::Settled,
+            Deletion::Changed => Outcome::Again(NEXT),
+        })
     }
 
     /// An intent that expires is looked at when it does.
@@ -191,10 +219,7 @@ impl Pass<'_> {
         }
         match after {
             AfterDrain::Stay => Ok(Outcome::Again(DRAINED)),
-            AfterDrain::Restart(instance) => {
-                restart(self.context, namespace, name, instance).await?;
-                Ok(Outcome::Settled)
-            }
+            AfterDrain::Restart(instance) => self.restart(&MachineStep::Drain(after.clone()), instance).await,
             AfterDrain::Delete => {
                 if !detach_volumes(self.context, self.machine).await?
                     && !self.gives_up_detaching(&policy, started).await?
@@ -202,8 +227,7 @@ impl Pass<'_> {
                     return Ok(Outcome::Again(DETACH));
                 }
                 tracing::info!(namespace, machine = name, "machine is drained");
-                delete_vm(self.context, self.vm).await?;
-                Ok(Outcome::Again(WAIT))
+                self.delete_vm(MachineStep::Drain(after.clone())).await
             }
         }
     }

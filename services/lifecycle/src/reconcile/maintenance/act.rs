@@ -1,7 +1,9 @@
 //! The steps of maintenances as requests. Machines are only asked, by intents.
 
 use k8s_openapi::api::core::v1::Node;
+use kube::ResourceExt;
 use serde_json::{Value, json};
+use steading_controller::Fresh;
 use steading_infra::{
     apply::{self, FieldManager},
     crd::Maintenance,
@@ -10,6 +12,7 @@ use steading_infra::{
     labels,
 };
 
+use super::observe_cordon;
 use crate::{
     apply::{
         event::Tone,
@@ -19,7 +22,7 @@ use crate::{
     error::Error,
     plan::{
         evacuation::{MachineKey, Way},
-        maintenance::Action,
+        maintenance::{Action, State},
     },
 };
 
@@ -45,22 +48,9 @@ pub(super) async fn act(context: &Context, action: &Action) -> Result<(), Error>
             )
             .await?;
         }
-        Action::Cordon { node, maintenance } => {
-            let patch = json!({
-                "metadata": {"annotations": {labels::CORDONED_BY: maintenance}},
-                "spec": {"unschedulable": true},
-            });
-            patch_node(context, node, &patch).await?;
-            tracing::info!(node, maintenance, "infra node cordoned");
-        }
-        Action::Uncordon { node } => {
-            let patch = json!({
-                "metadata": {"annotations": {labels::CORDONED_BY: null}},
-                "spec": {"unschedulable": null},
-            });
-            patch_node(context, node, &patch).await?;
-            tracing::info!(node, "infra node given back");
-        }
+        Action::Cordon { node, maintenance } => cordon(context, node, maintenance).await?,
+        Action::Uncordon { node, by } => uncordon(context, node, by.as_deref()).await?,
+        Action::GiveBack { node, maintenance } => give_back(context, node, maintenance).await?,
         Action::Ask {
             key,
             owner,
@@ -80,8 +70,57 @@ pub(super) async fn act(context: &Context, action: &Action) -> Result<(), Error>
     Ok(())
 }
 
-async fn patch_node(context: &Context, node: &str, patch: &Value) -> Result<(), Error> {
-    let patched = apply::patch_merge(&context.all::<Node>(), MANAGER, node, patch).await;
+/// Cordons an infra node, or takes over the cordon of another maintenance. What a person cordoned stays theirs.
+async fn cordon(context: &Context, node: &str, maintenance: &str) -> Result<(), Error> {
+    let Some(fresh) = Fresh::get(&context.all::<Node>(), node).await? else {
+        return Ok(());
+    };
+    let seen = observe_cordon(&fresh);
+    if seen.cordoned && seen.cordoned_by.is_none() {
+        context.observed.nodes.upsert(fresh.into_inner());
+        return Ok(());
+    }
+    let patch = json!({
+        "metadata": {"annotations": {labels::CORDONED_BY: maintenance}},
+        "spec": {"unschedulable": true},
+    });
+    patch_node(context, &fresh, patch).await?;
+    tracing::info!(node, maintenance, "infra node cordoned");
+    Ok(())
+}
+
+/// Takes back the cordon of `by` and of nobody else.
+async fn uncordon(context: &Context, node: &str, by: Option<&str>) -> Result<(), Error> {
+    let Some(fresh) = Fresh::get(&context.all::<Node>(), node).await? else {
+        return Ok(());
+    };
+    let seen = observe_cordon(&fresh);
+    if !seen.cordoned || seen.cordoned_by.as_deref() != by {
+        context.observed.nodes.upsert(fresh.into_inner());
+        return Ok(());
+    }
+    let patch = json!({
+        "metadata": {"annotations": {labels::CORDONED_BY: null}},
+        "spec": {"unschedulable": null},
+    });
+    patch_node(context, &fresh, patch).await?;
+    tracing::info!(node, "infra node given back");
+    Ok(())
+}
+
+/// Takes back the cordon of a maintenance that is over or does not exist.
+async fn give_back(context: &Context, node: &str, maintenance: &str) -> Result<(), Error> {
+    let found = Fresh::get(&context.all::<Maintenance>(), maintenance).await?;
+    if found.is_some_and(|found| !State::of(&found.status.clone().unwrap_or_default()).is_final()) {
+        return Ok(());
+    }
+    uncordon(context, node, Some(maintenance)).await
+}
+
+/// Patches an infra node as it was read.
+async fn patch_node(context: &Context, node: &Fresh<Node>, mut patch: Value) -> Result<(), Error> {
+    patch["metadata"]["resourceVersion"] = json!(node.resource_version());
+    let patched = apply::patch_merge(&context.all::<Node>(), MANAGER, &node.name_any(), &patch).await;
     match patched {
         Ok(written) => {
             context.observed.nodes.upsert(written);
