@@ -57,6 +57,14 @@ impl Process {
         crate::kube::client(self.args.kubeconfig.as_deref(), &self.name).await
     }
 
+    /// A client of the same infra cluster for the lease alone: no throttling of the work may cost it.
+    ///
+    /// # Errors
+    /// If it cannot be made. Nothing is connected yet.
+    pub async fn lease_client(&self) -> Result<kube::Client, KubeError> {
+        crate::kube::client(self.args.kubeconfig.as_deref(), &format!("{}-lease", self.name)).await
+    }
+
     /// The machine's clock.
     pub fn clock(&self) -> Clock {
         Clock::system()

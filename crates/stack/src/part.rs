@@ -149,7 +149,9 @@ impl Launch {
             ..ServerConfig::dev_mode()
         };
         // The same holder after a crash leads again at once instead of waiting for its own lease to expire.
-        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, part.lease()).identity(self.identity.clone());
+        let lease = LeaseConfig::new(labels::SYSTEM_NAMESPACE, part.lease())
+            .identity(self.identity.clone())
+            .client(self.client(&format!("steading-{part}-lease")).await?);
         let cancel = CancellationToken::new();
         let stop = cancel.clone();
         let mut tasks = JoinSet::new();

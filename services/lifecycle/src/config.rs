@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use steading_controller::SourceConfig;
 use steading_infra::labels;
 use steading_runtime::{lease::LeaseConfig, server::ServerConfig};
 
@@ -49,6 +50,8 @@ pub struct Config {
     pub load_balancers: Allowances,
     /// How often everything is looked at again without a signal.
     pub resync: Duration,
+    /// How kinds of the infra cluster are watched: timeouts and pauses. Selectors are the service's own.
+    pub source: SourceConfig,
     /// Time for background tasks to end.
     pub drain: Duration,
 }
@@ -61,6 +64,7 @@ impl Default for Config {
             concurrency: 32,
             load_balancers: Allowances::default(),
             resync: Duration::from_secs(300),
+            source: SourceConfig::default(),
             drain: Duration::from_secs(10),
         }
     }

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use steading_infra::error::{InfraError, Retry};
+use steading_controller::{Retry, work::RetryPolicy};
+use steading_infra::error::{InfraError, Retry as InfraRetry};
 
 /// An error of one reconciliation or call.
 #[derive(Debug, thiserror::Error)]
@@ -35,9 +36,6 @@ pub enum Error {
     /// An answer that cannot be used.
     #[error("{0}")]
     Malformed(String),
-    /// The work panicked.
-    #[error("an internal error ended the work on this object; it is tried again")]
-    Panicked,
 }
 
 /// Pause after an error that nothing else will wake up from.
@@ -75,17 +73,18 @@ impl Error {
             }
         )
     }
+}
 
-    /// Longest time to wait before the next try; backoff begins far below.
-    pub fn pause(&self) -> Duration {
+impl RetryPolicy for Error {
+    fn retry(&self) -> Retry {
         match self {
             Self::Infra(error) | Self::Tenant { source: error, .. } => match error.retry() {
-                Retry::After(pause) => pause.max(Duration::from_secs(1)),
-                Retry::OnChange => Duration::from_secs(2),
-                Retry::Never => PAUSE,
+                InfraRetry::After(pause) => Retry::After(pause.max(Duration::from_secs(1))),
+                InfraRetry::OnChange => Retry::Backoff,
+                InfraRetry::Never => Retry::After(PAUSE),
             },
-            Self::Peer { .. } => Duration::from_secs(5),
-            Self::TenantUnreachable | Self::Malformed(_) | Self::Panicked => PAUSE,
+            Self::Peer { .. } => Retry::Backoff,
+            Self::TenantUnreachable | Self::Malformed(_) => Retry::After(PAUSE),
         }
     }
 }

@@ -8,11 +8,12 @@ fn main() -> std::process::ExitCode {
     let args = Args::parse();
     let (common, peers, load_balancers) = (args.common, args.peers, args.load_balancers);
     process::run("steading-lifecycle", common, |process| async move {
-        let config = Config {
+        let mut config = Config {
             server: process.server.clone(),
             load_balancers: load_balancers.clone(),
             ..Config::default()
         };
+        config.lease = config.lease.client(process.lease_client().await?);
         let deps = Deps::new(process.kube().await?, process.clock(), Peers::connect(&peers)?);
         Ok(Service::new(config, deps).run(process.listener, process.cancel).await?)
     })

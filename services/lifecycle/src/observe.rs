@@ -6,20 +6,19 @@
 pub mod cluster;
 pub mod drain;
 pub mod evacuation;
-pub mod index;
 pub mod load_balancer;
 pub mod machine;
+pub mod view;
 
 use std::{collections::HashMap, sync::Arc};
 
-use futures::{Stream, StreamExt, pin_mut};
 use k8s_openapi::api::{
     core::v1::{Namespace, Node, Secret, Service as KubeService},
     discovery::v1::EndpointSlice,
 };
-use kube::{Api, Client, Resource, core::PartialObjectMeta, runtime::watcher};
+use kube::{Client, ResourceExt, core::PartialObjectMeta};
 use parking_lot::RwLock;
-use serde::de::DeserializeOwned;
+use steading_controller::{Index, Source, SourceConfig, Sources, metrics::ControllerMetrics};
 use steading_infra::{
     cdi::DataVolume,
     crd::{Cluster, MachinePool, MachineTemplate, Maintenance, Project},
@@ -29,7 +28,7 @@ use steading_infra::{
 use steading_runtime::tasks::Spawner;
 use tokio::sync::broadcast;
 
-pub use index::Index;
+pub use view::View;
 
 use crate::tenant::Tenant;
 
@@ -90,64 +89,91 @@ pub struct Change {
 #[derive(Debug)]
 pub struct Observed {
     /// Projects.
-    pub projects: Index<Project>,
+    pub projects: View<Project>,
     /// Tenant clusters.
-    pub clusters: Index<Cluster>,
+    pub clusters: View<Cluster>,
     /// Machine pools.
-    pub pools: Index<MachinePool>,
+    pub pools: View<MachinePool>,
     /// Machine templates.
-    pub templates: Index<MachineTemplate>,
+    pub templates: View<MachineTemplate>,
     /// Maintenances.
-    pub maintenances: Index<Maintenance>,
+    pub maintenances: View<Maintenance>,
     /// VirtualMachines with our label.
-    pub vms: Index<VirtualMachine>,
+    pub vms: View<VirtualMachine>,
     /// VMIs, all of them: evacuations and infra nodes concern those that are not ours too.
-    pub vmis: Index<VirtualMachineInstance>,
+    pub vmis: View<VirtualMachineInstance>,
     /// Live migrations.
-    pub migrations: Index<VirtualMachineInstanceMigration>,
+    pub migrations: View<VirtualMachineInstanceMigration>,
     /// Infra nodes.
-    pub nodes: Index<Node>,
+    pub nodes: View<Node>,
     /// Infra Services of load balancers.
-    pub services: Index<KubeService>,
+    pub services: View<KubeService>,
     /// Endpoint slices of load balancers in the infra cluster.
-    pub slices: Index<EndpointSlice>,
+    pub slices: View<EndpointSlice>,
     /// Namespaces of clusters.
-    pub namespaces: Index<Namespace>,
-    /// Secrets with kubeconfigs, without their content.
-    pub kubeconfigs: Index<PartialObjectMeta<Secret>>,
+    pub namespaces: View<Namespace>,
+    /// Versions of Secrets with kubeconfigs. Their content stays where it is.
+    pub kubeconfigs: Source<Option<String>>,
     /// DataVolumes of volumes.
-    pub volumes: Index<DataVolume>,
+    pub volumes: View<DataVolume>,
     tenants: RwLock<HashMap<String, Arc<Tenant>>>,
     changes: broadcast::Sender<Change>,
 }
 
-impl Default for Observed {
-    fn default() -> Self {
-        Self {
-            projects: Index::default(),
-            clusters: Index::default(),
-            pools: Index::default(),
-            templates: Index::default(),
-            maintenances: Index::default(),
-            vms: Index::default(),
-            vmis: Index::default(),
-            migrations: Index::default(),
-            nodes: Index::default(),
-            services: Index::default(),
-            slices: Index::default(),
-            namespaces: Index::default(),
-            kubeconfigs: Index::default(),
-            volumes: Index::default(),
+impl Observed {
+    /// Views that nothing fills yet. `config` says how kinds are watched, apart from selectors.
+    pub fn new(config: &SourceConfig, metrics: &ControllerMetrics) -> Arc<Self> {
+        let all = || config.clone();
+        let ours = |label: &str| config.clone().labels(label);
+        let named = all().fields(format!("metadata.name={}", labels::KUBECONFIG_SECRET));
+        Arc::new(Self {
+            projects: View::new("projects", all(), metrics),
+            clusters: View::new("clusters", all(), metrics),
+            pools: View::new("machinepools", all(), metrics),
+            templates: View::new("machinetemplates", all(), metrics),
+            maintenances: View::new("maintenances", all(), metrics),
+            vms: View::new("virtualmachines", ours(labels::MACHINE), metrics),
+            vmis: View::new("virtualmachineinstances", all(), metrics),
+            migrations: View::new("virtualmachineinstancemigrations", all(), metrics),
+            nodes: View::new("nodes", all(), metrics),
+            services: View::new("services", ours(labels::LOAD_BALANCER), metrics),
+            slices: View::new("endpointslices", ours(labels::LOAD_BALANCER), metrics),
+            namespaces: View::new("namespaces", ours(labels::CLUSTER), metrics),
+            kubeconfigs: Source::new("secrets", named, Index::new(), metrics.source("lifecycle", "secrets")),
+            volumes: View::new("datavolumes", ours(labels::VOLUME), metrics),
             tenants: RwLock::default(),
             changes: broadcast::Sender::new(CHANGES),
-        }
+        })
     }
-}
 
-impl Observed {
-    /// Nothing seen yet.
-    pub fn new() -> Arc<Self> {
-        Arc::new(Self::default())
+    /// All sources, for readiness and reports.
+    pub fn register(&self, sources: &Sources) {
+        self.register_needed(sources);
+        sources.add(&self.kubeconfigs);
+        sources.add(self.volumes.source());
+    }
+
+    /// The sources without which nothing can be decided.
+    fn register_needed(&self, sources: &Sources) {
+        sources.add(self.projects.source());
+        sources.add(self.clusters.source());
+        sources.add(self.pools.source());
+        sources.add(self.templates.source());
+        sources.add(self.maintenances.source());
+        sources.add(self.vms.source());
+        sources.add(self.vmis.source());
+        sources.add(self.migrations.source());
+        sources.add(self.nodes.source());
+        sources.add(self.services.source());
+        sources.add(self.slices.source());
+        sources.add(self.namespaces.source());
+    }
+
+    /// Waits until everything without which nothing can be decided has been listed once.
+    pub async fn synced(&self) {
+        let needed = Sources::default();
+        self.register_needed(&needed);
+        needed.synced().await;
     }
 
     /// Follows changes from now on.
@@ -185,29 +211,6 @@ impl Observed {
         self.tenants.write().remove(namespace);
     }
 
-    /// Whether every index has been filled once.
-    pub fn is_synced(&self) -> bool {
-        self.projects.is_synced()
-            && self.clusters.is_synced()
-            && self.pools.is_synced()
-            && self.templates.is_synced()
-            && self.maintenances.is_synced()
-            && self.vms.is_synced()
-            && self.vmis.is_synced()
-            && self.migrations.is_synced()
-            && self.nodes.is_synced()
-            && self.services.is_synced()
-            && self.slices.is_synced()
-            && self.namespaces.is_synced()
-    }
-
-    /// Waits until every index has been filled once.
-    pub async fn synced(&self) {
-        while !self.is_synced() {
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
-        }
-    }
-
     /// The zone and region of an infra node.
     pub fn zone_of(&self, node: &str) -> (Option<String>, Option<String>) {
         let node = self.nodes.get("", node);
@@ -216,94 +219,31 @@ impl Observed {
     }
 }
 
-/// Which index of an [`Observed`] holds a kind.
-type Pick<K> = fn(&Observed) -> &Index<K>;
-
-/// Starts one watch for each index.
+/// Starts a watch for each kind.
 pub fn spawn_watches(observed: &Arc<Observed>, client: &Client, spawner: &Spawner) {
-    let ours = watcher::Config::default().labels(labels::MACHINE);
-    let balancers = watcher::Config::default().labels(labels::LOAD_BALANCER);
-    let all = watcher::Config::default();
-    start::<Project>(observed, client, spawner, Kind::Project, all.clone(), |o| &o.projects);
-    start::<Cluster>(observed, client, spawner, Kind::Cluster, all.clone(), |o| &o.clusters);
-    start::<MachinePool>(observed, client, spawner, Kind::MachinePool, all.clone(), |o| &o.pools);
-    start::<MachineTemplate>(observed, client, spawner, Kind::MachineTemplate, all.clone(), |o| {
-        &o.templates
-    });
-    start::<Maintenance>(observed, client, spawner, Kind::Maintenance, all.clone(), |o| {
-        &o.maintenances
-    });
-    start::<VirtualMachine>(observed, client, spawner, Kind::VirtualMachine, ours, |o| &o.vms);
-    start::<VirtualMachineInstance>(
-        observed,
-        client,
-        spawner,
-        Kind::VirtualMachineInstance,
-        all.clone(),
-        |o| &o.vmis,
-    );
-    start::<VirtualMachineInstanceMigration>(observed, client, spawner, Kind::Migration, all.clone(), |o| {
-        &o.migrations
-    });
-    start::<Node>(observed, client, spawner, Kind::InfraNode, all, |o| &o.nodes);
-    start::<KubeService>(observed, client, spawner, Kind::InfraService, balancers.clone(), |o| {
-        &o.services
-    });
-    start::<EndpointSlice>(observed, client, spawner, Kind::InfraSlice, balancers, |o| &o.slices);
-    let clusters = watcher::Config::default().labels(labels::CLUSTER);
-    start::<Namespace>(observed, client, spawner, Kind::Namespace, clusters, |o| &o.namespaces);
-    let volumes = watcher::Config::default().labels(labels::VOLUME);
-    start::<DataVolume>(observed, client, spawner, Kind::Volume, volumes, |o| &o.volumes);
-    let named = watcher::Config::default().fields(&format!("metadata.name={}", labels::KUBECONFIG_SECRET));
-    // Only what is needed to see that one changed: their content stays where it is.
-    start::<PartialObjectMeta<Secret>>(observed, client, spawner, Kind::Kubeconfig, named, |o| &o.kubeconfigs);
-}
-
-fn start<K>(
-    observed: &Arc<Observed>,
-    client: &Client,
-    spawner: &Spawner,
-    kind: Kind,
-    config: watcher::Config,
-    pick: Pick<K>,
-) where
-    K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Send + Sync + 'static,
-{
-    let events = watcher(Api::<K>::all(client.clone()), config);
-    follow(observed, spawner, kind, events, pick);
-}
-
-fn follow<K, S>(observed: &Arc<Observed>, spawner: &Spawner, kind: Kind, events: S, pick: Pick<K>)
-where
-    K: Resource<DynamicType = ()> + Clone + Send + Sync + 'static,
-    S: Stream<Item = watcher::Result<watcher::Event<K>>> + Send + 'static,
-{
-    let (observed, token) = (Arc::clone(observed), spawner.token().clone());
-    spawner.spawn(&format!("watch {kind:?}"), async move {
-        pin_mut!(events);
-        let mut pause = index::FIRST_PAUSE;
-        loop {
-            let event = tokio::select! {
-                () = token.cancelled() => return,
-                event = events.next() => event,
-            };
-            match event {
-                Some(Ok(event)) => {
-                    pause = index::FIRST_PAUSE;
-                    for (namespace, name) in pick(&observed).apply(event) {
-                        observed.notify(kind, &namespace, &name);
-                    }
-                }
-                Some(Err(error)) => {
-                    tracing::warn!(?kind, %error, "watch of the infra cluster broke");
-                    tokio::select! {
-                        () = token.cancelled() => return,
-                        () = tokio::time::sleep(pause) => {}
-                    }
-                    pause = (pause * 2).min(index::LAST_PAUSE);
-                }
-                None => return,
-            }
-        }
-    });
+    observed.projects.start(observed, Kind::Project, client, spawner);
+    observed.clusters.start(observed, Kind::Cluster, client, spawner);
+    observed.pools.start(observed, Kind::MachinePool, client, spawner);
+    observed
+        .templates
+        .start(observed, Kind::MachineTemplate, client, spawner);
+    observed
+        .maintenances
+        .start(observed, Kind::Maintenance, client, spawner);
+    observed.vms.start(observed, Kind::VirtualMachine, client, spawner);
+    observed
+        .vmis
+        .start(observed, Kind::VirtualMachineInstance, client, spawner);
+    observed.migrations.start(observed, Kind::Migration, client, spawner);
+    observed.nodes.start(observed, Kind::InfraNode, client, spawner);
+    observed.services.start(observed, Kind::InfraService, client, spawner);
+    observed.slices.start(observed, Kind::InfraSlice, client, spawner);
+    observed.namespaces.start(observed, Kind::Namespace, client, spawner);
+    observed.volumes.start(observed, Kind::Volume, client, spawner);
+    // Only what is needed to see that one changed.
+    let version = |secret: PartialObjectMeta<Secret>| Some(secret.resource_version());
+    let kubeconfigs = observed.kubeconfigs.clone();
+    let kubeconfigs = kubeconfigs.run(client.clone(), version, spawner.token().clone());
+    spawner.spawn("watch Kubeconfig", kubeconfigs);
+    view::tell(observed, Kind::Kubeconfig, observed.kubeconfigs.index(), spawner);
 }

@@ -1,7 +1,7 @@
 //! Observe → plan → apply → report, for one key at a time, under the lease.
 //!
-//! A key names what to look at, never what changed. The queue holds each key once; a key that changes while it is worked on is looked
-//! at again afterwards. Failures back off with jitter; everything is looked at again at intervals.
+//! A key names what to look at, never what changed. The queue holds each key once, and no cluster takes more than its share of the
+//! slots. Everything is looked at again at intervals.
 
 pub mod cluster;
 pub mod drain;
@@ -11,18 +11,19 @@ pub mod maintenance;
 pub mod memory;
 pub mod pool;
 pub mod project;
-pub mod queue;
-mod share;
 pub mod teardown;
 pub mod token;
 
-use std::{convert::Infallible, panic::AssertUnwindSafe, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use kube::ResourceExt;
+use steading_controller::{
+    Keyed, Outcome as Worked, Queue, QueueConfig,
+    work::{RetryPolicy as _, WorkConfig, work},
+};
 use steading_infra::labels;
-use steading_runtime::CancellationToken;
-use tokio::sync::broadcast::error::RecvError;
+use steading_runtime::{CancellationToken, tasks::Chain};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
     config::Config,
@@ -30,9 +31,6 @@ use crate::{
     error::Error,
     observe::{Change, Kind, Observed},
 };
-
-pub use queue::Queue;
-use share::Shares;
 
 /// What is reconciled.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -51,9 +49,8 @@ pub enum Key {
     LoadBalancers(String),
 }
 
-impl Key {
-    /// The cluster that the work is for; `None` for work that is no one cluster's.
-    fn cluster(&self) -> Option<&str> {
+impl Keyed for Key {
+    fn tenant(&self) -> Option<&str> {
         match self {
             Self::Cluster(namespace)
             | Self::Pool(namespace, _)
@@ -75,8 +72,8 @@ pub enum Outcome {
 
 /// Pause for events that come in bursts, so that one look serves many.
 const GATHER: Duration = Duration::from_millis(50);
-/// Pause before a key whose cluster has taken its share of the slots is tried again.
-const CROWDED: Duration = Duration::from_millis(100);
+/// Longest pause after failures, unless the error asks for more: what people wait for.
+const LAST_PAUSE: Duration = Duration::from_secs(5);
 /// Pause before a cluster counts its machines again: the numbers are for people.
 const COUNT: Duration = Duration::from_secs(1);
 
@@ -90,46 +87,52 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
         () = context.observed.synced() => {}
     }
     // What one term remembers of its acting is nothing to the next: others may have acted in between.
-    *context.memory.lock() = memory::Memory::default();
-    let mut changes = context.observed.subscribe();
-    let mut queue = Queue::default();
-    let mut shares = Shares::new(config.concurrency);
-    let mut working: FuturesUnordered<BoxFuture<'static, (Key, Result<Outcome, Error>)>> = FuturesUnordered::new();
-    let mut resync = tokio::time::interval(config.resync);
-    loop {
+    let forget = || *context.memory.lock() = memory::Memory::default();
+    forget();
+    let queue = Arc::new(Queue::new(QueueConfig {
+        slots: config.concurrency,
+        last_pause: LAST_PAUSE,
+        ..QueueConfig::default()
+    }));
+    let feed = async {
         tokio::select! {
-            () = lost.cancelled() => return Ok(()),
-            _ = resync.tick() => every_key(&context.observed).into_iter().for_each(|key| queue.add(key, Duration::ZERO)),
+            () = lost.cancelled() => {}
+            () = feed(&context.observed, context.observed.subscribe(), &queue, config.resync) => {}
+        }
+    };
+    let metrics = config.server.metrics.controllers().reconciler("lifecycle", "clusters");
+    let working = work(Arc::clone(&queue), WorkConfig::new(metrics), lost.clone(), |key| {
+        let context = context.clone();
+        async move {
+            match reconcile(&context, &key).await {
+                Ok(Outcome::Settled) => Worked::Settled,
+                Ok(Outcome::Again(pause)) => Worked::Again(pause),
+                Err(error) => {
+                    tracing::warn!(?key, error = %Chain(&error), "reconciliation failed");
+                    Worked::Failed(error.retry())
+                }
+            }
+        }
+    });
+    tokio::join!(feed, working);
+    forget();
+    Ok(())
+}
+
+/// Fills the queue with what changes, and with everything at intervals and when changes came too fast.
+async fn feed(observed: &Observed, mut changes: Receiver<Change>, queue: &Queue<Key>, resync: Duration) {
+    let mut resync = tokio::time::interval(resync);
+    loop {
+        let keys = tokio::select! {
+            _ = resync.tick() => every_key(observed).into_iter().map(|key| (key, Duration::ZERO)).collect(),
             change = changes.recv() => match change {
-                Ok(change) => keys_of(&context.observed, &change).into_iter().for_each(|(key, pause)| queue.add(key, pause)),
-                Err(RecvError::Lagged(_)) => every_key(&context.observed).into_iter().for_each(|key| queue.add(key, GATHER)),
-                Err(RecvError::Closed) => return Ok(()),
+                Ok(change) => keys_of(observed, &change),
+                Err(RecvError::Lagged(_)) => every_key(observed).into_iter().map(|key| (key, GATHER)).collect(),
+                Err(RecvError::Closed) => return,
             },
-            Some(key) = queue.next(), if working.len() < config.concurrency => {
-                if !shares.enter(key.cluster()) {
-                    queue.done(key, Outcome::Again(CROWDED));
-                    continue;
-                }
-                let context = context.clone();
-                working.push(Box::pin(async move {
-                    // A fault in the work on one object must not end the work on all others.
-                    let result = AssertUnwindSafe(reconcile(&context, &key)).catch_unwind().await;
-                    (key, result.unwrap_or_else(|_| Err(Error::Panicked)))
-                }));
-            }
-            Some((key, result)) = working.next(), if !working.is_empty() => {
-                shares.leave(key.cluster());
-                match result {
-                    Ok(outcome) => queue.done(key, outcome),
-                    Err(error) => {
-                        if matches!(error, Error::Panicked) {
-                            config.server.metrics.task_panicked("reconcile");
-                        }
-                        tracing::warn!(?key, error = %steading_runtime::tasks::Chain(&error), "reconciliation failed");
-                        queue.failed(key, error.pause());
-                    }
-                }
-            }
+        };
+        for (key, pause) in keys {
+            queue.add_after(key, pause);
         }
     }
 }

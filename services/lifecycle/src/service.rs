@@ -10,6 +10,7 @@ use steading_api::{
     storage::v1::volume_service_client::VolumeServiceClient,
     templating::v1::template_service_client::TemplateServiceClient,
 };
+use steading_controller::Sources;
 use steading_runtime::{
     CancellationToken,
     channel::{AddressError, ChannelConfig, PeerChannel, connect_lazy},
@@ -133,7 +134,7 @@ impl Service {
     /// If the server cannot serve or a task dies.
     pub async fn run(self, listener: TcpListener, cancel: CancellationToken) -> Result<(), ServiceError> {
         let Self { config, deps } = self;
-        let observed = Observed::new();
+        let observed = Observed::new(&config.source, config.server.metrics.controllers());
         let context = Context {
             kube: deps.kube.clone(),
             clock: deps.clock.clone(),
@@ -145,6 +146,9 @@ impl Service {
         };
         let group = TaskGroup::new("lifecycle", cancel.clone());
         let gate = config.server.readiness.gate("lifecycle watches");
+        let sources = Sources::default();
+        observed.register(&sources);
+        config.server.readiness.sources("lifecycle", &sources);
         observe::spawn_watches(&observed, &deps.kube, &group.spawner());
         group.spawn(
             "tenants",

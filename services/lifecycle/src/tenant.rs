@@ -1,8 +1,8 @@
 //! One actor for each tenant cluster: its connection, its client, bounded caches and their health.
 //!
 //! ```text
-//!   Cluster + Secret ─► actor ─► connect ─► nodes feed ──► projected index ─► changes
-//!                         ▲                 services feed ─► projected index ─► changes
+//!   Cluster + Secret ─► actor ─► connect ─► nodes feed ──► projected cache ─► changes
+//!                         ▲                 services feed ─► projected cache ─► changes
 //!                         └── backoff with jitter ◄── what breaks
 //! ```
 //!
@@ -12,6 +12,7 @@
 //! is never taken for gone.
 
 mod actor;
+mod cache;
 pub mod claims;
 mod feed;
 mod metrics;
@@ -27,18 +28,19 @@ use steading_infra::labels;
 use steading_runtime::tasks::Chain;
 
 pub use actor::run;
+pub use cache::Cache;
 
+use crate::domain::kubeconfig::Endpoint;
 pub use crate::domain::tenant::{KindHealth, Reach, TenantKind};
-use crate::{domain::kubeconfig::Endpoint, observe::Index};
 
 /// What is known of one tenant cluster.
 pub struct Tenant {
     /// The cluster's namespace in the infra cluster.
     pub namespace: String,
     /// Its nodes, as last seen.
-    pub nodes: Index<Node>,
+    pub nodes: Cache<Node>,
     /// Its Services, as last seen.
-    pub services: Index<Service>,
+    pub services: Cache<Service>,
     state: RwLock<State>,
 }
 
@@ -76,8 +78,8 @@ impl Tenant {
         };
         Self {
             namespace: namespace.to_owned(),
-            nodes: Index::default(),
-            services: Index::default(),
+            nodes: Cache::default(),
+            services: Cache::default(),
             state: RwLock::new(state),
         }
     }

@@ -29,6 +29,7 @@ use steading_api::{
     templating::v1::{RenderMachineTemplateResponse, ResolvedResources},
     types::v1::ErrorReason,
 };
+use steading_controller::SourceConfig;
 use steading_infra::{apply::FieldManager, crd::MachineTemplate, install, kubevirt::VirtualMachine, labels};
 use steading_lifecycle::{Config, Deps, PeerArgs, Peers, Service};
 use steading_runtime::{CancellationToken, clock::Clock, server::ServerConfig};
@@ -148,10 +149,16 @@ struct World {
     cancel: CancellationToken,
     others: String,
     channel: Channel,
+    source: SourceConfig,
 }
 
 impl World {
     async fn start() -> Self {
+        Self::start_with(SourceConfig::default()).await
+    }
+
+    /// As [`Self::start`], with watches of other patience.
+    async fn start_with(source: SourceConfig) -> Self {
         let sim = Sim::start(SimConfig::default()).await.expect("the simulation");
         let kube = sim.client();
         install::install_crds(&kube, FieldManager::Lifecycle, SOON)
@@ -191,6 +198,7 @@ impl World {
             cancel: CancellationToken::new(),
             others,
             channel: Channel::from_static("http://127.0.0.1:1").connect_lazy(),
+            source,
         };
         world.launch().await;
         world
@@ -207,6 +215,7 @@ impl World {
         };
         let mut config = Config {
             server: ServerConfig::dev_mode(),
+            source: self.source.clone(),
             ..Config::default()
         };
         config.lease = config.lease.identity("test");

@@ -20,10 +20,9 @@ fn main() -> ExitCode {
             kube: process.kube().await?,
             clock: process.clock(),
         };
-        let config = Config {
-            server: process.server,
-            ..Config::default()
-        };
+        let mut config = Config::default();
+        config.lease = config.lease.client(process.lease_client().await?);
+        config.server = process.server;
         Ok(Service::new(config, deps).run(process.listener, process.cancel).await?)
     })
 }

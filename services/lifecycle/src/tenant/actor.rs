@@ -321,7 +321,7 @@ impl Actor {
         let nodes = Feed {
             kind: TenantKind::Nodes,
             api: Api::<Node>::all(client.clone()),
-            index: &self.tenant.nodes,
+            cache: &self.tenant.nodes,
             most: projection::MAX_NODES,
             project: projection::node,
             clock: &self.clock,
@@ -329,7 +329,7 @@ impl Actor {
         let services = Feed {
             kind: TenantKind::Services,
             api: Api::<Service>::all(client),
-            index: &self.tenant.services,
+            cache: &self.tenant.services,
             most: projection::MAX_SERVICES,
             project: projection::service,
             clock: &self.clock,

@@ -8,8 +8,7 @@ use rand::RngExt;
 use serde::de::DeserializeOwned;
 use steading_runtime::clock::Clock;
 
-use super::{KindHealth, TenantKind, projection::differs};
-use crate::observe::Index;
+use super::{Cache, KindHealth, TenantKind, projection::differs};
 
 /// Pause after a first failure of a watch.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -27,7 +26,7 @@ const WHY: usize = 200;
 pub(super) struct Feed<'a, K> {
     pub(super) kind: TenantKind,
     pub(super) api: Api<K>,
-    pub(super) index: &'a Index<K>,
+    pub(super) cache: &'a Cache<K>,
     pub(super) most: usize,
     pub(super) project: fn(K) -> Option<K>,
     pub(super) clock: &'a Clock,
@@ -76,12 +75,12 @@ where
             }
             let done = matches!(event, watcher::Event::InitDone);
             let deleted = matches!(event, watcher::Event::Delete(_));
-            let applied = self.index.apply_projected(event, self.project, self.most, differs);
+            let applied = self.cache.apply(event, self.project, self.most, differs);
             beyond += applied.refused;
             for (namespace, name) in &applied.changed {
                 changed(namespace, name);
             }
-            if done || applied.refused > 0 && self.index.is_synced() {
+            if done || applied.refused > 0 && self.cache.is_synced() {
                 health(self.kind, KindHealth::Live { beyond });
             }
             if deleted && beyond > 0 {

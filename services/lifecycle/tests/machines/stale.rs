@@ -1,6 +1,6 @@
 //! Views that are behind: what cannot be undone is decided over what was just read.
 
-use steading_infra::{intent::intents, kubevirt::VirtualMachineInstance};
+use steading_infra::{crd::MachinePool, intent::intents, kubevirt::VirtualMachineInstance};
 use steading_kubesim::{
     Verb,
     faults::{Cut, Effect, Matcher, Rule},
@@ -93,4 +93,52 @@ async fn a_machine_whose_instance_is_not_seen_keeps_its_finalizer_until_that_has
         vms.get_opt(&id).await.expect("an answer").is_none().then_some(())
     })
     .await;
+}
+
+impl World {
+    async fn scale(&self, replicas: i32) {
+        let pools: Api<MachinePool> = Api::namespaced(self.sim.client(), "acme--prod");
+        let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
+        pools
+            .patch("workers", &PatchParams::default(), &patch)
+            .await
+            .expect("scaled");
+    }
+}
+
+/// Sources that notice silence soon.
+fn impatient() -> SourceConfig {
+    SourceConfig {
+        silence: Duration::from_secs(2),
+        ..SourceConfig::default()
+    }
+}
+
+async fn scale_over(cut: Cut) {
+    let world = World::start_with(impatient()).await;
+    world.project_and_cluster().await;
+    world.pool(1).await;
+    world.running(1).await;
+    for (round, count) in [2, 3, 1].into_iter().enumerate() {
+        let ours = Matcher::any().from_agent(AGENT);
+        let watches = world.sim.faults().cut_watches(&ours, cut);
+        assert!(round > 0 || watches >= 14, "{watches} watches");
+        world.scale(count).await;
+        world.running(usize::try_from(count).expect("a number")).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_scales_when_watches_are_dropped() {
+    Box::pin(scale_over(Cut::Drop)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_scales_when_watches_expire() {
+    Box::pin(scale_over(Cut::Expire)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_scales_when_watches_hang_without_an_error() {
+    Box::pin(scale_over(Cut::Silence)).await;
 }

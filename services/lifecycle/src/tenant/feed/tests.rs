@@ -63,12 +63,12 @@ struct Heard {
 }
 
 /// Follows Services for a while of paused time.
-async fn follow(client: Client, index: &Index<Service>, time: Duration) -> Heard {
+async fn follow(client: Client, cache: &Cache<Service>, time: Duration) -> Heard {
     let (heard, clock) = (Heard::default(), Clock::system());
     let feed = Feed {
         kind: TenantKind::Services,
         api: Api::<Service>::all(client),
-        index,
+        cache,
         most: projection::MAX_SERVICES,
         project: projection::service,
         clock: &clock,
@@ -101,9 +101,9 @@ async fn a_tenant_that_sends_a_hundred_thousand_services_is_kept_to_the_bound() 
             }),
         )
     });
-    let index = Index::default();
-    let heard = follow(client, &index, Duration::from_secs(30)).await;
-    assert_eq!(index.all().len(), projection::MAX_SERVICES);
+    let cache = Cache::default();
+    let heard = follow(client, &cache, Duration::from_secs(30)).await;
+    assert_eq!(cache.all().len(), projection::MAX_SERVICES);
     let beyond = 100_000 - projection::MAX_SERVICES;
     assert_eq!(heard.healths.lock().first(), Some(&KindHealth::Live { beyond }));
     assert_eq!(heard.changed.load(Ordering::Relaxed), projection::MAX_SERVICES);
@@ -123,8 +123,8 @@ async fn a_watch_that_hangs_without_an_error_is_begun_again() {
             &json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": [mk_service(1)]}),
         )
     });
-    let index = Index::default();
-    let heard = follow(client, &index, Duration::from_secs(600)).await;
+    let cache = Cache::default();
+    let heard = follow(client, &cache, Duration::from_secs(600)).await;
     let count = watches.load(Ordering::Relaxed);
     assert!((4..=12).contains(&count), "{count} watches in ten minutes");
     assert!(heard.healths.lock().iter().all(KindHealth::is_live));
@@ -147,8 +147,8 @@ async fn a_forbidden_kind_costs_a_request_a_minute_and_heals() {
             &json!({"apiVersion": "v1", "kind": "ServiceList", "metadata": {"resourceVersion": "1"}, "items": []}),
         )
     });
-    let index = Index::default();
-    let heard = follow(client, &index, Duration::from_secs(1800)).await;
+    let cache = Cache::default();
+    let heard = follow(client, &cache, Duration::from_secs(1800)).await;
     let healths = heard.healths.lock();
     assert!(
         matches!(healths.first(), Some(KindHealth::Stale { why, .. }) if why.contains("403")),

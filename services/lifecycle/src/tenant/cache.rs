@@ -1,4 +1,4 @@
-//! An index of one kind by namespace and name.
+//! What is kept of one kind of a tenant: bounded, projected, by namespace and name.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -6,29 +6,23 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use kube::{Resource, ResourceExt, runtime::watcher::Event};
 use parking_lot::RwLock;
 
-/// Pause after the first failure of a watch.
-pub const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// Longest pause between failures of a watch.
-pub const LAST_PAUSE: Duration = Duration::from_secs(10);
-
 type ByName<K> = HashMap<String, BTreeMap<String, Arc<K>>>;
 
 /// Objects of one kind. Reads share a lock and clone pointers only.
 #[derive(Debug)]
-pub struct Index<K> {
+pub struct Cache<K> {
     objects: RwLock<ByName<K>>,
     /// What a listing under way has brought so far.
     fresh: RwLock<ByName<K>>,
     synced: AtomicBool,
 }
 
-impl<K> Default for Index<K> {
+impl<K> Default for Cache<K> {
     fn default() -> Self {
         Self {
             objects: RwLock::default(),
@@ -38,7 +32,7 @@ impl<K> Default for Index<K> {
     }
 }
 
-impl<K: Resource + Clone> Index<K> {
+impl<K: Resource + Clone> Cache<K> {
     /// One object.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         self.objects.read().get(namespace)?.get(name).cloned()
@@ -72,72 +66,21 @@ impl<K: Resource + Clone> Index<K> {
     pub fn is_synced(&self) -> bool {
         self.synced.load(Ordering::Acquire)
     }
-
-    /// Takes in what a write of ours returned, unless the watch has shown something newer by then.
-    pub fn upsert(&self, object: K) {
-        let mut objects = self.objects.write();
-        let (namespace, name) = key(&object);
-        let known = objects.get(&namespace).and_then(|names| names.get(&name));
-        let is_late = known.is_some_and(|known| version(known.as_ref()) > version(&object));
-        if !is_late {
-            put(&mut objects, object);
-        }
-    }
-
-    /// Takes an event in; returns whose objects changed.
-    pub fn apply(&self, event: Event<K>) -> Vec<(String, String)> {
-        match event {
-            Event::Apply(object) => {
-                let key = key(&object);
-                put(&mut self.objects.write(), object);
-                vec![key]
-            }
-            Event::Delete(object) => {
-                let key = key(&object);
-                let mut objects = self.objects.write();
-                if let Some(names) = objects.get_mut(&key.0) {
-                    names.remove(&key.1);
-                    if names.is_empty() {
-                        objects.remove(&key.0);
-                    }
-                }
-                vec![key]
-            }
-            Event::Init => {
-                self.fresh.write().clear();
-                Vec::new()
-            }
-            Event::InitApply(object) => {
-                put(&mut self.fresh.write(), object);
-                Vec::new()
-            }
-            Event::InitDone => {
-                let fresh = std::mem::take(&mut *self.fresh.write());
-                let before = std::mem::replace(&mut *self.objects.write(), fresh);
-                self.synced.store(true, Ordering::Release);
-                let mut changed = keys(&before);
-                changed.extend(keys(&self.objects.read()));
-                changed.sort();
-                changed.dedup();
-                changed
-            }
-        }
-    }
 }
 
-/// What an event did to an index.
+/// What an event did to a cache.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Applied {
     /// Whose objects changed.
     pub changed: Vec<(String, String)>,
-    /// Objects that were not kept because the index is full.
+    /// Objects that were not kept because the cache is full.
     pub refused: usize,
 }
 
-impl<K: Resource + Clone> Index<K> {
-    /// As [`Self::apply`], for objects of a foreign cluster: keeps what `project` makes of each, at most `most` of them, and tells only
-    /// of objects that `differs` calls changed.
-    pub fn apply_projected(
+impl<K: Resource + Clone> Cache<K> {
+    /// Takes an event in: keeps what `project` makes of each object, at most `most` of them, and tells only of objects that `differs` calls
+    /// changed.
+    pub fn apply(
         &self,
         event: Event<K>,
         project: fn(K) -> Option<K>,
@@ -227,11 +170,6 @@ fn key<K: Resource>(object: &K) -> (String, String) {
     (object.namespace().unwrap_or_default(), object.name_any())
 }
 
-/// Versions of one kind are comparable numbers (KEP-5504).
-fn version<K: Resource>(object: &K) -> Option<u64> {
-    object.meta().resource_version.as_deref()?.parse().ok()
-}
-
 fn keys<K>(objects: &ByName<K>) -> Vec<(String, String)> {
     objects
         .iter()
@@ -260,45 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn a_late_reply_does_not_overwrite_a_newer_event() {
-        let index = Index::default();
-        let at = |version: &str| {
-            let mut map = mk_map("a", "x");
-            map.metadata.resource_version = Some(version.into());
-            map
-        };
-        index.apply(Event::Apply(at("10")));
-        index.upsert(at("9"));
-        let seen = || {
-            index
-                .get("a", "x")
-                .and_then(|map| map.metadata.resource_version.clone())
-        };
-        assert_eq!(seen().as_deref(), Some("10"));
-        index.upsert(at("11"));
-        assert_eq!(seen().as_deref(), Some("11"));
-    }
-
-    #[test]
-    fn a_listing_replaces_what_was_there_and_tells_of_both() {
-        let index = Index::default();
-        index.apply(Event::Apply(mk_map("a", "old")));
-        index.apply(Event::Init);
-        index.apply(Event::InitApply(mk_map("b", "new")));
-        assert!(!index.is_synced());
-        assert!(
-            index.get("a", "old").is_some(),
-            "the old view holds until the listing is complete"
-        );
-        let changed = index.apply(Event::InitDone);
-        assert_eq!(changed, [("a".into(), "old".into()), ("b".into(), "new".into())]);
-        assert!(index.is_synced() && index.get("a", "old").is_none() && index.get("b", "new").is_some());
-    }
-
-    #[test]
     fn a_flood_is_kept_to_the_bound_and_counted() {
-        let index = Index::default();
-        let apply = |event| index.apply_projected(event, Some, 2, |before, after| before != after);
+        let cache = Cache::default();
+        let apply = |event| cache.apply(event, Some, 2, |before, after| before != after);
         apply(Event::Init);
         let mut refused = 0;
         for at in 0..100 {
