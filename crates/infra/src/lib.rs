@@ -17,7 +17,6 @@ pub mod install;
 pub mod intent;
 pub mod kubevirt;
 pub mod labels;
-pub mod list;
 pub mod protection;
 pub mod rights;
 pub mod samples;

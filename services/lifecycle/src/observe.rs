@@ -6,6 +6,7 @@
 pub mod cluster;
 pub mod drain;
 pub mod evacuation;
+pub mod list;
 pub mod load_balancer;
 pub mod machine;
 pub mod view;

@@ -12,7 +12,7 @@ use steading_api::{
 };
 use steading_infra::{
     crd::{Cluster, Project},
-    labels, list,
+    labels,
 };
 use steading_model::{ids::Id, name::ProjectName, violation::Violations};
 use steading_runtime::{
@@ -32,6 +32,7 @@ use super::{
 use crate::{
     apply::consent,
     context::Context,
+    observe::list::labelled,
     reconcile::project::{Counted, usage},
 };
 
@@ -183,10 +184,10 @@ impl ProjectService for ProjectApi {
                 .await?;
             // By what they say, not by labels: kubectl sets none.
             let clusters: Api<Cluster> = self.projects.context.all();
-            let found = list::all(&clusters, "")
+            let found = labelled(&clusters, "")
                 .await
                 .map_err(|error| infra_error("Cluster", &r.name, &error))?;
-            let own = found.items.iter().filter(|cluster| cluster.spec.project == id);
+            let own = found.iter().filter(|cluster| cluster.spec.project == id);
             has_children(
                 Projects::KIND,
                 &r.name,

@@ -14,13 +14,14 @@ use serde_json::json;
 use steading_infra::{
     apply::{self, FieldManager},
     error::{InfraError, optional},
-    labels, list,
+    labels,
 };
 
 use super::event::{Events, Tone};
 use crate::{
     context::Context,
     error::Error,
+    observe::list::labelled,
     observe::load_balancer as observe,
     plan::load_balancer::{
         Balanced, CLEANUP_FINALIZER,
@@ -170,10 +171,10 @@ pub async fn nodes_with_pods(tenant: Option<&Tenant>, balanced: &Balanced) -> Op
     let client = tenant.filter(|tenant| tenant.is_reachable())?.client()?;
     let api: Api<EndpointSlice> = Api::namespaced(client, &balanced.namespace);
     let selector = format!("kubernetes.io/service-name={}", balanced.service);
-    let found = list::all(&api, &selector).await;
+    let found = labelled(&api, &selector).await;
     Some(
         found
-            .map(|found| observe::nodes_with_pods(&found.items))
+            .map(|found| observe::nodes_with_pods(&found))
             .map_err(in_tenant(balanced)),
     )
 }

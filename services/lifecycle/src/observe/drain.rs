@@ -8,8 +8,9 @@ use k8s_openapi::api::{
     storage::v1::VolumeAttachment,
 };
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use serde::de::DeserializeOwned;
 use steading_infra::error::{InfraError, optional};
+
+use super::list::everything;
 
 use crate::{
     domain::drain::Progress,
@@ -18,10 +19,6 @@ use crate::{
 
 /// Annotation of a mirror pod, which stands for a static pod of the kubelet.
 const MIRROR: &str = "kubernetes.io/config.mirror";
-/// Objects in one page of a tenant's answer; the default of kubelets is 110 pods a node.
-const PAGE: u32 = 500;
-/// Pages until a tenant that never ends a list is given up on: 100,000 objects, far beyond the pods that a node can hold.
-const MOST_PAGES: usize = 200;
 
 /// What one pass of a drain is decided by, apart from what it observes.
 #[derive(Debug, Clone, Copy)]
@@ -41,8 +38,8 @@ pub struct Pass<'a> {
 pub async fn observe_drain(client: &Client, name: &str, pass: Pass<'_>) -> Result<DrainInput, InfraError> {
     let node = optional(Api::<Node>::all(client.clone()).get(name).await)?;
     let here = ListParams::default().fields(&format!("spec.nodeName={name}"));
-    let pods = to_the_end::<Pod>(&Api::all(client.clone()), &here).await?;
-    let attachments = match to_the_end::<VolumeAttachment>(&Api::all(client.clone()), &ListParams::default()).await {
+    let pods = everything::<Pod>(&Api::all(client.clone()), &here).await?;
+    let attachments = match everything::<VolumeAttachment>(&Api::all(client.clone()), &ListParams::default()).await {
         // A tenant without the kind has no attachments.
         Err(InfraError::NotFound(_)) => Vec::new(),
         other => other?,
@@ -70,30 +67,6 @@ pub async fn observe_drain(client: &Client, name: &str, pass: Pass<'_>) -> Resul
         started: pass.started,
         detaching_since: pass.before.detaching_since,
     })
-}
-
-/// Every object of a tenant's list, page by page.
-///
-/// # Errors
-/// If the API server refuses, cannot be reached, or does not come to an end.
-pub async fn to_the_end<K>(api: &Api<K>, params: &ListParams) -> Result<Vec<K>, InfraError>
-where
-    K: Clone + DeserializeOwned + std::fmt::Debug,
-{
-    let mut params = params.clone().limit(PAGE);
-    let mut all = Vec::new();
-    for _ in 0..MOST_PAGES {
-        let page = api.list(&params).await?;
-        all.extend(page.items);
-        match page.metadata.continue_.filter(|token| !token.is_empty()) {
-            Some(token) => params = params.continue_token(&token),
-            None => return Ok(all),
-        }
-    }
-    Err(InfraError::Invalid(format!(
-        "a list did not end after {} objects",
-        all.len()
-    )))
 }
 
 fn observe_kubelet(node: &Node) -> ObservedDrainNode {

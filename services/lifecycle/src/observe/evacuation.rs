@@ -32,7 +32,7 @@ use steading_infra::{
 };
 use steading_model::name::{InfraNodeName, MachineName};
 
-use super::{drain::to_the_end, machine::observe_machine as observe_whole};
+use super::{list::everything, machine::observe_machine as observe_whole};
 use crate::{
     context::Context,
     domain,
@@ -301,7 +301,7 @@ async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> 
         .filter(|tenant| tenant.is_reachable())?;
     let client = tenant.client()?;
     let budgets = Api::<PodDisruptionBudget>::all(client.clone());
-    let budgets = match to_the_end(&budgets, &ListParams::default()).await {
+    let budgets = match everything(&budgets, &ListParams::default()).await {
         Ok(budgets) => budgets,
         // A tenant without the kind has no budgets.
         Err(InfraError::NotFound(_)) => Vec::new(),
@@ -323,7 +323,7 @@ async fn ask_tenant(context: &Context, key: &MachineKey) -> Option<Vec<String>> 
         return Some(Vec::new());
     }
     let here = ListParams::default().fields(&format!("spec.nodeName={}", key.machine));
-    let pods = to_the_end::<Pod>(&Api::all(client), &here).await.ok()?;
+    let pods = everything::<Pod>(&Api::all(client), &here).await.ok()?;
     let on_node =
         |pod: &&Pod| pod.spec.as_ref().and_then(|spec| spec.node_name.as_deref()) == Some(key.machine.as_str());
     let pods: Vec<&Pod> = pods.iter().filter(on_node).collect();

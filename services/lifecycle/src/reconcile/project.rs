@@ -10,7 +10,7 @@ use steading_infra::{
     crd::{Cluster, Project},
     error::InfraError,
     kubevirt::VirtualMachine,
-    labels, list,
+    labels,
 };
 use steading_model::quantity::Quantity;
 
@@ -25,6 +25,7 @@ use crate::{
     context::Context,
     error::Error,
     observe::Observed,
+    observe::list::labelled,
     plan::{
         load_balancer::hold::is_placeholder,
         project::{ProjectPlan, ProjectRemains, ProjectStep, plan_project},
@@ -74,7 +75,7 @@ pub async fn reconcile(context: &Context, id: &str) -> Result<Outcome, Error> {
 /// Takes a project down by one step, on what is read from the API server in this pass.
 async fn take_down(context: &Context, project: &Project, id: &str) -> Result<Outcome, Error> {
     let api = context.all::<Project>();
-    let mut clusters = list::all(&context.all::<Cluster>(), "").await?.items;
+    let mut clusters = labelled(&context.all::<Cluster>(), "").await?;
     clusters.retain(|cluster| cluster.spec.project == id);
     let catalogue = if clusters.is_empty() {
         own::catalogue(context, id).await?

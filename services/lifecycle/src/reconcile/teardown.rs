@@ -12,7 +12,7 @@ use steading_infra::{
     error::{InfraError, optional},
     intent::{self, wants_deletion},
     kubevirt::VirtualMachine,
-    labels, list,
+    labels,
 };
 use steading_model::name::ClusterName;
 
@@ -26,6 +26,7 @@ use crate::{
     },
     context::Context,
     error::Error,
+    observe::list::labelled,
     plan::{
         cluster::ISOLATION,
         evacuation::MachineKey,
@@ -80,13 +81,13 @@ async fn find(context: &Context, cluster: &Cluster) -> Result<Found, Error> {
             namespace,
         });
     }
-    let balancers = list::all(&context.namespaced::<Service>(&name), labels::LOAD_BALANCER).await?;
-    let pools = list::all(&context.namespaced::<MachinePool>(&name), "").await?;
-    let machines = list::all(&context.namespaced::<VirtualMachine>(&name), labels::MACHINE).await?;
+    let balancers = labelled(&context.namespaced::<Service>(&name), labels::LOAD_BALANCER).await?;
+    let pools = labelled(&context.namespaced::<MachinePool>(&name), "").await?;
+    let machines = labelled(&context.namespaced::<VirtualMachine>(&name), labels::MACHINE).await?;
     Ok(Found {
-        balancers: balancers.items,
-        pools: pools.items,
-        machines: machines.items,
+        balancers,
+        pools,
+        machines,
         volumes: volumes(context, &name).await,
         namespace,
     })

@@ -9,7 +9,7 @@ use steading_infra::{
     error::InfraError,
     intent::{self, Action},
     kubevirt::VirtualMachine,
-    labels, list,
+    labels,
 };
 
 use crate::{
@@ -22,6 +22,7 @@ use crate::{
     context::Context,
     domain::{bootstrap::short_hash, machine::ObservedMachine, rendering::Rendering},
     error::Error,
+    observe::list::labelled,
     observe::machine::observe_machine,
     plan::{
         evacuation::MachineKey,
@@ -156,7 +157,7 @@ pub(super) async fn fresh_machines(
     now: Timestamp,
 ) -> Result<Vec<ObservedMachine>, Error> {
     let api = context.namespaced::<VirtualMachine>(namespace);
-    let fresh = list::all(&api, &format!("{}={pool}", labels::POOL)).await?.items;
+    let fresh = labelled(&api, &format!("{}={pool}", labels::POOL)).await?;
     Ok(fresh
         .iter()
         .map(|vm| observe_machine(&context.observed, vm, now))
