@@ -34,6 +34,7 @@ pub mod ownership;
 pub mod pool;
 pub mod project;
 pub mod quota;
+pub mod recheck;
 pub mod report;
 pub mod teardown;
 pub mod token;

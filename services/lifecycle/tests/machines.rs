@@ -45,6 +45,8 @@ mod evacuations;
 mod limits;
 #[path = "machines/ownership.rs"]
 mod ownership;
+#[path = "machines/revoked.rs"]
+mod revoked;
 #[path = "machines/stale.rs"]
 mod stale;
 #[path = "machines/tenants.rs"]

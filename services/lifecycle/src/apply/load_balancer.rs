@@ -11,6 +11,7 @@ use kube::{
     api::{Patch, PatchParams, Preconditions},
 };
 use serde_json::json;
+use steading_controller::Fresh;
 use steading_infra::{
     apply::{self, FieldManager},
     error::{InfraError, optional},
@@ -29,6 +30,7 @@ use crate::{
         endpoints::SliceStep,
         hold::{Hold, is_placeholder, placeholder},
     },
+    plan::recheck::is_unclaimed,
     tenant::Tenant,
 };
 
@@ -50,28 +52,76 @@ fn in_tenant(balanced: &Balanced) -> impl Fn(InfraError) -> Error + '_ {
     }
 }
 
-/// Deletes an infra Service, if it is still the one that was seen.
-///
-/// # Errors
-/// If the infra cluster refuses or cannot be reached.
-pub async fn delete(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<(), Error> {
-    match apply::delete(&context.namespaced::<Service>(namespace), name, Some(only(uid))).await {
-        Ok(()) | Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
-}
-
-/// Lets the tenant's Service end once the infra Service is gone, by a read of the infra cluster itself.
+/// Deletes an infra Service that was seen as `uid` and that no tenant Service wanted, if both are still so.
 ///
 /// # Errors
 /// If a cluster refuses or cannot be reached.
-pub async fn release(context: &Context, client: &Client, balanced: &Balanced, service: &Service) -> Result<(), Error> {
+pub async fn delete_unwanted(
+    context: &Context,
+    client: &Client,
+    (namespace, name, uid): (&str, &str, &str),
+    terminating: bool,
+) -> Result<(), Error> {
+    let Some(infra) = read(context, namespace, name, uid).await? else {
+        return Ok(());
+    };
+    let wanted = infra.annotations().get(labels::TENANT_SERVICE);
+    if let Some((space, service)) = wanted.and_then(|text| text.split_once('/'))
+        && !terminating
+        && is_wanted(client, namespace, space, service).await?
+    {
+        return Ok(());
+    }
+    delete(context, namespace, infra).await
+}
+
+/// Whether the tenant wants a load balancer for a Service after all, which the watch has not shown yet.
+async fn is_wanted(client: &Client, cluster: &str, namespace: &str, service: &str) -> Result<bool, Error> {
+    let services: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let found = Fresh::get(&services, service).await;
+    let wanted = !is_unclaimed(found.map_err(|error| Error::tenant(cluster, error))?.as_deref());
+    if wanted {
+        tracing::info!(
+            cluster,
+            namespace,
+            service,
+            "a load balancer stays: its tenant wants it again"
+        );
+    }
+    Ok(wanted)
+}
+
+/// The infra Service of this name, if it is still the one that was seen.
+async fn read(context: &Context, namespace: &str, name: &str, uid: &str) -> Result<Option<Fresh<Service>>, Error> {
+    let found = Fresh::get(&context.namespaced::<Service>(namespace), name).await?;
+    Ok(found.filter(|one| one.uid().as_deref() == Some(uid) && one.metadata.deletion_timestamp.is_none()))
+}
+
+async fn delete(context: &Context, namespace: &str, infra: Fresh<Service>) -> Result<(), Error> {
+    // One that changed is read again by the next pass, which its event brings.
+    infra.delete(&context.namespaced::<Service>(namespace)).await?;
+    Ok(())
+}
+
+/// Lets the tenant's Service end once the infra Service is gone, by a read of the infra cluster itself; not if the tenant wants it
+/// after all and its cluster is not `terminating`.
+///
+/// # Errors
+/// If a cluster refuses or cannot be reached.
+pub async fn release(
+    context: &Context,
+    client: &Client,
+    balanced: &Balanced,
+    service: &Service,
+    terminating: bool,
+) -> Result<(), Error> {
+    if !terminating && is_wanted(client, &balanced.cluster, &balanced.namespace, &balanced.service).await? {
+        return Ok(());
+    }
     let infra = context.namespaced::<Service>(&balanced.cluster);
-    if let Some(present) = optional(infra.get(&balanced.infra_name()).await)? {
-        if present.metadata.deletion_timestamp.is_none()
-            && let Some(uid) = present.uid()
-        {
-            delete(context, &balanced.cluster, &balanced.infra_name(), &uid).await?;
+    if let Some(present) = Fresh::get(&infra, &balanced.infra_name()).await? {
+        if present.metadata.deletion_timestamp.is_none() {
+            delete(context, &balanced.cluster, present).await?;
         }
         if optional(infra.get(&balanced.infra_name()).await)?.is_some() {
             return Ok(());
@@ -107,7 +157,13 @@ pub async fn keep(context: &Context, client: &Client, kept: &KeptBalancer) -> Re
     }
     match &kept.step {
         BalancerStep::Leave => Ok(()),
-        BalancerStep::Clear(uid) => delete(context, &balanced.cluster, &balanced.infra_name(), uid).await,
+        BalancerStep::Clear(uid) => {
+            let found = read(context, &balanced.cluster, &balanced.infra_name(), uid).await?;
+            match found.filter(|one| is_placeholder(one)) {
+                Some(found) => delete(context, &balanced.cluster, found).await,
+                None => Ok(()),
+            }
+        }
         BalancerStep::Annotate(hold) => annotate(context, balanced, hold).await,
         BalancerStep::Apply(wanted) => match write(context, balanced, wanted).await {
             Err(Error::Infra(InfraError::Invalid(message) | InfraError::Forbidden(message))) => {

@@ -31,6 +31,7 @@ use crate::{
         rendering::Rendering,
     },
     error::Error,
+    plan::recheck::is_node_of,
     tenant::Tenant,
 };
 
@@ -175,7 +176,8 @@ fn virtual_machine(place: &PoolPlace, pool: &MachinePool, rendering: &Rendering,
     vm
 }
 
-/// Removes the tenant node of a machine; none is fine. Whether it is gone: one that changed meanwhile is to be looked at again.
+/// Removes the tenant node of a machine; none is fine, and another computer's of the same name stays. Whether it is gone: one that
+/// changed meanwhile is to be looked at again.
 ///
 /// # Errors
 /// If the tenant refuses or cannot be reached.
@@ -188,6 +190,10 @@ pub async fn delete_node(tenant: &Tenant, machine: &str) -> Result<bool, Error> 
     let Some(node) = Fresh::get(&nodes, machine).await.map_err(fault)? else {
         return Ok(true);
     };
+    if !is_node_of(&node, machine) {
+        tracing::warn!(cluster = %tenant.namespace, machine, "the node of this name is not the machine's and stays");
+        return Ok(true);
+    }
     Ok(match node.delete(&nodes).await.map_err(fault)? {
         Deletion::Accepted | Deletion::Gone => true,
         Deletion::Changed => false,
@@ -207,21 +213,15 @@ pub async fn delete_vm(context: &Context, vm: Fresh<VirtualMachine>) -> Result<D
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn restart(context: &Context, namespace: &str, machine: &str, instance: &str) -> Result<(), Error> {
-    let exact = kube::api::Preconditions {
-        uid: Some(instance.to_owned()),
-        resource_version: None,
-    };
-    let instances = context.namespaced::<VirtualMachineInstance>(namespace);
-    match apply::delete(&instances, machine, Some(exact)).await {
-        Ok(()) => {
-            tracing::info!(namespace, machine, instance, "machine restarts");
-            Ok(())
-        }
-        // Gone, or another boot already.
-        Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error.into()),
+pub async fn restart(context: &Context, instance: Fresh<VirtualMachineInstance>) -> Result<Deletion, Error> {
+    let (namespace, machine) = (instance.namespace().unwrap_or_default(), instance.name_any());
+    let uid = instance.uid();
+    let instances = context.namespaced::<VirtualMachineInstance>(&namespace);
+    let ended = instance.delete(&instances).await?;
+    if ended == Deletion::Accepted {
+        tracing::info!(namespace, machine, instance = uid, "machine restarts");
     }
+    Ok(ended)
 }
 
 /// Sets or removes annotations of a VirtualMachine.

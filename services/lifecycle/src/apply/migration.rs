@@ -1,9 +1,10 @@
 //! Live migrations as requests to KubeVirt.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use steading_controller::Fresh;
 use steading_infra::{
     apply::{self, FieldManager},
-    error::{InfraError, optional},
+    error::InfraError,
     intent::MAINTENANCE_PREFIX,
     kubevirt::{VirtualMachineInstanceMigration, migration::VirtualMachineInstanceMigrationSpec},
     labels,
@@ -60,12 +61,12 @@ pub async fn migrate(
         }
         Err(InfraError::AlreadyExists(_)) => {
             // Ours of an earlier pass, or one that brought the machine away before it came back: that one makes room.
-            let found = optional(api.get(&name).await)?;
-            let over = found
-                .and_then(|one| one.status?.phase)
-                .is_some_and(|phase| phase.is_final());
-            if over {
-                apply::delete(&api, &name, None).await?;
+            let is_over = |one: &Fresh<VirtualMachineInstanceMigration>| {
+                let phase = one.status.as_ref().and_then(|status| status.phase.as_ref());
+                phase.is_some_and(|phase| phase.is_final())
+            };
+            if let Some(over) = Fresh::get(&api, &name).await?.filter(is_over) {
+                over.delete(&api).await?;
             }
             Ok(())
         }

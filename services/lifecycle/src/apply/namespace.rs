@@ -1,11 +1,12 @@
 //! The namespace of a cluster: made once for a Cluster object, and deleted only if it was made for that one.
 
 use k8s_openapi::api::{core::v1::Namespace, rbac::v1::RoleBinding};
-use kube::{Api, ResourceExt, api::Preconditions};
+use kube::{Api, ResourceExt};
+use steading_controller::Fresh;
 use steading_infra::{
     apply::{self, FieldManager},
     crd::Cluster,
-    error::{InfraError, optional},
+    error::InfraError,
     labels,
 };
 
@@ -24,7 +25,7 @@ pub struct FreshNamespace {
     /// Whose it is.
     pub ownership: NamespaceOwnership,
     /// The object.
-    pub object: Option<Namespace>,
+    pub object: Option<Fresh<Namespace>>,
 }
 
 /// Reads the namespace of a cluster from the API server.
@@ -32,9 +33,9 @@ pub struct FreshNamespace {
 /// # Errors
 /// If the infra cluster cannot be reached.
 pub async fn read(context: &Context, cluster: &Cluster) -> Result<FreshNamespace, Error> {
-    let object = optional(context.all::<Namespace>().get(&cluster.name_any()).await)?;
+    let object = Fresh::get(&context.all::<Namespace>(), &cluster.name_any()).await?;
     Ok(FreshNamespace {
-        ownership: whose(object.as_ref(), cluster),
+        ownership: whose(object.as_deref(), cluster),
         object,
     })
 }
@@ -65,27 +66,17 @@ pub async fn ensure(context: &Context, cluster: &Cluster) -> Result<NamespaceOwn
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn delete(context: &Context, cluster: &Cluster, fresh: &FreshNamespace) -> Result<(), Error> {
+pub async fn delete(context: &Context, cluster: &Cluster, fresh: FreshNamespace) -> Result<(), Error> {
     let NamespaceOwnership::Made = fresh.ownership else {
         return Ok(());
     };
-    let Some(object) = fresh
-        .object
-        .as_ref()
-        .filter(|one| one.metadata.deletion_timestamp.is_none())
-    else {
+    let Some(object) = fresh.object.filter(|one| one.metadata.deletion_timestamp.is_none()) else {
         return Ok(());
     };
-    let same = Preconditions {
-        uid: object.uid(),
-        resource_version: object.resource_version(),
-    };
     tracing::info!(cluster = %cluster.name_any(), "deleting its namespace");
-    match apply::delete(&context.all::<Namespace>(), &object.name_any(), Some(same)).await {
-        // Changed meanwhile: the next pass reads it again.
-        Ok(()) | Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    // If it changed meanwhile, the next pass reads it again.
+    object.delete(&context.all::<Namespace>()).await?;
+    Ok(())
 }
 
 /// Takes back the right of a cluster's machines to clone golden images, if the binding was made for this cluster.
@@ -94,18 +85,12 @@ pub async fn delete(context: &Context, cluster: &Cluster, fresh: &FreshNamespace
 /// If the infra cluster refuses or cannot be reached.
 pub async fn delete_binding(context: &Context, cluster: &Cluster) -> Result<(), Error> {
     let bindings: Api<RoleBinding> = context.namespaced(labels::SYSTEM_NAMESPACE);
-    let Some(found) = optional(bindings.get(&cluster.name_any()).await)? else {
+    let Some(found) = Fresh::get(&bindings, &cluster.name_any()).await? else {
         return Ok(());
     };
     if found.annotations().get(labels::CLUSTER_UID) != cluster.metadata.uid.as_ref() {
         return Ok(());
     }
-    let same = Preconditions {
-        uid: found.uid(),
-        resource_version: None,
-    };
-    match apply::delete(&bindings, &found.name_any(), Some(same)).await {
-        Ok(()) | Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => Ok(()),
-        Err(error) => Err(error.into()),
-    }
+    found.delete(&bindings).await?;
+    Ok(())
 }

@@ -145,7 +145,7 @@ async fn stored(context: &Context, namespace: &str, machine: &str) -> Result<Opt
     }))
 }
 
-/// Deletes the token of a machine, if it is known to have one.
+/// Deletes the token of a machine that stays, if it is known to have one, and notes that.
 ///
 /// # Errors
 /// If a cluster refuses or cannot be reached.
@@ -153,14 +153,24 @@ pub async fn revoke(context: &Context, tenant: &Tenant, vm: &VirtualMachine) -> 
     if expires_of(vm).is_none() {
         return Ok(());
     }
-    let machine = vm.name_any();
-    let name = Token::secret_name(&token_id(&tenant.namespace, &machine));
-    match secrets(tenant)?.delete(&name, &DeleteParams::default()).await {
-        Ok(_) => {}
-        Err(kube::Error::Api(status)) if status.code == 404 => {}
-        Err(error) => return Err(Error::tenant(&tenant.namespace, error)),
+    delete(tenant, vm).await?;
+    note(context, &tenant.namespace, &vm.name_any(), None).await
+}
+
+/// Deletes the token of a machine, if it is known to have one.
+///
+/// # Errors
+/// If the tenant refuses or cannot be reached.
+pub async fn delete(tenant: &Tenant, vm: &VirtualMachine) -> Result<(), Error> {
+    if expires_of(vm).is_none() {
+        return Ok(());
     }
-    note(context, &tenant.namespace, &machine, None).await
+    let name = Token::secret_name(&token_id(&tenant.namespace, &vm.name_any()));
+    match secrets(tenant)?.delete(&name, &DeleteParams::default()).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::tenant(&tenant.namespace, error)),
+    }
 }
 
 /// When the token of a machine expires; `None` if it has none.

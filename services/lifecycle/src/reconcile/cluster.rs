@@ -95,7 +95,7 @@ async fn keep_namespace(context: &Context, cluster: &Cluster, observed: &mut Obs
     if observed.namespace == NamespaceState::Absent {
         let ownership = own_namespace::ensure(context, cluster).await?;
         let fresh = own_namespace::read(context, cluster).await?;
-        observed.namespace = NamespaceState::of(fresh.object.as_ref(), ownership);
+        observed.namespace = NamespaceState::of(fresh.object.as_deref(), ownership);
     }
     let NamespaceState::Ready { uid } = &observed.namespace else {
         return Ok(());

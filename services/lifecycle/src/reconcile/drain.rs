@@ -29,16 +29,18 @@ const STEPS: usize = 32;
 
 /// Brings a drain one pass further and says where it stands: waiting, stalled or done.
 ///
-/// `started` is when the drain was asked for. What a pass learns about refused evictions is kept in the context's memory, so that
-/// the next one can pause; how far the drain is, with the machine, so that a new leader's patience begins where the last one's was.
+/// `started` is when the drain was asked for; `is_asked` says whether it still is, and is awaited before a pod has to go. What a
+/// pass learns about refused evictions is kept in the context's memory, so that the next one can pause; how far the drain is, with
+/// the machine, so that a new leader's patience begins where the last one's was.
 ///
 /// # Errors
-/// If the tenant refuses; one that cannot be reached is a stalled drain instead.
+/// What `is_asked` says, or if the tenant refuses; one that cannot be reached is a stalled drain instead.
 pub async fn drain(
     context: &Context,
     observed: &ObservedMachine,
     policy: &DrainPolicy,
     started: Timestamp,
+    is_asked: impl Future<Output = Result<bool, Error>>,
 ) -> Result<DrainStep, Error> {
     let (namespace, machine) = (observed.namespace.as_str(), observed.name.as_str());
     let key = (namespace.to_owned(), machine.to_owned());
@@ -52,17 +54,15 @@ pub async fn drain(
         before: &before,
     };
     let result = match client {
-        Some(client) => drain_node(&client, machine, pass, &mut attempts, || context.clock.now()).await,
+        Some(client) => {
+            let node = (namespace, machine);
+            drain_node(&client, node, pass, &mut attempts, || context.clock.now(), is_asked).await
+        }
         None => Ok(unreachable("no kubeconfig of the tenant cluster could be read yet")),
     };
     let step = match result {
-        Err(error) if error.is_unknown() => unreachable(&error.to_string()),
-        Err(source) => {
-            return Err(Error::Tenant {
-                cluster: namespace.to_owned(),
-                source,
-            });
-        }
+        Err(Error::Tenant { source, .. }) if source.is_unknown() => unreachable(&source.to_string()),
+        Err(error) => return Err(error),
         Ok(step) => step,
     };
     let held_since = attempts.values().map(|tried| tried.first).min();
@@ -189,37 +189,56 @@ fn progress_of(step: &DrainStep, held_since: Option<Timestamp>, before: &Progres
 /// Brings the drain of one node of one API server one pass further.
 ///
 /// # Errors
-/// If the API server refuses or cannot be reached.
+/// What `is_asked` says, or if the API server refuses or cannot be reached.
 pub async fn drain_node(
     client: &Client,
-    node: &str,
+    (cluster, node): (&str, &str),
     pass: Pass<'_>,
     attempts: &mut BTreeMap<String, EvictionAttempts>,
     now: impl Fn() -> Timestamp,
-) -> Result<DrainStep, InfraError> {
+    is_asked: impl Future<Output = Result<bool, Error>>,
+) -> Result<DrainStep, Error> {
+    let in_tenant = |source: InfraError| Error::Tenant {
+        cluster: cluster.to_owned(),
+        source,
+    };
+    let mut is_asked = Some(is_asked);
     let policy = pass.policy;
-    let mut input = observe_drain(client, node, pass).await?;
+    let mut input = observe_drain(client, node, pass).await.map_err(in_tenant)?;
     // A replica that has tried nothing yet goes on with the last one's patience.
     let held_since = pass.before.held_since.filter(|_| attempts.is_empty());
     attempts.retain(|uid, _| input.pods.iter().any(|pod| &pod.uid == uid));
     for _ in 0..STEPS {
         input.attempts.clone_from(attempts);
         let step = plan_drain(&input, now());
+        if matches!(step, DrainStep::Evict(_) | DrainStep::ForceDelete(_))
+            && let Some(is_asked) = is_asked.take()
+            && !is_asked.await?
+        {
+            return Ok(DrainStep::WaitPods {
+                remaining: input.pods.len(),
+                again: Duration::ZERO,
+            });
+        }
         match &step {
             DrainStep::Cordon => {
-                cordon(client, node).await?;
+                cordon(client, node).await.map_err(in_tenant)?;
                 if let ObservedDrainNode::Present { cordon, .. } = &mut input.node {
                     *cordon = Cordon::Cordoned;
                 }
             }
             DrainStep::Evict(chosen) => {
                 for &at in chosen {
-                    evict(client, &mut input.pods[at], policy, (&mut *attempts, held_since), now()).await?;
+                    evict(client, &mut input.pods[at], policy, (&mut *attempts, held_since), now())
+                        .await
+                        .map_err(in_tenant)?;
                 }
             }
             DrainStep::ForceDelete(chosen) => {
                 for &at in chosen {
-                    force_delete(client, &mut input.pods[at], policy, now()).await?;
+                    force_delete(client, &mut input.pods[at], policy, now())
+                        .await
+                        .map_err(in_tenant)?;
                 }
             }
             DrainStep::WaitPods { .. }

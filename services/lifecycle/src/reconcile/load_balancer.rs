@@ -53,7 +53,8 @@ pub async fn reconcile(context: &Context, namespace: &str) -> Result<Outcome, Er
     );
     let mut first = FirstError::default();
     if let Some(tenant) = present {
-        carry_out(context, namespace, tenant, &plan, &mut first).await;
+        let terminating = cluster.metadata.deletion_timestamp.is_some();
+        carry_out(context, (namespace, terminating), tenant, &plan, &mut first).await;
     }
     let again = follow_machines(context, namespace, tenant.as_deref(), &mut first).await;
     if let Some(tenant) = present {
@@ -80,14 +81,23 @@ impl FirstError {
     }
 }
 
-async fn carry_out(context: &Context, namespace: &str, tenant: &Tenant, plan: &BalancerPlan, first: &mut FirstError) {
+async fn carry_out(
+    context: &Context,
+    (namespace, terminating): (&str, bool),
+    tenant: &Tenant,
+    plan: &BalancerPlan,
+    first: &mut FirstError,
+) {
     let Some(client) = tenant.client() else { return };
     for (name, uid) in &plan.remove {
         tracing::info!(namespace, service = %name, "deleting a load balancer that no tenant service wants");
-        first.note(apply::delete(context, namespace, name, uid).await);
+        let deleted = apply::delete_unwanted(context, &client, (namespace, name, uid), terminating).await;
+        if !first.note(deleted) {
+            return;
+        }
     }
     for (balanced, service) in &plan.release {
-        if !first.note(apply::release(context, &client, balanced, service).await) {
+        if !first.note(apply::release(context, &client, balanced, service, terminating).await) {
             return;
         }
     }

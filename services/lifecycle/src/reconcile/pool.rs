@@ -14,10 +14,11 @@ mod report;
 use std::time::Duration;
 
 use kube::{Resource, ResourceExt};
+use steading_controller::{Fresh, fresh::Deletion};
 use steading_infra::{
     apply::{self, FieldManager},
     crd::{Cluster, MachinePool},
-    error::{InfraError, optional},
+    error::InfraError,
     intent, labels,
 };
 
@@ -34,6 +35,7 @@ use crate::{
     plan::{
         evacuation::MachineKey,
         pool::{PoolInput, PoolPlan, plan_pool},
+        recheck::is_same_wish,
     },
 };
 
@@ -47,6 +49,9 @@ pub use preview::{Preview, preview};
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
 /// Pause before a peer that did not answer is asked again.
 const PEER_AGAIN: Duration = Duration::from_secs(2);
+
+/// Pause before a pool is looked at again whose watch had shown what the API server does not have.
+const BEHIND: Duration = Duration::from_secs(1);
 
 /// Looks at one pool.
 ///
@@ -113,10 +118,15 @@ async fn work(
     let mut plan = decide(context, pool, &desired, &machines);
     let mut failure = None;
     if !plan.is_empty() {
-        // What is wanted may have changed while the watch was behind: an old wish removes no machine.
-        let fresh = optional(context.namespaced::<MachinePool>(&namespace).get(&name).await)?;
-        if fresh.is_none_or(|fresh| fresh.metadata.generation != pool.metadata.generation) {
-            return Ok(Outcome::Again(Duration::from_millis(100)));
+        // What is wanted may have changed while the watch was behind: an old wish makes and removes no machine.
+        let read = Fresh::get(&context.namespaced::<MachinePool>(&namespace), &name).await?;
+        let Some(read) = read else {
+            return Ok(Outcome::Again(BEHIND));
+        };
+        if !is_same_wish(pool, &read) {
+            let (known, version) = (pool.resource_version(), read.resource_version());
+            context.observed.pools.upsert(read.into_inner());
+            return Ok(Outcome::Again(if known == version { BEHIND } else { Duration::ZERO }));
         }
         let machines = fresh_machines(context, &namespace, &name, context.clock.now()).await?;
         plan = decide(context, pool, &desired, &machines);
@@ -185,6 +195,11 @@ fn decide(context: &Context, pool: &MachinePool, desired: &DesiredPool, machines
 
 async fn delete(context: &Context, pool: &MachinePool) -> Result<Outcome, Error> {
     let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
+    let pools = context.namespaced::<MachinePool>(&namespace);
+    // Another pool of this name may have been made since: its machines stay.
+    let Some(read) = Fresh::get(&pools, &name).await?.filter(|read| read.uid() == pool.uid()) else {
+        return Ok(Outcome::Again(BEHIND));
+    };
     let machines = fresh_machines(context, &namespace, &name, context.clock.now()).await?;
     for machine in machines.iter().filter(|machine| !machine.is_terminating()) {
         let key = MachineKey {
@@ -194,11 +209,14 @@ async fn delete(context: &Context, pool: &MachinePool) -> Result<Outcome, Error>
         request_delete(context, &key, intent::POOL, "its pool is being deleted").await?;
     }
     if machines.is_empty() {
-        let pools = context.namespaced::<MachinePool>(&namespace);
-        match apply::remove_finalizer(&pools, FieldManager::Lifecycle, &name, labels::MACHINE_POOL_FINALIZER).await {
-            Ok(()) | Err(InfraError::NotFound(_)) => return Ok(Outcome::Settled),
-            Err(error) => return Err(error.into()),
-        }
+        let manager = FieldManager::Lifecycle.as_str();
+        let deletion = read
+            .without_finalizer(&pools, manager, labels::MACHINE_POOL_FINALIZER)
+            .await?;
+        return Ok(match deletion {
+            Deletion::Accepted | Deletion::Gone => Outcome::Settled,
+            Deletion::Changed => Outcome::Again(Duration::ZERO),
+        });
     }
     Ok(Outcome::Again(LOOK_AGAIN))
 }

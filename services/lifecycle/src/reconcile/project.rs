@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Service;
 use kube::{ResourceExt, api::Preconditions};
+use steading_controller::{Fresh, fresh::Deletion};
 use steading_infra::{
     apply::{self, FieldManager},
     cdi::DataVolume,
@@ -75,6 +76,11 @@ pub async fn reconcile(context: &Context, id: &str) -> Result<Outcome, Error> {
 /// Takes a project down by one step, on what is read from the API server in this pass.
 async fn take_down(context: &Context, project: &Project, id: &str) -> Result<Outcome, Error> {
     let api = context.all::<Project>();
+    // Another project of this name may have been made since, and a consent may have been withdrawn.
+    let read = Fresh::get(&api, id).await?;
+    let Some(project) = read.filter(|read| read.uid() == project.uid()) else {
+        return Ok(Outcome::Again(UNWATCHED));
+    };
     let mut clusters = labelled(&context.all::<Cluster>(), "").await?;
     clusters.retain(|cluster| cluster.spec.project == id);
     let catalogue = if clusters.is_empty() {
@@ -92,9 +98,9 @@ async fn take_down(context: &Context, project: &Project, id: &str) -> Result<Out
             .map(|one| remainder(one.kind, one.name.clone(), one.terminating))
             .collect(),
     };
-    let plan = plan_project(&remains, consent_of(project));
+    let plan = plan_project(&remains, consent_of(&*project));
     if plan.step != ProjectStep::Finish {
-        report_deletion(context, project, id, &plan).await?;
+        report_deletion(context, &project, id, &plan).await?;
     }
     match plan.step {
         ProjectStep::WaitForConsent => Ok(Outcome::Again(PEOPLE)),
@@ -126,11 +132,17 @@ async fn take_down(context: &Context, project: &Project, id: &str) -> Result<Out
             Ok(Outcome::Again(UNWATCHED))
         }
         ProjectStep::Finish => {
-            ignore_missing(
-                apply::remove_finalizer(&api, FieldManager::Lifecycle, id, labels::PROJECT_FINALIZER).await,
-            )?;
-            tracing::info!(project = id, "project deleted");
-            Ok(Outcome::Settled)
+            let manager = FieldManager::Lifecycle.as_str();
+            let deletion = project
+                .without_finalizer(&api, manager, labels::PROJECT_FINALIZER)
+                .await?;
+            Ok(match deletion {
+                Deletion::Accepted | Deletion::Gone => {
+                    tracing::info!(project = id, "project deleted");
+                    Outcome::Settled
+                }
+                Deletion::Changed => Outcome::Again(Duration::ZERO),
+            })
         }
     }
 }

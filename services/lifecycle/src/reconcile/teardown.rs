@@ -6,6 +6,7 @@ use k8s_openapi::api::core::v1::{Namespace, Secret, Service};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use kube::{Resource, ResourceExt, api::Preconditions};
 use steading_api::storage::v1::{DeleteVolumeRequest, ListVolumesRequest};
+use steading_controller::{Fresh, fresh::Deletion};
 use steading_infra::{
     apply::{self, FieldManager},
     crd::{Cluster, MachinePool},
@@ -51,19 +52,24 @@ struct Found {
     namespace: FreshNamespace,
 }
 
-/// Takes a cluster down by one step.
+/// Takes a cluster down by one step. Its consent and what becomes of its volumes are read again each time: who withdraws them is heard.
 ///
 /// # Errors
 /// If the infra cluster or storage refuses or cannot be reached.
-pub async fn reconcile(context: &Context, cluster: &Cluster) -> Result<Outcome, Error> {
-    let name = cluster.name_any();
-    let found = find(context, cluster).await?;
+pub async fn reconcile(context: &Context, seen: &Cluster) -> Result<Outcome, Error> {
+    let name = seen.name_any();
+    // Another cluster of this name may have been made since.
+    let read = Fresh::get(&context.all::<Cluster>(), &name).await?;
+    let Some(cluster) = read.filter(|read| read.uid() == seen.uid()) else {
+        return Ok(Outcome::Again(POLLED));
+    };
+    let found = find(context, &cluster).await?;
     let now = context.clock.now();
     let since = cluster.metadata.deletion_timestamp.as_ref().map_or(now, |time| time.0);
     let policy = cluster.spec.volume_deletion_policy;
-    let plan = plan_teardown(&remains(&found), policy, consent_of(cluster), since, now);
+    let plan = plan_teardown(&remains(&found), policy, consent_of(&*cluster), since, now);
     if plan.step != TeardownStep::Finish {
-        report(context, cluster, &plan).await?;
+        report(context, &cluster, &plan).await?;
     }
     carry_out(context, cluster, &name, plan.step, found).await
 }
@@ -202,7 +208,7 @@ fn exactly<K: Resource>(object: &K) -> Preconditions {
 
 async fn carry_out(
     context: &Context,
-    cluster: &Cluster,
+    cluster: Fresh<Cluster>,
     name: &str,
     step: TeardownStep,
     found: Found,
@@ -242,13 +248,10 @@ async fn carry_out(
             Ok(Outcome::Again(POLLED))
         }
         TeardownStep::Namespace => {
-            namespace::delete(context, cluster, &found.namespace).await?;
+            namespace::delete(context, &cluster, found.namespace).await?;
             Ok(Outcome::Again(POLLED))
         }
-        TeardownStep::Finish => {
-            finish(context, cluster, name, &found.namespace).await?;
-            Ok(Outcome::Settled)
-        }
+        TeardownStep::Finish => finish(context, cluster, name, &found.namespace).await,
     }
 }
 
@@ -275,15 +278,28 @@ async fn delete_volume(context: &Context, name: String) -> Result<(), Error> {
     answer.map(drop).map_err(Error::peer("storage"))
 }
 
-async fn finish(context: &Context, cluster: &Cluster, name: &str, namespace: &FreshNamespace) -> Result<(), Error> {
+async fn finish(
+    context: &Context,
+    cluster: Fresh<Cluster>,
+    name: &str,
+    namespace: &FreshNamespace,
+) -> Result<Outcome, Error> {
     if namespace.ownership == NamespaceOwnership::Lent {
         leave_lent(context, name).await?;
     }
-    namespace::delete_binding(context, cluster).await?;
+    namespace::delete_binding(context, &cluster).await?;
     let api = context.all::<Cluster>();
-    ignore_missing(apply::remove_finalizer(&api, FieldManager::Lifecycle, name, labels::CLUSTER_FINALIZER).await)?;
-    tracing::info!(cluster = name, "cluster deleted");
-    Ok(())
+    let manager = FieldManager::Lifecycle.as_str();
+    let deletion = cluster
+        .without_finalizer(&api, manager, labels::CLUSTER_FINALIZER)
+        .await?;
+    Ok(match deletion {
+        Deletion::Accepted | Deletion::Gone => {
+            tracing::info!(cluster = name, "cluster deleted");
+            Outcome::Settled
+        }
+        Deletion::Changed => Outcome::Again(Duration::ZERO),
+    })
 }
 
 /// Removes what Steading made in a namespace that stays. A kubeconfig that somebody else put there is theirs.

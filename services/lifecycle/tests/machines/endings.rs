@@ -41,7 +41,7 @@ impl World {
     }
 
     /// A pod that may not be evicted, on a tenant node.
-    async fn guarded_pod(&self, node: &str) {
+    pub(super) async fn guarded_pod(&self, node: &str) {
         let pod: Pod = serde_json::from_value(json!({
             "metadata": {"name": "db", "labels": {"app": "db"}},
             "spec": {"nodeName": node, "containers": [{"name": "db", "image": "example.com/db"}]},
@@ -71,7 +71,7 @@ impl World {
     }
 
     /// How far the machine's object says that its drain is.
-    async fn progress(&self, id: &str) -> Option<Value> {
+    pub(super) async fn progress(&self, id: &str) -> Option<Value> {
         let vm = self.vms().get_opt(id).await.expect("an answer")?;
         serde_json::from_str(vm.annotations().get(labels::DRAIN_PROGRESS)?).ok()
     }

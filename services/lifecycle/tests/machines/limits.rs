@@ -14,7 +14,7 @@ impl World {
             .expect("a quota");
     }
 
-    fn pools(&self) -> Api<MachinePool> {
+    pub(super) fn pools(&self) -> Api<MachinePool> {
         Api::namespaced(self.sim.client(), "acme--prod")
     }
 

@@ -12,9 +12,9 @@ use super::{
 };
 
 /// What the service calls itself.
-const AGENT: &str = "lifecycle";
+pub(super) const AGENT: &str = "lifecycle";
 /// Long enough for several passes.
-const A_WHILE: Duration = Duration::from_secs(4);
+pub(super) const A_WHILE: Duration = Duration::from_secs(4);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_machine_whose_deletion_was_revoked_unseen_stays() {
@@ -96,7 +96,7 @@ async fn a_machine_whose_instance_is_not_seen_keeps_its_finalizer_until_that_has
 }
 
 impl World {
-    async fn scale(&self, replicas: i32) {
+    pub(super) async fn scale(&self, replicas: i32) {
         let pools: Api<MachinePool> = Api::namespaced(self.sim.client(), "acme--prod");
         let patch = Patch::Merge(json!({"spec": {"replicas": replicas}}));
         pools

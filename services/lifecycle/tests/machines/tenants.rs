@@ -9,7 +9,7 @@ use steading_kubesim::{
 
 use super::*;
 
-fn mk_balancer(name: &str, node_ports: bool) -> KubeService {
+pub(super) fn mk_balancer(name: &str, node_ports: bool) -> KubeService {
     serde_json::from_value(json!({
         "apiVersion": "v1", "kind": "Service", "metadata": {"name": name, "namespace": "default"},
         "spec": {

@@ -11,14 +11,16 @@ use steading_infra::{
 use super::Pass;
 use crate::{
     error::Error,
-    observe::machine::observe_with,
-    plan::machine::{ClusterFate, MachineStep, plan_machine},
+    observe::machine::{observe_machine, observe_with},
+    plan::machine::{AfterDrain, ClusterFate, MachineStep, plan_machine},
 };
 
 /// A step that holds over fresh reads, too.
 pub(super) struct Confirmed {
     /// The machine.
     pub(super) vm: Fresh<VirtualMachine>,
+    /// Its instance, where the step is about it; `None` if there is none.
+    pub(super) instance: Option<Fresh<VirtualMachineInstance>>,
 }
 
 impl Pass<'_> {
@@ -39,24 +41,25 @@ impl Pass<'_> {
             return Ok(None);
         };
         context.observed.vms.upsert(vm.clone());
-        let instance = match step {
-            // Without an instance its disks and its address are free for others, so that it is gone must be certain.
-            MachineStep::Finish { .. } => {
+        let now = context.clock.now();
+        let (instance, machine) = match step {
+            // Without an instance its disks and its address are free for others, so that it is gone must be certain; and one that
+            // migrates meanwhile is not ended.
+            MachineStep::Finish { .. } | MachineStep::Restart { .. } | MachineStep::Drain(AfterDrain::Restart(_)) => {
                 let found = Fresh::get(&context.namespaced::<VirtualMachineInstance>(namespace), name).await?;
                 if let Some(found) = &found {
                     context.observed.vmis.upsert((**found).clone());
                 }
-                found.map(|found| std::sync::Arc::new(found.into_inner()))
+                let machine = observe_with(&context.observed, &vm, found.as_deref(), now);
+                (found, machine)
             }
-            _ => context.observed.vmis.get(namespace, name),
+            _ => (None, observe_machine(&context.observed, &vm, now)),
         };
-        let now = context.clock.now();
-        let machine = observe_with(&context.observed, &vm, instance.as_deref(), now);
         let present = plan_machine(&machine, self.fate, now);
         if present != *step {
             tracing::info!(machine = %self.key, ?step, ?present, "what was planned is not wanted any longer");
             return Ok(None);
         }
-        Ok(Some(Confirmed { vm }))
+        Ok(Some(Confirmed { vm, instance }))
     }
 }

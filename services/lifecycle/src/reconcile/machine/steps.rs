@@ -7,7 +7,7 @@ use serde_json::json;
 use steading_controller::fresh::Deletion;
 use steading_infra::{crd::machine_pool::OnDrainTimeout, intent::Action, labels};
 
-use super::{Pass, WAIT, forget};
+use super::{Pass, WAIT, confirm::Confirmed, forget};
 use crate::{
     apply::{
         detach::detach_volumes,
@@ -44,9 +44,12 @@ impl Pass<'_> {
         let (context, namespace, name) = (self.context, self.key.namespace.as_str(), self.key.machine.as_str());
         match step {
             MachineStep::WaitForInstance | MachineStep::WaitForTenant => return Ok(Outcome::Again(WAIT)),
-            MachineStep::Finish { .. } => return self.finish(step).await,
-            MachineStep::Drain(after) => return self.drain(&after).await,
-            MachineStep::DeleteVm => return self.delete_vm(step).await,
+            MachineStep::Finish { .. } => return Box::pin(self.finish(step)).await,
+            MachineStep::Drain(after) => return Box::pin(self.drain(&after)).await,
+            MachineStep::DeleteVm => {
+                let confirmed = self.confirm(&step).await?;
+                return Box::pin(self.delete_vm(confirmed)).await;
+            }
             MachineStep::Clear(keys) => {
                 self.remember_restart(&keys).await?;
                 clear(context, &self.key, &keys).await?;
@@ -68,7 +71,7 @@ impl Pass<'_> {
                 return Ok(Outcome::Again(Duration::try_from(pause).unwrap_or(WAIT).max(NEXT)));
             }
             MachineStep::NoteInstance { key, instance } => self.note_instance(&key, instance).await?,
-            MachineStep::Restart { ref instance } => return self.restart(&step, instance).await,
+            MachineStep::Restart { .. } => return Box::pin(self.restart(&step)).await,
             MachineStep::Uncordon => self.uncordon().await?,
             MachineStep::Maintain => {
                 forget(context, namespace, name);
@@ -78,9 +81,9 @@ impl Pass<'_> {
         Ok(Outcome::Settled)
     }
 
-    /// Deletes the VirtualMachine, as `step` says.
-    async fn delete_vm(&self, step: MachineStep) -> Result<Outcome, Error> {
-        let Some(confirmed) = self.confirm(&step).await? else {
+    /// Deletes the VirtualMachine, if that was confirmed.
+    async fn delete_vm(&self, confirmed: Option<Confirmed>) -> Result<Outcome, Error> {
+        let Some(confirmed) = confirmed else {
             return Ok(Outcome::Again(NEXT));
         };
         Ok(match delete_vm(self.context, confirmed.vm).await? {
@@ -90,12 +93,15 @@ impl Pass<'_> {
     }
 
     /// Ends an instance, as `step` says.
-    async fn restart(&self, step: &MachineStep, instance: &str) -> Result<Outcome, Error> {
-        if self.confirm(step).await?.is_none() {
+    async fn restart(&self, step: &MachineStep) -> Result<Outcome, Error> {
+        let confirmed = self.confirm(step).await?;
+        let Some(instance) = confirmed.and_then(|confirmed| confirmed.instance) else {
             return Ok(Outcome::Again(NEXT));
-        }
-        restart(self.context, &self.key.namespace, &self.key.machine, instance).await?;
-        Ok(Outcome::Settled)
+        };
+        Ok(match restart(self.context, instance).await? {
+            Deletion::Accepted | Deletion::Gone => Outcome::Settled,
+            Deletion::Changed => Outcome::Again(NEXT),
+        })
     }
 
     /// Ends a machine whose instance is gone: the Node, the token, the secrets, the finalizer.
@@ -108,7 +114,7 @@ impl Pass<'_> {
             if !delete_node(self.tenant, &self.key.machine).await? {
                 return Ok(Outcome::Again(NEXT));
             }
-            token::revoke(self.context, self.tenant, self.vm).await?;
+            token::delete(self.tenant, self.vm).await?;
         }
         Ok(match finish(self.context, confirmed.vm).await? {
             Deletion::Accepted | Deletion::Gone => Outcome::Settled,
@@ -200,7 +206,9 @@ impl Pass<'_> {
         let asked = wanted.next().and_then(|intent| intent.details.since);
         let started = asked.map_or(started, |asked| asked.max(started));
         let policy = self.drain_policy(after);
-        let step = drain(self.context, self.machine, &policy, started).await?;
+        let whole = MachineStep::Drain(after.clone());
+        let is_asked = async { Ok(self.confirm(&whole).await?.is_some()) };
+        let step = Box::pin(drain(self.context, self.machine, &policy, started, is_asked)).await?;
         match step {
             DrainStep::Done(_) => {}
             DrainStep::Stalled {
@@ -219,15 +227,19 @@ impl Pass<'_> {
         }
         match after {
             AfterDrain::Stay => Ok(Outcome::Again(DRAINED)),
-            AfterDrain::Restart(instance) => self.restart(&MachineStep::Drain(after.clone()), instance).await,
+            AfterDrain::Restart(_) => Box::pin(self.restart(&whole)).await,
             AfterDrain::Delete => {
+                let confirmed = self.confirm(&whole).await?;
+                if confirmed.is_none() {
+                    return Ok(Outcome::Again(NEXT));
+                }
                 if !detach_volumes(self.context, self.machine).await?
                     && !self.gives_up_detaching(&policy, started).await?
                 {
                     return Ok(Outcome::Again(DETACH));
                 }
                 tracing::info!(namespace, machine = name, "machine is drained");
-                self.delete_vm(MachineStep::Drain(after.clone())).await
+                Box::pin(self.delete_vm(confirmed)).await
             }
         }
     }

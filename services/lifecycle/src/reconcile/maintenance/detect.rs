@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
+use steading_controller::Fresh;
 use steading_infra::{
     apply::{self, FieldManager},
     crd::{
@@ -155,19 +156,24 @@ async fn begin(context: &Context, node: &str) -> Result<(), Error> {
             Ok(())
         }
         Err(InfraError::AlreadyExists(_)) => {
-            let old = optional(api.get(&name).await)?;
-            let over = old.as_ref().is_some_and(|one| {
-                one.annotations().contains_key(labels::DRAIN_DETECTED)
-                    && State::of(&one.status.clone().unwrap_or_default()).is_final()
-            });
-            if over {
-                apply::remove_finalizer(&api, FieldManager::Lifecycle, &name, labels::MAINTENANCE_FINALIZER).await?;
-                apply::delete(&api, &name, None).await?;
+            if let Some(old) = Fresh::get(&api, &name).await?.filter(is_over) {
+                let manager = FieldManager::Lifecycle.as_str();
+                old.without_finalizer(&api, manager, labels::MAINTENANCE_FINALIZER)
+                    .await?;
+            }
+            if let Some(old) = Fresh::get(&api, &name).await?.filter(is_over) {
+                old.delete(&api).await?;
             }
             Ok(())
         }
         Err(error) => Err(error.into()),
     }
+}
+
+/// Whether a maintenance is of a drain that was detected, and has ended.
+fn is_over(maintenance: &Fresh<Maintenance>) -> bool {
+    let status = maintenance.status.clone().unwrap_or_default();
+    maintenance.annotations().contains_key(labels::DRAIN_DETECTED) && State::of(&status).is_final()
 }
 
 /// The maintenance of a drain that was detected on `node`.
