@@ -154,7 +154,7 @@ pub const TEMPLATING: &[Right] = &[
     system(CDI, "datasources", COLLECTION),
     system(CDI, "datavolumes", &["get", "list", "watch", "create", "delete"]),
     // A golden disk stays while a clone of it runs, wherever that is.
-    cluster(CDI, "datavolumes", LIST),
+    cluster(CDI, "datavolumes", FOLLOW),
     only_for(
         "images that are clones of claims",
         cluster(CDI, "datavolumes/source", CREATE),
@@ -168,10 +168,12 @@ pub const TEMPLATING: &[Right] = &[
         "controllerrevisions",
         &["get", "list", "create", "patch", "delete"],
     ),
+    cluster("apps", "controllerrevisions", FOLLOW),
+    cluster(CDI, "datasources", FOLLOW),
     cluster(STEADING, "machinetemplates", COLLECTION),
     cluster(STEADING, "machinetemplates/status", PATCH),
-    cluster(STEADING, "machinepools", LIST),
-    cluster(KUBEVIRT, "virtualmachines", LIST),
+    cluster(STEADING, "machinepools", FOLLOW),
+    cluster(KUBEVIRT, "virtualmachines", FOLLOW),
 ];
 
 /// What scheduling needs.
