@@ -28,6 +28,18 @@ impl ObjectRef {
     }
 }
 
+/// Annotation in which `kubectl apply` keeps all that it was given: as large as the object.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+
+/// An object without what is by far the largest part of most, and what indexes of whole objects have no use for: who wrote which
+/// field, and what `kubectl` was given.
+#[must_use]
+pub fn slim<K: Resource>(mut object: K) -> K {
+    object.meta_mut().managed_fields = None;
+    object.annotations_mut().remove(LAST_APPLIED);
+    object
+}
+
 impl fmt::Display for ObjectRef {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace.is_empty() {

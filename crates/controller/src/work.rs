@@ -83,6 +83,28 @@ where
     }
 }
 
+/// Works as [`work`] while `feed` fills the queue; both end with the token.
+pub async fn work_fed<K, F, Fut>(
+    queue: Arc<Queue<K>>,
+    feed: impl Future<Output = ()>,
+    config: WorkConfig,
+    token: CancellationToken,
+    handle: F,
+) where
+    K: Keyed,
+    F: Fn(K) -> Fut,
+    Fut: Future<Output = Outcome>,
+{
+    let over = token.clone();
+    let feed = async {
+        tokio::select! {
+            () = over.cancelled() => {}
+            () = feed => {}
+        }
+    };
+    tokio::join!(feed, work(queue, config, token, handle));
+}
+
 async fn attempt<K, F, Fut>(key: K, work: &F, config: &WorkConfig) -> (K, Outcome)
 where
     K: Keyed,

@@ -19,7 +19,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use kube::ResourceExt;
 use steading_controller::{
     Keyed, Outcome as Worked, Queue, QueueConfig,
-    work::{RetryPolicy as _, WorkConfig, work},
+    work::{RetryPolicy as _, WorkConfig, work_fed},
 };
 use steading_infra::labels;
 use steading_runtime::{CancellationToken, tasks::Chain};
@@ -94,14 +94,9 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
         last_pause: LAST_PAUSE,
         ..QueueConfig::default()
     }));
-    let feed = async {
-        tokio::select! {
-            () = lost.cancelled() => {}
-            () = feed(&context.observed, context.observed.subscribe(), &queue, config.resync) => {}
-        }
-    };
+    let feed = feed(&context.observed, context.observed.subscribe(), &queue, config.resync);
     let metrics = config.server.metrics.controllers().reconciler("lifecycle", "clusters");
-    let working = work(Arc::clone(&queue), WorkConfig::new(metrics), lost.clone(), |key| {
+    work_fed(Arc::clone(&queue), feed, WorkConfig::new(metrics), lost, |key| {
         let context = context.clone();
         async move {
             match reconcile(&context, &key).await {
@@ -113,8 +108,8 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
                 }
             }
         }
-    });
-    tokio::join!(feed, working);
+    })
+    .await;
     forget();
     Ok(())
 }

@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use steading_controller::{
     Outcome, Queue, Retry, Term,
     metrics::ReconcilerMetrics,
-    work::{WorkConfig, work},
+    work::{WorkConfig, work_fed},
 };
 use steading_infra::error::{InfraError, Retry as InfraRetry};
 use steading_runtime::{CancellationToken, tasks::Chain};
@@ -58,18 +58,12 @@ impl Reconciler {
     pub(crate) async fn run(&self, cancel: CancellationToken) {
         let term: Term<Memory> = Term::begin(cancel);
         let queue = Arc::new(Queue::default());
-        let feed = async {
-            tokio::select! {
-                () = term.over() => {}
-                () = self.feed(&queue) => {}
-            }
-        };
         let config = WorkConfig::new(self.runs.clone());
-        let working = work(queue.clone(), config, term.token(), |subject| {
+        work_fed(Arc::clone(&queue), self.feed(&queue), config, term.token(), |subject| {
             let memory = term.memory();
             async move { self.reconcile(&subject, memory).await }
-        });
-        tokio::join!(feed, working);
+        })
+        .await;
     }
 
     /// Fills the queue with what changes.

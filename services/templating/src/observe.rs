@@ -6,16 +6,16 @@
 use std::collections::BTreeSet;
 
 use steading_controller::{
-    Index, Source, SourceConfig, Sources, changes::Change, health::SharedHealth, metrics::ControllerMetrics,
+    Index, ObjectRef, Source, SourceConfig, Sources, changes::Change, health::SharedHealth, metrics::ControllerMetrics,
 };
 use steading_infra::{
     cdi::DataSource,
     crd::machine_template::{MachineTemplate, MachineTemplateSpec},
     labels,
 };
-use steading_model::name::{ImageName, InstanceTypeName, MachineTemplateName, PreferenceName};
+use steading_model::name::{InstanceTypeName, MachineTemplateName, PreferenceName};
 
-use crate::domain::image::GoldenDisk;
+use crate::{domain::image::GoldenDisk, plan::resolve::references};
 
 pub mod catalogue;
 pub mod image;
@@ -27,7 +27,7 @@ pub mod usage;
 pub use parse::{Entry, MadeFrom, ObservedVolume, PoolUse, StoredRevision};
 pub use places::Places;
 
-/// Secondary key of templates and revisions: objects of instance types, as [`of_type`] writes them.
+/// Secondary key of templates: what they name of the catalogue, as [`of_type`] and its like write it.
 const BY_ENTRY: &str = "entry";
 /// Secondary key of volumes: the image of a golden disk.
 const BY_IMAGE: &str = "image";
@@ -91,18 +91,16 @@ fn of_image(object: &str) -> String {
     format!("images/{object}")
 }
 
-/// What a template names of the catalogue; names that cannot be read are nobody's.
-fn entries_of(spec: &MachineTemplateSpec) -> Vec<String> {
-    let images = spec.disks.iter().filter_map(|disk| disk.image.as_ref());
-    let images = spec.root_disk.image.iter().chain(images);
-    let images = images.filter_map(|name| Some(of_image(&name.parse::<ImageName>().ok()?.object_name())));
-    let kind = spec.instance_type.iter();
-    let kind = kind.filter_map(|name| Some(of_type(&name.parse::<InstanceTypeName>().ok()?.object_name())));
-    let preference = spec.preference.iter();
-    let preference =
-        preference.filter_map(|name| Some(of_preference(&name.parse::<PreferenceName>().ok()?.object_name())));
-    let all: BTreeSet<String> = images.chain(kind).chain(preference).collect();
-    all.into_iter().collect()
+/// What a template names of the catalogue, and its project may see.
+fn entries_of(template: &ObjectRef, spec: &MachineTemplateSpec) -> Vec<String> {
+    let Some(name) = MachineTemplateName::from_object_name(&template.name) else {
+        return Vec::new();
+    };
+    let named = references(&name.project, spec);
+    let images = named.images.iter().map(|object| of_image(object));
+    let kind = named.instance_type.iter().map(|object| of_type(object));
+    let preference = named.preference.iter().map(|object| of_preference(object));
+    images.chain(kind).chain(preference).collect()
 }
 
 /// What an image gives templates that name neither type nor preference.
@@ -123,7 +121,9 @@ impl Observed {
     pub fn new(config: &SourceConfig, metrics: &ControllerMetrics) -> Self {
         let ours = |label: &str| config.clone().labels(label);
         let metrics = |name| metrics.source("templating", name);
-        let templates = Index::new().with_key(BY_ENTRY, |_, template: &MachineTemplate| entries_of(&template.spec));
+        let templates = Index::new().with_key(BY_ENTRY, |object, template: &MachineTemplate| {
+            entries_of(object, &template.spec)
+        });
         let images = Index::new().with_key(BY_DEFAULT, |_, image| defaults_of(image));
         let volumes = Index::new()
             .with_key(BY_IMAGE, |_, volume: &ObservedVolume| match volume {

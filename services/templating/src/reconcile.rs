@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use steading_controller::{
     Outcome, Queue, Sources, Term,
     metrics::ReconcilerMetrics,
-    work::{RetryPolicy as _, WorkConfig, work},
+    work::{RetryPolicy as _, WorkConfig, work_fed},
 };
 use steading_infra::labels;
 use steading_runtime::{CancellationToken, clock::Clock, tasks::Chain};
@@ -45,14 +45,18 @@ pub struct Reconciler {
 }
 
 impl Reconciler {
-    /// A reconciler that does nothing yet.
-    pub fn new(kube: Client, clock: Clock, seen: Observed, resync: Duration, runs: ReconcilerMetrics) -> Self {
+    /// A reconciler that does nothing yet; `sources` are those of what is seen.
+    pub fn new(
+        (kube, clock): (Client, Clock),
+        seen: Observed,
+        sources: Sources,
+        resync: Duration,
+        runs: ReconcilerMetrics,
+    ) -> Self {
         let reporter = Reporter {
             controller: labels::TEMPLATING_MANAGER.into(),
             instance: None,
         };
-        let sources = Sources::default();
-        seen.register(&sources);
         Self {
             events: Recorder::new(kube.clone(), reporter),
             kube,
@@ -68,22 +72,12 @@ impl Reconciler {
     pub async fn run(&self, cancel: CancellationToken) {
         let term: Term<Memory> = Term::begin(cancel);
         let queue = Arc::new(Queue::default());
-        let feed = async {
-            tokio::select! {
-                () = term.over() => {}
-                () = self.feed(&queue) => {}
-            }
-        };
-        let working = work(
-            queue.clone(),
-            WorkConfig::new(self.runs.clone()),
-            term.token(),
-            |subject| {
-                let memory = term.memory();
-                async move { self.reconcile(&subject, memory).await }
-            },
-        );
-        tokio::join!(feed, working);
+        let config = WorkConfig::new(self.runs.clone());
+        work_fed(Arc::clone(&queue), self.feed(&queue), config, term.token(), |subject| {
+            let memory = term.memory();
+            async move { self.reconcile(&subject, memory).await }
+        })
+        .await;
     }
 
     /// Fills the queue with what changes.

@@ -113,7 +113,7 @@ impl Service {
         server.readiness.sources("templating", &sources);
         let gate = server.readiness.gate("templating-sources");
         group.spawn_finite("readiness", {
-            let cancel = group.token();
+            let (sources, cancel) = (sources.clone(), group.token());
             async move {
                 tokio::select! {
                     () = cancel.cancelled() => {}
@@ -122,7 +122,13 @@ impl Service {
             }
         });
         let runs = server.metrics.controllers().reconciler("templating", "catalogue");
-        let reconciler = Reconciler::new(kube.clone(), clock.clone(), self.observed, self.config.resync, runs);
+        let reconciler = Reconciler::new(
+            (kube.clone(), clock.clone()),
+            self.observed,
+            sources,
+            self.config.resync,
+            runs,
+        );
         let (lease, cancel) = (self.config.lease, group.token());
         group.spawn("reconcile", async move {
             // The lease lives in it; if this does not work yet, neither does the lease, and that is tried again.

@@ -2,15 +2,12 @@
 
 use std::{fmt::Debug, sync::Arc};
 
-use kube::{Client, Resource, ResourceExt};
+use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
-use steading_controller::{Index, ObjectRef, Source, SourceConfig, Version, metrics::ControllerMetrics};
+use steading_controller::{Index, ObjectRef, Source, SourceConfig, Version, metrics::ControllerMetrics, object::slim};
 use steading_runtime::tasks::Spawner;
 
 use super::{Kind, Observed};
-
-/// Annotation in which `kubectl apply` keeps all that it was given: as large as the object, and nobody here reads it.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// A watched kind with its objects, less what nobody here reads.
 #[derive(Debug)]
@@ -97,11 +94,4 @@ where
             }
         }
     });
-}
-
-/// Without what is by far the largest part of most objects, and read by nobody here.
-fn slim<K: Resource>(mut object: K) -> K {
-    object.meta_mut().managed_fields = None;
-    object.annotations_mut().remove(LAST_APPLIED);
-    object
 }

@@ -84,10 +84,11 @@ impl TemplateApi {
         id: &str,
     ) -> Result<(String, Revision), RpcError> {
         if id.is_empty() || id == latest_id(template) {
-            return Ok(ensure(&self.infra.kube, name, template).await?);
+            let stored = ensure(&self.infra.kube, name, template).await?;
+            return Ok((stored.id, stored.revision));
         }
-        let revision = find(&self.infra.kube, name, id).await?;
-        Ok((id.to_owned(), revision))
+        let stored = find(&self.infra.kube, name, id).await?;
+        Ok((stored.id, stored.revision))
     }
 
     /// The revision that a proposal would become.

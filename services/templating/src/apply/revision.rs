@@ -26,6 +26,7 @@ use crate::{
     },
     error::Error,
     observe::{
+        StoredRevision,
         catalogue::check,
         revisions::{KIND, api, find, id_of, latest_id, list},
         usage,
@@ -44,10 +45,10 @@ pub async fn ensure(
     kube: &Client,
     name: &MachineTemplateName,
     template: &MachineTemplate,
-) -> Result<(String, Revision), Error> {
+) -> Result<StoredRevision, Error> {
     let id = latest_id(template);
     match find(kube, name, &id).await {
-        Ok(revision) => return Ok((id, revision)),
+        Ok(stored) => return Ok(stored),
         Err(Error::UnknownRevision(_)) => {}
         Err(error) => return Err(error),
     }
@@ -62,12 +63,14 @@ pub async fn ensure(
     match api(kube).create(&PostParams::default(), &object).await {
         Ok(_) => {
             tracing::info!(template = %name, revision = id, number, "revision stored");
-            Ok((id, revision))
+            Ok(StoredRevision {
+                id,
+                number,
+                template: name.object_name(),
+                revision,
+            })
         }
-        Err(kube::Error::Api(status)) if status.is_already_exists() => {
-            let stored = find(kube, name, &id).await?;
-            Ok((id, stored))
-        }
+        Err(kube::Error::Api(status)) if status.is_already_exists() => find(kube, name, &id).await,
         Err(error) => Err(Error::infra(KIND, name.to_string())(error)),
     }
 }

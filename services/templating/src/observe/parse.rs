@@ -5,6 +5,7 @@ use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::{Resource, ResourceExt};
 use serde::Serialize;
 use serde_json::Value;
+use steading_controller::object::slim;
 use steading_infra::{
     cdi::{DataSource, DataVolume, DataVolumePhase},
     crd::{MachinePool, machine_template::MachineTemplate},
@@ -134,15 +135,13 @@ pub struct PoolUse {
 }
 
 /// A template without what only the API server needs.
-pub fn template(mut object: MachineTemplate) -> Option<MachineTemplate> {
-    object.metadata.managed_fields = None;
-    Some(object)
+pub fn template(object: MachineTemplate) -> Option<MachineTemplate> {
+    Some(slim(object))
 }
 
 /// An image without what only the API server needs.
-pub fn image(mut object: DataSource) -> Option<DataSource> {
-    object.metadata.managed_fields = None;
-    (object.namespace().as_deref() == Some(labels::SYSTEM_NAMESPACE)).then_some(object)
+pub fn image(object: DataSource) -> Option<DataSource> {
+    (object.namespace().as_deref() == Some(labels::SYSTEM_NAMESPACE)).then(|| slim(object))
 }
 
 /// A golden disk, or a clone of something in the system namespace that has not ended.

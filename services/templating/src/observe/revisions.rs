@@ -6,6 +6,7 @@ use steading_controller::list::list_all;
 use steading_infra::{crd::machine_template::MachineTemplate, labels};
 use steading_model::name::MachineTemplateName;
 
+use super::StoredRevision;
 use crate::{
     domain::revision::{Revision, object_name, revision_id},
     error::Error,
@@ -69,7 +70,7 @@ pub async fn all(kube: &Client) -> Result<Vec<(ControllerRevision, Revision)>, E
 ///
 /// # Errors
 /// If there is none.
-pub async fn find(kube: &Client, name: &MachineTemplateName, id: &str) -> Result<Revision, Error> {
+pub async fn find(kube: &Client, name: &MachineTemplateName, id: &str) -> Result<StoredRevision, Error> {
     let full = format!("{name}/revisions/{id}");
     // The id becomes part of an object's name.
     if !id.bytes().all(|b| b.is_ascii_hexdigit()) || id.len() > 64 {
@@ -79,18 +80,13 @@ pub async fn find(kube: &Client, name: &MachineTemplateName, id: &str) -> Result
         .get_opt(&object_name(&name.object_name(), id))
         .await
         .map_err(Error::infra(KIND, &full))?;
-    read(&full, &found.ok_or_else(|| Error::UnknownRevision(full.clone()))?)
-}
-
-/// The number of a stored revision.
-///
-/// # Errors
-/// If there is none, or the API server does not answer.
-pub async fn number_of(kube: &Client, name: &MachineTemplateName, id: &str) -> Result<i64, Error> {
-    let full = format!("{name}/revisions/{id}");
-    let found = api(kube).get_opt(&object_name(&name.object_name(), id)).await;
-    let found = found.map_err(Error::infra(KIND, &full))?;
-    Ok(found.ok_or(Error::UnknownRevision(full))?.revision)
+    let found = found.ok_or_else(|| Error::UnknownRevision(full.clone()))?;
+    Ok(StoredRevision {
+        id: id.to_owned(),
+        number: found.revision,
+        template: name.object_name(),
+        revision: read(&full, &found)?,
+    })
 }
 
 /// What a stored revision holds.

@@ -18,7 +18,7 @@ use crate::{
         StoredRevision,
         catalogue::{check, check_seen},
         image::{require_contents, require_seen},
-        revisions::{latest_id, number_of},
+        revisions::latest_id,
     },
     plan::status::{Verdict, changed, plan_status},
 };
@@ -57,7 +57,7 @@ impl Reconciler {
         let (number, revision): (i64, Revision) = match stored.iter().find(|stored| stored.id == id) {
             Some(stored) => (stored.number, stored.revision.clone()),
             None => match ensure(&self.kube, name, template).await {
-                Ok((id, revision)) => (number_of(&self.kube, name, &id).await?, revision),
+                Ok(stored) => (stored.number, stored.revision),
                 Err(error) => {
                     return Ok(Verdict {
                         accepted: Err(known(error)?),
