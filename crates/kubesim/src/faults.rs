@@ -239,6 +239,8 @@ struct Standing {
     rule: Rule,
     /// When it ends, on the simulation's clock.
     until: Option<Duration>,
+    /// The requests that it struck.
+    struck: u64,
 }
 
 impl Standing {
@@ -309,7 +311,12 @@ impl Faults {
         state.next_id += 1;
         let id = RuleId(state.next_id);
         let until = rule.lasts.map(|lasts| self.time.elapsed().saturating_add(lasts));
-        state.rules.push(Standing { id, rule, until });
+        state.rules.push(Standing {
+            id,
+            rule,
+            until,
+            struck: 0,
+        });
         id
     }
 
@@ -328,6 +335,13 @@ impl Faults {
     /// How many requests have been struck.
     pub fn struck(&self) -> u64 {
         self.state.lock().struck
+    }
+
+    /// How many requests a rule has struck; 0 once it is removed or over.
+    pub fn struck_by(&self, id: RuleId) -> u64 {
+        let state = self.state.lock();
+        let standing = state.rules.iter().find(|standing| standing.id == id);
+        standing.map_or(0, |standing| standing.struck)
     }
 
     /// Makes the server unreachable: open watches break, no request gets an answer until [`Faults::come_back`].
@@ -420,7 +434,8 @@ impl Faults {
             released: *self.released.borrow(),
             ..Verdict::default()
         };
-        for Standing { rule, .. } in rules.iter_mut() {
+        for standing in rules.iter_mut() {
+            let rule = &mut standing.rule;
             if !rule.matcher.matches(info) {
                 continue;
             }
@@ -435,6 +450,7 @@ impl Faults {
                 *times -= 1;
             }
             *struck += 1;
+            standing.struck += 1;
             match &rule.effect {
                 Effect::Delay(delay) => verdict.delay += *delay,
                 effect => {
