@@ -1,7 +1,8 @@
 //! Conversions between the wire and the vocabulary of [`steading_model`]: conditions, times, and what the
 //! model's refusals mean for a client.
 
-use prost_types::Timestamp;
+use prost_types::{Timestamp, value::Kind};
+use serde_json::Value;
 use steading_model::{
     condition::{Condition, ConditionStatus},
     filter::FilterError,
@@ -41,6 +42,32 @@ pub fn duration(length: std::time::Duration) -> prost_types::Duration {
         seconds,
         nanos: i32::try_from(length.subsec_nanos()).unwrap_or_default(),
     }
+}
+
+/// A JSON object on the wire; `None` if the value is no object.
+pub fn json_struct(value: &Value) -> Option<prost_types::Struct> {
+    let fields = value
+        .as_object()?
+        .iter()
+        .map(|(key, value)| (key.clone(), json_value(value)));
+    Some(prost_types::Struct {
+        fields: fields.collect(),
+    })
+}
+
+/// A JSON value on the wire. Numbers beyond 2^53 lose digits, as everywhere in `google.protobuf.Value`.
+pub fn json_value(value: &Value) -> prost_types::Value {
+    let kind = match value {
+        Value::Null => Kind::NullValue(0),
+        Value::Bool(flag) => Kind::BoolValue(*flag),
+        Value::Number(number) => Kind::NumberValue(number.as_f64().unwrap_or_default()),
+        Value::String(text) => Kind::StringValue(text.clone()),
+        Value::Array(list) => Kind::ListValue(prost_types::ListValue {
+            values: list.iter().map(json_value).collect(),
+        }),
+        Value::Object(_) => Kind::StructValue(json_struct(value).unwrap_or_default()),
+    };
+    prost_types::Value { kind: Some(kind) }
 }
 
 /// A length of time from the wire; `None` if it is negative or malformed.

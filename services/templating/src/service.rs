@@ -25,7 +25,7 @@ use steading_runtime::{
 use tokio::net::TcpListener;
 
 use crate::{
-    api::{Infra, catalog::CatalogApi, template::TemplateApi},
+    api::{catalog::CatalogApi, template::TemplateApi},
     config::Config,
     error::ServiceError,
     observe::{Observed, parse},
@@ -60,22 +60,12 @@ impl Service {
 
     /// `CatalogService`, for callers in the same process and for tests.
     pub fn catalog(&self) -> CatalogApi {
-        CatalogApi {
-            infra: Infra {
-                kube: self.deps.kube.clone(),
-            },
-            clock: self.deps.clock.clone(),
-        }
+        CatalogApi::new(&self.deps.kube, &self.deps.clock)
     }
 
     /// `TemplateService`, for callers in the same process and for tests.
     pub fn template(&self) -> TemplateApi {
-        TemplateApi {
-            infra: Infra {
-                kube: self.deps.kube.clone(),
-            },
-            clock: self.deps.clock.clone(),
-        }
+        TemplateApi::new(&self.deps.kube, &self.deps.clock)
     }
 
     /// Serves on the listener until cancelled, and reconciles while it holds the lease. Returns after the drain.

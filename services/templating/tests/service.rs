@@ -270,8 +270,12 @@ async fn a_projects_own_type_lives_through_create_update_and_delete() {
             (changed.memory.as_str(), changed.vcpus, changed.gpus.len()),
             ("16Gi", 4, 1)
         );
+        let again = stack.catalog.update_instance_type(call(update.clone())).await;
+        assert_eq!(again.expect("it is so already").into_inner(), changed);
+        let mut other = update;
+        other.instance_type.as_mut().expect("a type").memory = "32Gi".into();
         assert_eq!(
-            reason(stack.catalog.update_instance_type(call(update)).await),
+            reason(stack.catalog.update_instance_type(call(other)).await),
             ErrorReason::EtagMismatch
         );
 

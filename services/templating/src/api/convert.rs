@@ -12,6 +12,15 @@ pub mod machine_template;
 pub mod placement;
 pub mod preference;
 
+/// Annotation: what a catalogue entry is for.
+pub(crate) const DESCRIPTION: &str = "steading.dev/description";
+
+/// Text of an annotation; empty if it is not there.
+pub(crate) fn annotation(meta: &kube::api::ObjectMeta, key: &str) -> String {
+    let text = meta.annotations.as_ref().and_then(|all| all.get(key));
+    text.cloned().unwrap_or_default()
+}
+
 /// Declares both directions between an enum of a contract and its text.
 macro_rules! texts {
     ($to:ident, $from:ident, $kind:ident { $($variant:ident = $text:literal,)+ }) => {

@@ -1,15 +1,14 @@
 //! The collection of preferences.
 
-use kube::{Api, ResourceExt};
+use kube::{Api, Client, ResourceExt};
 use steading_api::{error::RpcError, templating::v1 as proto};
-use steading_infra::{kubevirt::VirtualMachineClusterPreference, labels};
-use steading_model::name::PreferenceName;
-use steading_runtime::collection::{Collection, Keys, Scope};
+use steading_infra::kubevirt::VirtualMachineClusterPreference;
+use steading_model::name::{PreferenceName, Scope, Within};
+use steading_runtime::standard::{Collection, Keys, Writable};
 
 use super::{
-    Infra, KEYS, catalogue_scope,
-    convert::{self, preference as convert_preference},
-    new_entry, stamp,
+    convert::preference,
+    metadata::{KEYS, Said, in_scope, is_labelled, refuse_provided, stamp},
 };
 use crate::{
     error::Error,
@@ -18,60 +17,43 @@ use crate::{
 
 /// Preferences as objects of the infra cluster.
 #[derive(Clone)]
-pub struct Preferences(pub Infra);
-
-fn parse(name: &str) -> Result<PreferenceName, RpcError> {
-    name.parse().map_err(|e| RpcError::invalid_name("name", &e))
+pub struct Preferences {
+    /// The infra cluster.
+    pub kube: Client,
 }
 
 impl Collection for Preferences {
     type Object = VirtualMachineClusterPreference;
-    type Message = proto::Preference;
+    type Resource = proto::Preference;
+    type Name = PreferenceName;
 
-    const KIND: &'static str = "Preference";
-    const MESSAGE: &'static str = "steading.templating.v1.Preference";
-    const FIELD: &'static str = "preference";
     const KEYS: Keys = KEYS;
 
-    fn api(&self, _: &str) -> Result<Api<Self::Object>, RpcError> {
-        Ok(Api::all(self.0.kube.clone()))
+    fn api(&self, _: Option<&str>) -> Api<Self::Object> {
+        Api::all(self.kube.clone())
     }
 
-    fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
-        catalogue_scope(parent)
-    }
-
-    fn object_name(&self, name: &str) -> Result<String, RpcError> {
-        Ok(parse(name)?.object_name())
-    }
-
-    fn name_in(&self, parent: &str, id: &str) -> Result<String, RpcError> {
-        let (scope, id) = new_entry(parent, "preference_id", id)?;
-        Ok(PreferenceName::new(scope, id).to_string())
-    }
-
-    fn identity<'a>(&self, message: &'a proto::Preference) -> (&'a str, &'a str) {
-        (&message.name, &message.etag)
-    }
-
-    fn message(&self, object: &Self::Object) -> Option<proto::Preference> {
+    fn resource(&self, object: &Self::Object) -> Option<proto::Preference> {
         let name = PreferenceName::from_object_name(&object.name_any())?;
-        if name.scope.project().map(steading_model::ids::Id::as_str)
-            != object.labels().get(labels::PROJECT).map(String::as_str)
-        {
+        if !is_labelled(&object.metadata, &name.scope) {
             return None;
         }
-        convert_preference::preference(object, &serde_json::to_value(&object.spec).ok()?)
+        preference::preference(object, &serde_json::to_value(&object.spec).ok()?)
     }
 
+    fn selector(&self, within: &Within<Scope>) -> String {
+        in_scope(within)
+    }
+}
+
+impl Writable for Preferences {
     async fn object(
         &self,
-        name: &str,
-        message: &proto::Preference,
+        name: &PreferenceName,
+        resource: &proto::Preference,
         current: Option<&Self::Object>,
     ) -> Result<Self::Object, RpcError> {
-        let name = parse(name)?;
-        let spec = convert_preference::preference_spec(message).map_err(|violations| Error::Invalid {
+        let spec = preference::preference_spec(resource).map_err(|violations| Error::Invalid {
             field: "preference",
             violations,
         })?;
@@ -80,44 +62,29 @@ impl Collection for Preferences {
         if let Some(current) = current {
             object.metadata = current.metadata.clone();
         }
-        let texts = (message.display_name.as_str(), message.description.as_str());
-        stamp(
-            &mut object.metadata,
-            &name.scope,
-            (&message.labels, &message.annotations),
-            texts,
-        );
+        let said = Said {
+            labels: &resource.labels,
+            annotations: &resource.annotations,
+            display_name: &resource.display_name,
+            description: &resource.description,
+        };
+        stamp(&mut object.metadata, &name.scope, &said);
         Ok(object)
     }
 
     fn guard(&self, current: &Self::Object) -> Result<(), RpcError> {
-        let owner = match convert::origin(&current.metadata) {
-            proto::CatalogueOrigin::Steading => "the standard catalogue",
-            proto::CatalogueOrigin::Cluster => "the infra cluster",
-            proto::CatalogueOrigin::Project | proto::CatalogueOrigin::Shared | proto::CatalogueOrigin::Unspecified => {
-                return Ok(());
-            }
-        };
         let name = PreferenceName::from_object_name(&current.name_any());
-        let name = name.map_or_else(|| current.name_any(), |n| n.to_string());
-        Err(Error::ReadOnly {
-            kind: Self::KIND,
-            name,
-            owner,
-        }
-        .into())
+        let name = name.map_or_else(|| current.name_any(), |name| name.to_string());
+        Ok(refuse_provided(PreferenceName::KIND, name, &current.metadata)?)
     }
 
-    async fn before_delete(&self, current: &Self::Object) -> Result<(), RpcError> {
-        let Some(name) = PreferenceName::from_object_name(&current.name_any()) else {
-            return Ok(());
-        };
+    async fn before_delete(&self, name: &PreferenceName, _: &Self::Object, _: bool) -> Result<(), RpcError> {
         let name = name.to_string();
-        let users = revisions_using(&self.0.kube, |revision| {
+        let users = revisions_using(&self.kube, |revision| {
             let resolved = revision.resolved.preference.as_ref().map(|entry| &entry.name);
             resolved.or(revision.template.preference.as_ref()) == Some(&name)
         })
         .await?;
-        Ok(refuse_if_used(Self::KIND, name, users)?)
+        Ok(refuse_if_used(PreferenceName::KIND, name, users)?)
     }
 }

@@ -11,26 +11,24 @@ use steading_api::{
 };
 use steading_infra::cdi::DataSource;
 use steading_model::name::ImageName;
-use steading_runtime::collection::{etag, time, update_time};
 
 use super::{access_mode, access_mode_from, disk, origin, volume_mode, volume_mode_from};
 use crate::{
-    api::KEYS,
     domain::image::{ImageSpec, ImageStatus, ImportPhase},
     observe::image::{read_spec, read_status},
 };
 
-/// A DataSource as a message; `None` if it is none of ours.
+/// A DataSource as a message; `None` if it is not an image.
 pub fn image(object: &DataSource) -> Option<proto::Image> {
     let meta = &object.metadata;
     let name = ImageName::from_object_name(&object.name_any())?;
     let spec = read_spec(object)?;
     let status = read_status(object);
     let wanted = spec.content_id();
-    let going = meta.deletion_timestamp.is_some();
+    let terminating = meta.deletion_timestamp.is_some();
     let current = status.wanted == wanted;
     let phase = if current { status.phase } else { ImportPhase::Pending };
-    let state = match (going, phase, status.content.is_empty()) {
+    let state = match (terminating, phase, status.content.is_empty()) {
         (true, _, _) => State::Deleting,
         (_, ImportPhase::Ready, _) => State::Ready,
         (_, ImportPhase::Failed, _) => State::Failed,
@@ -46,19 +44,12 @@ pub fn image(object: &DataSource) -> Option<proto::Image> {
         .or_else(|| spec.pvc.as_ref().map(|s| Source::Pvc(disk::pvc(s))));
     Some(proto::Image {
         name: name.to_string(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        etag: etag(meta),
-        create_time: time(meta.creation_timestamp.as_ref()),
-        update_time: update_time(meta),
-        delete_time: time(meta.deletion_timestamp.as_ref()),
-        labels: KEYS.of_user(meta.labels.as_ref()),
-        annotations: KEYS.of_user(meta.annotations.as_ref()),
         state: state.into(),
         conditions: vec![
             accepted(&status, current, meta.generation.unwrap_or_default()),
             ready(&status, phase, meta.generation.unwrap_or_default()),
         ],
-        reconciling: going || phase != ImportPhase::Ready,
+        reconciling: terminating || phase != ImportPhase::Ready,
         origin: origin(meta).into(),
         access_mode: access_mode_from(&spec.access_mode).into(),
         volume_mode: volume_mode_from(&spec.volume_mode).into(),
@@ -89,6 +80,7 @@ pub fn image(object: &DataSource) -> Option<proto::Image> {
             String::new()
         },
         source,
+        ..proto::Image::default()
     })
 }
 

@@ -5,17 +5,11 @@ use serde_json::{Value, json};
 use steading_api::templating::v1::{self as proto, instance_type::State};
 use steading_infra::labels;
 use steading_model::{name::InstanceTypeName, quantity::Quantity, violation::Violations};
-use steading_runtime::collection::{etag, time, update_time};
 
-use super::{io_threads, io_threads_from, origin};
-use crate::{
-    api::{DESCRIPTION, KEYS, annotation},
-    domain::standard::CATALOGUE_LABEL,
-    render,
-    validate::memory_size,
-};
+use super::{DESCRIPTION, annotation, io_threads, io_threads_from, origin};
+use crate::{domain::standard::CATALOGUE_LABEL, render, validate::memory_size};
 
-/// An object as a message; `None` if its name is none of ours.
+/// An object as a message; `None` if its name is not one of an entry.
 pub fn instance_type(object: &impl ResourceExt, spec: &Value) -> Option<proto::InstanceType> {
     let meta: &ObjectMeta = object.meta();
     let name = InstanceTypeName::from_object_name(&object.name_any())?;
@@ -32,19 +26,12 @@ pub fn instance_type(object: &impl ResourceExt, spec: &Value) -> Option<proto::I
             .and_then(|n| i32::try_from(n).ok())
             .unwrap_or_default()
     };
-    let going = meta.deletion_timestamp.is_some();
+    let terminating = meta.deletion_timestamp.is_some();
     Some(proto::InstanceType {
         name: name.to_string(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        etag: etag(meta),
-        create_time: time(meta.creation_timestamp.as_ref()),
-        update_time: update_time(meta),
-        delete_time: time(meta.deletion_timestamp.as_ref()),
-        labels: KEYS.of_user(meta.labels.as_ref()),
-        annotations: KEYS.of_user(meta.annotations.as_ref()),
-        state: if going { State::Deleting } else { State::Active }.into(),
+        state: if terminating { State::Deleting } else { State::Active }.into(),
         conditions: Vec::new(),
-        reconciling: going,
+        reconciling: terminating,
         origin: origin(meta).into(),
         display_name: annotation(meta, labels::DISPLAY_NAME),
         description: annotation(meta, DESCRIPTION),
@@ -95,6 +82,7 @@ pub fn instance_type(object: &impl ResourceExt, spec: &Value) -> Option<proto::I
             .unwrap_or_default(),
         scheduler_name: text("/schedulerName"),
         standard: meta.labels.as_ref().is_some_and(|l| l.contains_key(CATALOGUE_LABEL)),
+        ..proto::InstanceType::default()
     })
 }
 

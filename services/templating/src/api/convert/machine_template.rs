@@ -18,17 +18,16 @@ use steading_infra::crd::machine_template::{
     MachineTemplateSpec, MultusSpec, PortSpec,
 };
 use steading_model::{name::MachineTemplateName, violation::Violations};
-use steading_runtime::collection::{etag, time, update_time};
 
 use super::{disk, io_threads, io_threads_from, preference::policy, some};
-use crate::{api::KEYS, observe::revisions::latest_id};
+use crate::observe::revisions::latest_id;
 
-/// An object as a message; `None` if its name is none of ours.
+/// An object as a message; `None` if its name is not one of a template.
 pub fn machine_template(object: &MachineTemplate) -> Option<proto::MachineTemplate> {
     let name = MachineTemplateName::from_object_name(&object.name_any())?;
     let meta = &object.metadata;
     let status = object.status.clone().unwrap_or_default();
-    let going = meta.deletion_timestamp.is_some();
+    let terminating = meta.deletion_timestamp.is_some();
     let refused = status
         .conditions
         .iter()
@@ -43,21 +42,14 @@ pub fn machine_template(object: &MachineTemplate) -> Option<proto::MachineTempla
         meta.generation.unwrap_or_default()
     };
     message.name = name.to_string();
-    message.uid = meta.uid.clone().unwrap_or_default();
-    message.etag = etag(meta);
-    message.create_time = time(meta.creation_timestamp.as_ref());
-    message.update_time = update_time(meta);
-    message.delete_time = time(meta.deletion_timestamp.as_ref());
-    message.labels = KEYS.of_user(meta.labels.as_ref());
-    message.annotations = KEYS.of_user(meta.annotations.as_ref());
-    message.state = match (going, refused) {
+    message.state = match (terminating, refused) {
         (true, _) => State::Deleting,
         (false, true) => State::Invalid,
         (false, false) => State::Active,
     }
     .into();
     message.conditions = status.conditions.iter().map(condition).collect();
-    message.reconciling = going || status.observed_generation != meta.generation.unwrap_or_default();
+    message.reconciling = terminating || status.observed_generation != meta.generation.unwrap_or_default();
     Some(message)
 }
 

@@ -9,13 +9,9 @@ use steading_api::templating::v1::{
 };
 use steading_infra::labels;
 use steading_model::{name::PreferenceName, quantity::Quantity, violation::Violations};
-use steading_runtime::collection::{etag, time, update_time};
 
-use super::{disk_bus, disk_bus_from, origin};
-use crate::{
-    api::{DESCRIPTION, KEYS, annotation},
-    domain::standard::CATALOGUE_LABEL,
-};
+use super::{DESCRIPTION, annotation, disk_bus, disk_bus_from, origin};
+use crate::domain::standard::CATALOGUE_LABEL;
 
 /// KubeVirt's texts; the first is what is written, `prefer…` are their old names.
 const TOPOLOGIES: [(CpuTopology, &str, &str); 5] = [
@@ -26,7 +22,7 @@ const TOPOLOGIES: [(CpuTopology, &str, &str); 5] = [
     (CpuTopology::Any, "any", "preferAny"),
 ];
 
-/// An object as a message; `None` if its name is none of ours.
+/// An object as a message; `None` if its name is not one of an entry.
 pub fn preference(object: &impl ResourceExt, spec: &Value) -> Option<proto::Preference> {
     let meta: &ObjectMeta = object.meta();
     let name = PreferenceName::from_object_name(&object.name_any())?;
@@ -48,19 +44,12 @@ pub fn preference(object: &impl ResourceExt, spec: &Value) -> Option<proto::Pref
         .iter()
         .find(|(_, new, old)| topology == *new || topology == *old);
     let features = spec.pointer("/cpu/preferredCPUFeatures").and_then(Value::as_array);
-    let going = meta.deletion_timestamp.is_some();
+    let terminating = meta.deletion_timestamp.is_some();
     Some(proto::Preference {
         name: name.to_string(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        etag: etag(meta),
-        create_time: time(meta.creation_timestamp.as_ref()),
-        update_time: update_time(meta),
-        delete_time: time(meta.deletion_timestamp.as_ref()),
-        labels: KEYS.of_user(meta.labels.as_ref()),
-        annotations: KEYS.of_user(meta.annotations.as_ref()),
-        state: if going { State::Deleting } else { State::Active }.into(),
+        state: if terminating { State::Deleting } else { State::Active }.into(),
         conditions: Vec::new(),
-        reconciling: going,
+        reconciling: terminating,
         origin: origin(meta).into(),
         display_name: annotation(meta, labels::DISPLAY_NAME),
         description: annotation(meta, DESCRIPTION),
@@ -101,6 +90,7 @@ pub fn preference(object: &impl ResourceExt, spec: &Value) -> Option<proto::Pref
             .unwrap_or_default(),
         architecture: text("/preferredArchitecture"),
         standard: meta.labels.as_ref().is_some_and(|l| l.contains_key(CATALOGUE_LABEL)),
+        ..proto::Preference::default()
     })
 }
 
