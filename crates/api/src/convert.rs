@@ -1,19 +1,13 @@
-//! Conversions between the wire and the vocabulary of [`steading_model`]: conditions, times, and what the
+//! Conversions between the wire and the vocabulary of [`steading_model`]: times, JSON values, and what the
 //! model's refusals mean for a client.
 
 use prost_types::{Timestamp, value::Kind};
 use serde_json::Value;
-use steading_model::{
-    condition::{Condition, ConditionStatus},
-    filter::FilterError,
-    name::NameError,
-    page::PageError,
-    violation::Violations,
-};
+use steading_model::{filter::FilterError, name::NameError, page::PageError, violation::Violations};
 
 use crate::{
     error::RpcError,
-    types::v1::{self, ErrorReason, WatchEventType},
+    types::v1::{ErrorReason, WatchEventType},
 };
 
 /// The wire form of a point in time.
@@ -75,55 +69,6 @@ pub fn length(duration: &prost_types::Duration) -> Option<std::time::Duration> {
     let seconds = u64::try_from(duration.seconds).ok()?;
     let nanos = u32::try_from(duration.nanos).ok().filter(|n| *n < 1_000_000_000)?;
     Some(std::time::Duration::new(seconds, nanos))
-}
-
-impl From<ConditionStatus> for v1::ConditionStatus {
-    fn from(status: ConditionStatus) -> Self {
-        match status {
-            ConditionStatus::True => Self::True,
-            ConditionStatus::False => Self::False,
-            ConditionStatus::Unknown => Self::Unknown,
-        }
-    }
-}
-
-impl From<v1::ConditionStatus> for ConditionStatus {
-    fn from(status: v1::ConditionStatus) -> Self {
-        match status {
-            v1::ConditionStatus::True => Self::True,
-            v1::ConditionStatus::False => Self::False,
-            v1::ConditionStatus::Unknown | v1::ConditionStatus::Unspecified => Self::Unknown,
-        }
-    }
-}
-
-impl From<Condition> for v1::Condition {
-    fn from(condition: Condition) -> Self {
-        Self {
-            r#type: condition.kind,
-            status: v1::ConditionStatus::from(condition.status).into(),
-            reason: condition.reason,
-            message: condition.message,
-            last_transition_time: Some(timestamp(condition.last_transition_time)),
-            observed_generation: condition.observed_generation,
-        }
-    }
-}
-
-impl From<v1::Condition> for Condition {
-    /// Total, as conditions come from services only: a status that is not known is unknown, a missing time the epoch.
-    fn from(condition: v1::Condition) -> Self {
-        let status = condition.status();
-        let since = condition.last_transition_time.as_ref().and_then(time);
-        Self {
-            kind: condition.r#type,
-            status: status.into(),
-            reason: condition.reason,
-            message: condition.message,
-            last_transition_time: since.unwrap_or(jiff::Timestamp::UNIX_EPOCH),
-            observed_generation: condition.observed_generation,
-        }
-    }
 }
 
 impl WatchEventType {
@@ -238,17 +183,6 @@ mod tests {
         let length_in = std::time::Duration::from_millis(1500);
         assert_eq!(length(&duration(length_in)), Some(length_in));
         assert_eq!(length(&prost_types::Duration { seconds: -1, nanos: 0 }), None);
-    }
-
-    #[test]
-    fn conditions_survive_the_wire() {
-        let condition =
-            Condition::new("Ready", true, "Joined", "all well", jiff::Timestamp::UNIX_EPOCH).observed_generation(3);
-        assert_eq!(Condition::from(v1::Condition::from(condition.clone())), condition);
-        assert_eq!(
-            Condition::from(v1::Condition::default()).status,
-            ConditionStatus::Unknown
-        );
     }
 
     #[test]

@@ -7,60 +7,21 @@
 //! Promises: a list is one consistent read cut into pages; an update never overwrites a change that it has not
 //! seen; a repeated create with the same request id returns what the first one made.
 
-use std::{collections::BTreeMap, fmt::Debug, future::Future};
+use std::{fmt::Debug, future::Future};
 
 use kube::{Api, Resource, api::ObjectMeta};
 use prost::Message;
 use serde::{Serialize, de::DeserializeOwned};
 use steading_api::error::RpcError;
 
-mod fault;
 mod read;
 mod watch;
 mod write;
 
-pub use fault::kube_error;
+pub use crate::standard::{Keys, kube_error, time, update_time};
 pub use read::{ListRequest, get, list};
 pub use watch::{Event, EventStream, WatchRequest, watch};
 pub use write::{CreateRequest, DeleteRequest, UpdateRequest, create, delete, update};
-
-/// Names of the annotations under which a create notes its request, and what users may not write.
-#[derive(Debug, Clone, Copy)]
-pub struct Keys {
-    /// Annotation with the `request_id`.
-    pub request_id: &'static str,
-    /// Annotation with a digest of the request's content.
-    pub request_hash: &'static str,
-    /// Prefixes of labels and annotations that do not belong to users.
-    pub reserved: &'static [&'static str],
-}
-
-impl Keys {
-    /// The user's part of labels or annotations.
-    pub fn of_user(&self, map: Option<&BTreeMap<String, String>>) -> std::collections::HashMap<String, String> {
-        let pairs = map.into_iter().flatten();
-        pairs
-            .filter(|(key, _)| !self.is_reserved(key))
-            .map(|(k, v)| (k.clone(), v.clone()))
-            .collect()
-    }
-
-    /// `map` with the user's part replaced by `user`.
-    pub fn merge(
-        &self,
-        map: Option<&BTreeMap<String, String>>,
-        user: &std::collections::HashMap<String, String>,
-    ) -> BTreeMap<String, String> {
-        let own = map.into_iter().flatten().filter(|(key, _)| self.is_reserved(key));
-        let user = user.iter().filter(|(key, _)| !self.is_reserved(key));
-        own.chain(user).map(|(k, v)| (k.clone(), v.clone())).collect()
-    }
-
-    /// Whether a key does not belong to users.
-    pub fn is_reserved(&self, key: &str) -> bool {
-        self.reserved.iter().any(|prefix| key.starts_with(prefix))
-    }
-}
 
 /// Which objects a `parent` has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -156,20 +117,4 @@ pub trait Collection: Clone + Send + Sync + 'static {
 /// The etag of an object.
 pub fn etag(meta: &ObjectMeta) -> String {
     meta.resource_version.clone().unwrap_or_default()
-}
-
-/// A time of Kubernetes on the wire.
-pub fn time(time: Option<&k8s_openapi::apimachinery::pkg::apis::meta::v1::Time>) -> Option<prost_types::Timestamp> {
-    time.map(|t| steading_api::convert::timestamp(t.0))
-}
-
-/// When somebody last wrote the wanted side of an object.
-pub fn update_time(meta: &ObjectMeta) -> Option<prost_types::Timestamp> {
-    let writes = meta
-        .managed_fields
-        .iter()
-        .flatten()
-        .filter(|entry| entry.subresource.is_none());
-    let latest = writes.filter_map(|entry| entry.time.as_ref()).max_by_key(|t| t.0);
-    time(latest.or(meta.creation_timestamp.as_ref()))
 }

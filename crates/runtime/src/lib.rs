@@ -25,7 +25,6 @@ pub mod process;
 pub mod server;
 pub mod shutdown;
 pub mod standard;
-pub mod stream;
 pub mod tasks;
 pub mod telemetry;
 pub mod trace;

@@ -20,15 +20,17 @@ mod change;
 mod collection;
 mod create;
 mod delete;
+mod fault;
 mod index;
 mod list;
 mod mark;
+mod metadata;
 mod methods;
 mod read;
 mod watch;
 
 pub use collection::{Acts, Collection, Decision, ParentOf, Presence, Revises, Writable};
+pub use fault::kube_error;
 pub use index::{Change, Index, Indexed};
+pub use metadata::{Keys, condition, time, update_time};
 pub use methods::{Methods, ResponseStream};
-
-pub use crate::collection::{Keys, kube_error, time, update_time};

@@ -9,16 +9,4 @@ pub mod placement;
 pub mod policies;
 pub mod solver;
 pub mod status;
-
-use steading_runtime::collection::Keys;
-
-/// Annotations of requests, and what does not belong to users.
-pub const KEYS: Keys = Keys {
-    request_id: steading_infra::labels::REQUEST_ID,
-    request_hash: steading_infra::labels::REQUEST_HASH,
-    reserved: &[
-        "steading.dev/",
-        "app.kubernetes.io/managed-by",
-        "kubectl.kubernetes.io/",
-    ],
-};
+pub mod subject;

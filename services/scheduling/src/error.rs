@@ -1,5 +1,7 @@
 //! What can go wrong in scheduling.
 
+use steading_controller::list::ListError;
+use steading_infra::error::InfraError;
 use steading_model::violation::Violations;
 
 /// An error of the domain; `api/status.rs` says what clients see of it.
@@ -34,6 +36,24 @@ pub enum Error {
     /// The policy `default` cannot be deleted.
     #[error("the policy default is used wherever none is named and cannot be deleted")]
     DefaultPolicy,
+    /// There is one infra cluster, of one name.
+    #[error("{0:?} is not \"infraCluster\", the only infra cluster")]
+    NotInfraCluster(String),
+    /// What the infra cluster can do cannot be read.
+    #[error("the infra cluster does not say what it can do")]
+    Capabilities(#[source] InfraError),
+    /// Not every kind has been listed yet; this is what is missing.
+    #[error("the infra cluster has not been read yet: {0}")]
+    NotSynced(String),
+    /// The token of a watch is not that of the newest change: what changed since is not kept.
+    #[error("infra nodes have changed since the token; watch from the beginning")]
+    TokenExpired,
+    /// The method is in the contract and not served yet.
+    #[error("{0} is not implemented yet")]
+    NotImplemented(&'static str),
+    /// Machine pools cannot be listed.
+    #[error("machine pools cannot be listed")]
+    Pools(#[source] ListError),
     /// Pools still use the policy.
     #[error("placement policy {policy} is used by {pools:?}")]
     PolicyInUse {

@@ -55,12 +55,8 @@ impl Service {
 
     /// `PlacementService`, for callers in the same process and for tests.
     pub fn placement(&self) -> PlacementApi {
-        PlacementApi {
-            kube: self.deps.kube.clone(),
-            clock: self.deps.clock.clone(),
-            view: self.view.clone(),
-            solver: self.solver.clone(),
-        }
+        let Deps { kube, clock } = &self.deps;
+        PlacementApi::new(kube.clone(), clock.clone(), self.view.clone(), self.solver.clone())
     }
 
     /// `CapacityService`, for callers in the same process and for tests.

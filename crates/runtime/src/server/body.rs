@@ -9,7 +9,7 @@ use axum::body::Body as AxumBody;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
-use steading_api::error::RpcError;
+use steading_api::{error::RpcError, types::v1::ErrorReason};
 use tokio::time::Sleep;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::{Code, Status};
@@ -28,7 +28,10 @@ impl Cutoff {
     pub(crate) fn drain(drain: WaitForCancellationFutureOwned) -> Self {
         Self {
             when: Box::pin(drain),
-            error: crate::stream::shutting_down(),
+            error: RpcError::new(
+                ErrorReason::ShuttingDown,
+                "the service is draining; resume on another replica",
+            ),
         }
     }
 

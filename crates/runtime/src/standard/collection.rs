@@ -11,8 +11,10 @@ use steading_api::{
 };
 use steading_model::name::{ResourceName, Within};
 
-use super::index::Index;
-use crate::collection::{Keys, time, update_time};
+use super::{
+    index::Index,
+    metadata::{Keys, time, update_time},
+};
 
 /// What the resources of a collection are below.
 pub type ParentOf<C> = <<C as Collection>::Name as ResourceName>::Parent;

@@ -15,7 +15,7 @@ use steading_model::name::{InfraNodeName, InstanceTypeName};
 use steading_runtime::{
     CallContext,
     auth::{Action, Verb},
-    collection::kube_error,
+    standard::kube_error,
 };
 use tonic::{Request, Response, Status};
 
@@ -24,9 +24,9 @@ use super::{
     explain,
     infra_cluster::InfraCluster,
     infra_nodes::{InfraNodeStream, InfraNodes, synced},
-    placement::{policy_or_default, read_guest, workload},
     policies::Policies,
     solver::Solver,
+    subject::{policy_or_default, read_guest, workload},
 };
 use crate::{
     domain::{
@@ -135,8 +135,8 @@ impl CapacityApi {
         let policies = Policies {
             kube: self.kube.clone(),
         };
-        let (spec, _) = policies.usable(&name).await?;
-        let placement = resolve(&spec, &subject);
+        let policy = policies.usable(&name).await?;
+        let placement = resolve(&policy.spec, &subject);
         Ok((subject, placement))
     }
 
@@ -287,6 +287,9 @@ impl CapacityService for CapacityApi {
         &self,
         _: Request<proto::PlanRebalanceRequest>,
     ) -> Result<Response<proto::PlanRebalanceResponse>, Status> {
-        Err(RpcError::not_implemented("steading.scheduling.v1.CapacityService/PlanRebalance").into())
+        Err(RpcError::from(Error::NotImplemented(
+            "steading.scheduling.v1.CapacityService/PlanRebalance",
+        ))
+        .into())
     }
 }

@@ -9,7 +9,6 @@ use kube::Client;
 use steading_api::{
     error::RpcError,
     scheduling::v1::{self as proto},
-    types::v1::ErrorReason,
 };
 use steading_infra::capabilities::{Capabilities, discover};
 use steading_runtime::{
@@ -20,6 +19,7 @@ use steading_runtime::{
 use tokio::sync::Mutex;
 
 use super::convert::infra_cluster;
+use crate::error::Error;
 
 /// Its name; there is no other.
 pub const NAME: &str = "infraCluster";
@@ -58,8 +58,7 @@ impl InfraCluster {
     /// Another name, a caller who may not, an API server that does not answer.
     pub async fn get(&self, context: &CallContext, name: &str) -> Result<proto::InfraCluster, RpcError> {
         if name != NAME {
-            let text = format!("{name:?} is not {NAME:?}, the only infra cluster");
-            return Err(RpcError::new(ErrorReason::InvalidName, text.clone()).with_field("name", text));
+            return Err(Error::NotInfraCluster(name.to_owned()).into());
         }
         context.authorize(Action::new(Verb::Get, "InfraCluster", name)).await?;
         let reading = self.reading().await?;
@@ -72,14 +71,7 @@ impl InfraCluster {
         if let Some(reading) = last.as_ref().filter(|r| r.read.elapsed() < FRESH_FOR) {
             return Ok(reading.clone());
         }
-        let capabilities = discover(&self.kube).await.map_err(|error| {
-            tracing::warn!(%error, "the infra cluster's capabilities cannot be read");
-            RpcError::new(
-                ErrorReason::InfraUnavailable,
-                format!("the infra cluster does not tell what it can do: {error}"),
-            )
-            .with_retry_after(Duration::from_secs(1))
-        })?;
+        let capabilities = discover(&self.kube).await.map_err(Error::Capabilities)?;
         let reading = Reading {
             read: Instant::now(),
             at: self.clock.now(),

@@ -9,25 +9,27 @@ use steading_api::{
     error::RpcError,
     reflect,
     scheduling::v1::{self as proto},
-    types::v1::{ErrorReason, WatchEventType},
+    standard::Resource,
+    types::v1::WatchEventType,
 };
-use steading_model::{filter::Filter, name::InfraNodeName, page::PageRequest};
+use steading_model::{filter::Filter, name::InfraNodeName, page::PageRequest, violation::Violations};
 use steading_runtime::{
     CallContext,
     auth::{Action, Verb},
-    collection::kube_error,
+    standard::kube_error,
 };
 use tonic::Status;
 
 use super::convert::infra_node::{Load, infra_node};
 use crate::{
     domain::interner::Interner,
+    error::Error,
     observe::ObservedNode,
     view::{NodeEntry, View},
 };
 
-const KIND: &str = "InfraNode";
-const MESSAGE: &str = "steading.scheduling.v1.InfraNode";
+const KIND: &str = proto::InfraNode::KIND;
+const MESSAGE: &str = proto::InfraNode::MESSAGE;
 /// How long a call waits for the first list of every kind.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Changes within this time are sent as one: pods come and go many times a second on a busy infra cluster.
@@ -78,12 +80,9 @@ impl InfraNodes {
         request: &proto::ListInfraNodesRequest,
     ) -> Result<proto::ListInfraNodesResponse, RpcError> {
         if !matches!(request.order_by.as_str(), "" | "name") {
-            let text = "only name is possible";
-            return Err(
-                RpcError::new(ErrorReason::InvalidField, format!("order_by: {text}")).with_field("order_by", text)
-            );
+            return Err(Violations::one("order_by", "only name is possible").into());
         }
-        let filter = parse_filter(&request.filter)?;
+        let filter = reflect::filter(MESSAGE, &request.filter)?;
         let binding = [MESSAGE, "", &request.filter, &request.order_by];
         let page = PageRequest::parse(request.page_size, &request.page_token, &binding)?;
         context.authorize(Action::new(Verb::List, KIND, "")).await?;
@@ -106,7 +105,7 @@ impl InfraNodes {
         context: &CallContext,
         request: &proto::WatchInfraNodesRequest,
     ) -> Result<InfraNodeStream, RpcError> {
-        let filter = parse_filter(&request.filter)?;
+        let filter = reflect::filter(MESSAGE, &request.filter)?;
         context.authorize(Action::new(Verb::Watch, KIND, "")).await?;
         synced(&self.view).await?;
         let mut known = BTreeMap::new();
@@ -115,10 +114,7 @@ impl InfraNodes {
             let token = Token::parse(&request.resume_token)?;
             // What changed while nobody listened is not kept: only who has missed nothing may go on.
             if token != self.token() {
-                return Err(RpcError::new(
-                    ErrorReason::ResumeTokenExpired,
-                    "infra nodes have changed since the token; watch from the beginning",
-                ));
+                return Err(Error::TokenExpired.into());
             }
             known = self.passing(&filter)?;
         }
@@ -127,7 +123,7 @@ impl InfraNodes {
             filter,
             known,
         };
-        Ok(Box::pin(watcher.run(context.clone(), resumed)))
+        Ok(Box::pin(watcher.run(resumed)))
     }
 
     fn message(&self, entry: &NodeEntry) -> Option<proto::InfraNode> {
@@ -174,17 +170,7 @@ pub async fn synced(view: &View) -> Result<(), RpcError> {
     if tokio::time::timeout(PATIENCE, view.synced()).await.is_ok() {
         return Ok(());
     }
-    let text = format!(
-        "the infra cluster has not been read yet: {}",
-        view.warnings().join("; ")
-    );
-    Err(RpcError::new(ErrorReason::InfraUnavailable, text).with_retry_after(Duration::from_secs(1)))
-}
-
-fn parse_filter(text: &str) -> Result<Filter, RpcError> {
-    let fields = reflect::filter_fields(MESSAGE);
-    let known: Vec<&str> = fields.iter().map(String::as_str).collect();
-    Ok(Filter::parse(text, &known)?)
+    Err(Error::NotSynced(view.warnings().join("; ")).into())
 }
 
 /// A place in the changes of one process.
@@ -203,10 +189,7 @@ impl Token {
                 number: hex(number)?,
             })
         });
-        parsed.ok_or_else(|| {
-            let text = "was not made by this service";
-            RpcError::new(ErrorReason::InvalidField, format!("resume_token: {text}")).with_field("resume_token", text)
-        })
+        parsed.ok_or_else(|| Violations::one("resume_token", "was not made by this service").into())
     }
 
     fn text(self) -> String {
@@ -222,14 +205,9 @@ struct Watcher {
 }
 
 impl Watcher {
-    fn run(
-        mut self,
-        context: CallContext,
-        resumed: bool,
-    ) -> impl Stream<Item = Result<proto::WatchInfraNodesResponse, Status>> + Send {
+    fn run(mut self, resumed: bool) -> impl Stream<Item = Result<proto::WatchInfraNodesResponse, Status>> + Send {
         async_stream::try_stream! {
             let mut changes = self.nodes.view.changes();
-            let drain = context.drain();
             let mut synced = resumed;
             loop {
                 changes.mark_unchanged();
@@ -241,13 +219,10 @@ impl Watcher {
                     synced = true;
                     yield proto::WatchInfraNodesResponse { r#type: WatchEventType::Synced.into(), infra_node: None, resume_token: token };
                 }
-                let draining = tokio::select! {
-                    () = drain.cancelled() => true,
-                    ended = changes.changed() => ended.is_err(),
-                    () = tokio::time::sleep(RECHECK) => false,
-                };
-                if draining {
-                    Err(RpcError::new(ErrorReason::ShuttingDown, "the service is shutting down"))?;
+                tokio::select! {
+                    // The view lives as long as the service.
+                    _ = changes.changed() => {}
+                    () = tokio::time::sleep(RECHECK) => {}
                 }
                 tokio::time::sleep(GATHER).await;
             }

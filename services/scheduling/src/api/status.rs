@@ -3,8 +3,13 @@
 use std::time::Duration;
 
 use steading_api::{error::RpcError, types::v1::ErrorReason};
+use steading_controller::list::ListError;
+use steading_runtime::{standard::kube_error, tasks::Chain};
 
 use crate::error::Error;
+
+/// When it is worth asking again: what is missing comes within seconds.
+const SOON: Duration = Duration::from_secs(1);
 
 impl From<Error> for RpcError {
     fn from(error: Error) -> Self {
@@ -30,7 +35,17 @@ impl From<Error> for RpcError {
             Error::UnknownInstanceType(name) => {
                 Self::new(ErrorReason::ReferenceNotFound, text).with_resource("InstanceType", name)
             }
-            Error::Busy => Self::new(ErrorReason::RateLimited, text).with_retry_after(Duration::from_secs(1)),
+            Error::NotInfraCluster(_) => Self::new(ErrorReason::InvalidName, text.clone()).with_field("name", text),
+            Error::Capabilities(source) => {
+                tracing::warn!(error = %Chain(&source), "the infra cluster's capabilities cannot be read");
+                Self::new(ErrorReason::InfraUnavailable, format!("{text}: {source}")).with_retry_after(SOON)
+            }
+            Error::NotSynced(_) => Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(SOON),
+            Error::TokenExpired => Self::new(ErrorReason::ResumeTokenExpired, text),
+            Error::NotImplemented(method) => Self::not_implemented(method),
+            Error::Pools(ListError::Kube(source)) => kube_error("MachinePool", "machine pools", &source),
+            Error::Pools(_) => Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(SOON),
+            Error::Busy => Self::new(ErrorReason::RateLimited, text).with_retry_after(SOON),
             Error::SolverFailed => Self::new(ErrorReason::Internal, text),
             Error::DefaultPolicy => {
                 Self::new(ErrorReason::InvalidState, text).with_resource("PlacementPolicy", "placementPolicies/default")

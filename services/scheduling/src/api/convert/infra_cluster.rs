@@ -6,7 +6,7 @@ use steading_api::{
     types::v1::{Condition, ConditionStatus},
 };
 use steading_infra::capabilities::{Capabilities, Found, SnapshotClass, StorageClassCapabilities};
-use steading_runtime::collection::time;
+use steading_runtime::standard::time;
 
 use crate::{
     api::infra_cluster::NAME,

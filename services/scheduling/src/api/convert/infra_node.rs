@@ -10,7 +10,7 @@ use steading_api::{
 };
 use steading_infra::labels;
 use steading_model::quantity::Quantity;
-use steading_runtime::collection::{etag, time};
+use steading_runtime::standard::time;
 
 use super::placement::taint_effect;
 use crate::{
@@ -59,7 +59,7 @@ pub fn infra_node(node: &Node, seen: &ObservedNode, load: &Load) -> Option<proto
     Some(proto::InfraNode {
         name: format!("infraNodes/{name}"),
         uid: meta.uid.clone().unwrap_or_default(),
-        etag: etag(meta),
+        etag: meta.resource_version.clone().unwrap_or_default(),
         create_time: time(meta.creation_timestamp.as_ref()),
         update_time: None,
         delete_time: time(meta.deletion_timestamp.as_ref()),

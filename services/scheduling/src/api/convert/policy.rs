@@ -3,24 +3,20 @@
 use std::collections::BTreeMap;
 
 use kube::ResourceExt;
-use steading_api::{
-    convert,
-    scheduling::v1::{self as proto, node_affinity_preset::Strength, placement_policy::State},
-};
+use steading_api::scheduling::v1::{self as proto, node_affinity_preset::Strength, placement_policy::State};
 use steading_infra::crd::placement_policy::{NodeAffinityPreset, PlacementPolicy, PlacementPolicySpec, PresetStrength};
 use steading_model::{name::PlacementPolicyName, violation::Violations};
-use steading_runtime::collection::{etag, time, update_time};
+use steading_runtime::standard::condition;
 
 use super::placement;
-use crate::api::KEYS;
 
-/// A policy as a message; `None` if the object's name is none of ours.
+/// A policy as a message; `None` if the object's name is not that of a policy.
 pub fn policy(object: &PlacementPolicy) -> Option<proto::PlacementPolicy> {
     let name = PlacementPolicyName::from_object_name(&object.name_any())?;
     let spec = &object.spec;
     let meta = &object.metadata;
     let status = object.status.clone().unwrap_or_default();
-    let going = meta.deletion_timestamp.is_some();
+    let terminating = meta.deletion_timestamp.is_some();
     let preset = |preset: &NodeAffinityPreset| proto::NodeAffinityPreset {
         strength: match preset.strength {
             PresetStrength::Soft => Strength::Soft,
@@ -32,16 +28,9 @@ pub fn policy(object: &PlacementPolicy) -> Option<proto::PlacementPolicy> {
     };
     Some(proto::PlacementPolicy {
         name: name.to_string(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        etag: etag(meta),
-        create_time: time(meta.creation_timestamp.as_ref()),
-        update_time: update_time(meta),
-        delete_time: time(meta.deletion_timestamp.as_ref()),
-        labels: KEYS.of_user(meta.labels.as_ref()),
-        annotations: KEYS.of_user(meta.annotations.as_ref()),
-        state: if going { State::Deleting } else { State::Active }.into(),
+        state: if terminating { State::Deleting } else { State::Active }.into(),
         conditions: status.conditions.iter().map(condition).collect(),
-        reconciling: going,
+        reconciling: terminating,
         display_name: spec.display_name.clone(),
         description: spec.description.clone(),
         node_affinity: spec.node_affinity.as_ref().map(placement::node_affinity),
@@ -51,27 +40,8 @@ pub fn policy(object: &PlacementPolicy) -> Option<proto::PlacementPolicy> {
         tolerations: spec.tolerations.iter().map(placement::toleration).collect(),
         node_affinity_presets: spec.node_affinity_presets.iter().map(preset).collect(),
         disable_default_spread: spec.disable_default_spread,
+        ..proto::PlacementPolicy::default()
     })
-}
-
-/// A condition of the Kubernetes API as a message.
-pub fn condition(
-    condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition,
-) -> steading_api::types::v1::Condition {
-    use steading_api::types::v1::ConditionStatus;
-    let status = match condition.status.as_str() {
-        "True" => ConditionStatus::True,
-        "False" => ConditionStatus::False,
-        _ => ConditionStatus::Unknown,
-    };
-    steading_api::types::v1::Condition {
-        r#type: condition.type_.clone(),
-        status: status.into(),
-        reason: condition.reason.clone(),
-        message: condition.message.clone(),
-        last_transition_time: Some(convert::timestamp(condition.last_transition_time.0)),
-        observed_generation: condition.observed_generation.unwrap_or_default(),
-    }
 }
 
 /// The wanted side of a message.

@@ -4,20 +4,17 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::core::v1::{PodDNSConfig, PodDNSConfigOption};
 use kube::ResourceExt;
-use steading_api::{
-    convert,
-    templating::v1::{
-        self as proto, Firmware as ProtoFirmware,
-        machine_template::{DnsPolicy, EvictionStrategy as ProtoEviction, State},
-        network_interface::{Binding as ProtoBinding, Network},
-    },
-    types::v1::{Condition, ConditionStatus},
+use steading_api::templating::v1::{
+    self as proto, Firmware as ProtoFirmware,
+    machine_template::{DnsPolicy, EvictionStrategy as ProtoEviction, State},
+    network_interface::{Binding as ProtoBinding, Network},
 };
 use steading_infra::crd::machine_template::{
     Binding, CpuSpec, EvictionStrategy, Firmware, GpuSpec, HostDeviceSpec, InterfaceSpec, MachineTemplate,
     MachineTemplateSpec, MultusSpec, PortSpec,
 };
 use steading_model::{name::MachineTemplateName, violation::Violations};
+use steading_runtime::standard::condition;
 
 use super::{disk, io_threads, io_threads_from, preference::policy, some};
 use crate::observe::revisions::latest_id;
@@ -51,22 +48,6 @@ pub fn machine_template(object: &MachineTemplate) -> Option<proto::MachineTempla
     message.conditions = status.conditions.iter().map(condition).collect();
     message.reconciling = terminating || status.observed_generation != meta.generation.unwrap_or_default();
     Some(message)
-}
-
-fn condition(condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition) -> Condition {
-    let status = match condition.status.as_str() {
-        "True" => ConditionStatus::True,
-        "False" => ConditionStatus::False,
-        _ => ConditionStatus::Unknown,
-    };
-    Condition {
-        r#type: condition.type_.clone(),
-        status: status.into(),
-        reason: condition.reason.clone(),
-        message: condition.message.clone(),
-        last_transition_time: Some(convert::timestamp(condition.last_transition_time.0)),
-        observed_generation: condition.observed_generation.unwrap_or_default(),
-    }
 }
 
 /// The wanted fields of a message.
