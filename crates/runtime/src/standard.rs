@@ -31,6 +31,6 @@ mod watch;
 
 pub use collection::{Acts, Collection, Decision, ParentOf, Presence, Revises, Writable};
 pub use fault::kube_error;
-pub use index::{Change, Index, Indexed};
+pub use index::{CATCH_UP, Change, Index, Indexed};
 pub use metadata::{Keys, condition, time, update_time};
 pub use methods::{Methods, ResponseStream};

@@ -96,15 +96,6 @@ pub enum Error {
         /// What was asked for beyond that.
         wanted: String,
     },
-    /// The resume token is of another replica, of an earlier life of this one, or too old.
-    #[error("the resume token has expired; watch again without one")]
-    TokenExpired,
-    /// A reader of a watch fell too far behind.
-    #[error("the reader was too slow; watch again without a token")]
-    WatchOverrun,
-    /// A volume changes faster than a wish can be noted.
-    #[error("{0} keeps changing concurrently; retry")]
-    KeepsChanging(String),
     /// It cannot be seen at present where volumes are.
     #[error("the infra cluster cannot be watched at present")]
     NotWatched,

@@ -46,11 +46,16 @@ where
         {
             return Ok(before);
         }
-        let mut patch = match collection.decide(request, &name, &current).await? {
+        let decision = collection.decide(request, &name, &current).await;
+        if matches!(decision, Ok(Decision::AlreadySo)) {
+            return Ok(before);
+        }
+        // Who acts on what they have not read learns that first.
+        check_etag::<C>(request.etag(), &before)?;
+        let mut patch = match decision? {
             Decision::AlreadySo => return Ok(before),
             Decision::Merge(patch) => patch,
         };
-        check_etag::<C>(request.etag(), &before)?;
         if is_terminating(&current) {
             return Err(terminating::<C>(&name));
         }
@@ -72,6 +77,7 @@ where
         match stored {
             Ok(stored) => {
                 if !request.validate_only() {
+                    collection.learn(&stored);
                     tracing::info!(kind = kind::<C>(), %name, verb = Q::VERB, "custom method stored");
                 }
                 return sealed(collection, &stored)?.ok_or_else(missing);

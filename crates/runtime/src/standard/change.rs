@@ -141,6 +141,7 @@ impl<C: Writable> Write<'_, C> {
             Err(kube::Error::Api(status)) if status.is_conflict() => return Ok(None),
             Err(error) => return Err(kube_error(kind::<C>(), &self.name.to_string(), &error)),
         };
+        self.collection.learn(&stored);
         tracing::info!(kind = kind::<C>(), name = %self.name, "updated");
         self.collection.after_write(self.name, &stored, after).await?;
         sealed(self.collection, &stored)?

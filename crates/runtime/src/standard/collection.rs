@@ -78,6 +78,9 @@ pub trait Collection: Clone + Send + Sync + 'static {
         async { Ok(()) }
     }
 
+    /// Takes note of an object that was just written, for an index that is not to wait for its watch.
+    fn learn(&self, _stored: &Self::Object) {}
+
     /// The index that lists and watches are served from; without one they read the API server.
     fn index(&self) -> Option<Arc<dyn Index<Self::Resource>>> {
         None

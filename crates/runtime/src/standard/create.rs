@@ -122,6 +122,7 @@ impl<C: Writable> New<'_, C> {
             }
             Err(error) => return Err(self.refusal(&error)),
         };
+        self.collection.learn(&stored);
         tracing::info!(kind = kind::<C>(), name = %self.name, "created");
         self.collection.after_write(&self.name, &stored, &self.resource).await?;
         sealed(self.collection, &stored)?.ok_or_else(RpcError::internal)

@@ -9,7 +9,7 @@ use steading_model::name::ResourceName;
 
 /// Longest wait until an index has what the API server has: a watch delivers in milliseconds. An index of a kind that is quiet
 /// hears of newer versions by bookmarks only, and then the API server is read.
-const CATCH_UP: Duration = Duration::from_millis(100);
+pub const CATCH_UP: Duration = Duration::from_millis(100);
 
 /// Resources as they are seen through watches, by their names, with a log of what changed.
 ///
@@ -20,6 +20,15 @@ pub trait Index<R>: Send + Sync + 'static {
     /// wait, or nobody knows when it will be.
     fn reaches<'a>(&'a self, version: &'a str) -> BoxFuture<'a, bool>;
 
+    /// The version that the index has at the least, while its watch is live.
+    fn newest(&self) -> Option<String>;
+
+    /// Where a resource shows more than its object, the API server cannot stand in for the index: then this waits until
+    /// everything that resources are joined from has been listed once.
+    fn joined(&self) -> Option<BoxFuture<'_, ()>> {
+        None
+    }
+
     /// Names of the resources whose objects are in the namespace; `None` for all.
     fn names(&self, namespace: Option<&str>) -> Vec<String>;
 
@@ -29,8 +38,9 @@ pub trait Index<R>: Send + Sync + 'static {
     /// The end of the log.
     fn end(&self) -> String;
 
-    /// What changed behind a place, each change with the place behind it; `None` if the log does not reach back so far.
-    fn since(&self, place: &str) -> Option<Vec<(String, Change<R>)>>;
+    /// What changed behind a place in the namespace (`None` for all), each change with the place behind it; `None` if the log
+    /// does not reach back so far.
+    fn since(&self, place: &str, namespace: Option<&str>) -> Option<Vec<(String, Change<R>)>>;
 
     /// Waits until the log goes beyond a place.
     fn grows<'a>(&'a self, beyond: &'a str) -> BoxFuture<'a, ()>;
@@ -89,6 +99,11 @@ impl<T: PartialEq + Send + Sync + 'static, N: ResourceName, R: Resource> Index<R
         .boxed()
     }
 
+    fn newest(&self) -> Option<String> {
+        let is_live = self.source.health().is_live();
+        is_live.then(|| self.source.index().version().to_string())
+    }
+
     fn names(&self, namespace: Option<&str>) -> Vec<String> {
         let index = self.source.index();
         let objects = namespace.map_or_else(|| index.all(), |namespace| index.in_namespace(namespace));
@@ -107,10 +122,11 @@ impl<T: PartialEq + Send + Sync + 'static, N: ResourceName, R: Resource> Index<R
         self.source.index().end().to_string()
     }
 
-    fn since(&self, place: &str) -> Option<Vec<(String, Change<R>)>> {
+    fn since(&self, place: &str, namespace: Option<&str>) -> Option<Vec<(String, Change<R>)>> {
         let changes = self.source.index().since(place.parse().ok()?).ok()?;
         let ours = changes
             .iter()
+            .filter(|(_, change)| namespace.is_none_or(|wanted| wanted == &*change.object.namespace))
             .filter_map(|(place, change)| Some((place.to_string(), self.change(change)?)));
         Some(ours.collect())
     }

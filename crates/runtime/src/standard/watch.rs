@@ -10,7 +10,7 @@ use steading_api::{
 };
 use steading_model::name::ParentName;
 
-use self::view::{EventStream, View, expired};
+use self::view::{EventStream, View, expired, malformed_token};
 use super::{Collection, ParentOf, catch_up::is_caught_up, collection::kind, read::require_parent};
 use crate::{
     CallContext,
@@ -39,6 +39,12 @@ pub(super) async fn watch<C: Collection>(
     let of_index = token.contains('.');
     let index = match collection.index() {
         Some(index) if of_index => Some(index),
+        Some(index) if index.joined().is_some() => {
+            if !token.is_empty() {
+                return Err(malformed_token());
+            }
+            Some(index)
+        }
         Some(index) if token.is_empty() => {
             let caught_up = is_caught_up(collection, index.as_ref(), &within, "").await?;
             caught_up.map(|_| index)

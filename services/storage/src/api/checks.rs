@@ -11,12 +11,9 @@ use steading_model::{
     quantity::Quantity,
     violation::Violations,
 };
-use steading_runtime::collection::kube_error;
+use steading_runtime::standard::kube_error;
 
-use super::{
-    classes::Classes,
-    volumes::{Volumes, class_name},
-};
+use super::{classes::Classes, fields::class_name, volumes::Volumes};
 use crate::{
     domain::{
         attachment::elsewhere,

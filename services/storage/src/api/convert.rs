@@ -4,11 +4,7 @@ pub mod class;
 pub mod snapshot;
 pub mod volume;
 
-use steading_api::{
-    convert::timestamp,
-    storage::v1 as proto,
-    types::v1::{Condition, ConditionStatus},
-};
+use steading_api::storage::v1 as proto;
 
 use crate::domain::volume::{AccessMode, Bus, ReclaimPolicy, VolumeMode};
 
@@ -56,22 +52,5 @@ pub fn bus_from(value: proto::DiskBus) -> Option<Bus> {
         proto::DiskBus::Unspecified => None,
         proto::DiskBus::Scsi => Some(Bus::Scsi),
         proto::DiskBus::Virtio => Some(Bus::Virtio),
-    }
-}
-
-/// A condition of the Kubernetes API as a message.
-pub fn condition(condition: &k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition) -> Condition {
-    let status = match condition.status.as_str() {
-        "True" => ConditionStatus::True,
-        "False" => ConditionStatus::False,
-        _ => ConditionStatus::Unknown,
-    };
-    Condition {
-        r#type: condition.type_.clone(),
-        status: status.into(),
-        reason: condition.reason.clone(),
-        message: condition.message.clone(),
-        last_transition_time: Some(timestamp(condition.last_transition_time.0)),
-        observed_generation: condition.observed_generation.unwrap_or_default(),
     }
 }

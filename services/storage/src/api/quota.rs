@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use steading_api::error::RpcError;
 use steading_infra::crd::Project;
 use steading_model::{name::VolumeName, quantity::Quantity};
-use steading_runtime::collection::kube_error;
+use steading_runtime::standard::kube_error;
 use tokio::time::Instant;
 
 use crate::{error::Error, observe::Observed};

@@ -8,17 +8,12 @@ use steading_infra::{
     snapshot::{VolumeSnapshot, VolumeSnapshotSource, VolumeSnapshotSpec},
 };
 use steading_model::{
-    ids::ObjectId,
-    name::{SnapshotName, VolumeName},
+    name::{ClusterName, SnapshotName, VolumeName, Within},
     violation::Violations,
 };
-use steading_runtime::collection::{Collection, Keys, Scope, kube_error};
+use steading_runtime::standard::{Collection, Keys, Presence, Writable, kube_error};
 
-use super::{
-    classes::Classes,
-    convert::snapshot,
-    volumes::{Volumes, parse_cluster},
-};
+use super::{classes::Classes, convert::snapshot, presence::of_cluster, volumes::Volumes};
 use crate::{
     domain::volume::{Stage, Volume},
     error::Error,
@@ -36,25 +31,6 @@ pub struct Snapshots {
 }
 
 impl Snapshots {
-    /// Checks that the infra cluster has snapshots at all.
-    ///
-    /// # Errors
-    /// `CAPABILITY_MISSING` if not.
-    pub async fn check_capability(&self) -> Result<(), RpcError> {
-        let found = optional(self.volumes.kube.list_api_group_resources(SNAPSHOT_API).await);
-        match found {
-            Ok(Some(_)) => Ok(()),
-            Ok(None) => Err(Error::NoSnapshots.into()),
-            Err(InfraError::Unavailable(error) | InfraError::Other(error)) => {
-                Err(kube_error("Snapshot", SNAPSHOT_API, &error))
-            }
-            Err(error) => {
-                tracing::warn!(%error, "it cannot be told whether there are snapshots");
-                Err(Error::NotWatched.into())
-            }
-        }
-    }
-
     async fn create_object(&self, name: &SnapshotName, message: &proto::Snapshot) -> Result<VolumeSnapshot, RpcError> {
         let from: VolumeName = message
             .volume
@@ -128,64 +104,61 @@ fn check_source(volume: &Volume) -> Result<(), Error> {
 
 impl Collection for Snapshots {
     type Object = VolumeSnapshot;
-    type Message = proto::Snapshot;
+    type Resource = proto::Snapshot;
+    type Name = SnapshotName;
 
-    const KIND: &'static str = "Snapshot";
-    const MESSAGE: &'static str = "steading.storage.v1.Snapshot";
-    const FIELD: &'static str = "snapshot";
     const KEYS: Keys = KEYS;
 
-    fn api(&self, name_or_parent: &str) -> Result<Api<VolumeSnapshot>, RpcError> {
-        let namespace = match name_or_parent.parse::<SnapshotName>() {
-            Ok(name) => name.namespace(),
-            Err(_) => parse_cluster(name_or_parent)?.namespace(),
-        };
-        Ok(Api::namespaced(self.volumes.kube.clone(), &namespace))
+    fn api(&self, namespace: Option<&str>) -> Api<VolumeSnapshot> {
+        let kube = self.volumes.kube.clone();
+        match namespace {
+            Some(namespace) => Api::namespaced(kube, namespace),
+            None => Api::all(kube),
+        }
     }
 
-    fn scope(&self, parent: &str) -> Result<Scope, RpcError> {
-        parse_cluster(parent)?;
-        Ok(Scope {
-            selector: labels::SNAPSHOT.to_owned(),
-        })
-    }
-
-    fn object_name(&self, name: &str) -> Result<String, RpcError> {
-        Ok(parse_name(name)?.object_name())
-    }
-
-    fn name_in(&self, parent: &str, id: &str) -> Result<String, RpcError> {
-        let cluster = parse_cluster(parent)?;
-        let id = ObjectId::parse(id).map_err(|e| Violations::one("snapshot_id", e.to_string()))?;
-        Ok(SnapshotName::new(cluster, id).to_string())
-    }
-
-    fn identity<'a>(&self, message: &'a proto::Snapshot) -> (&'a str, &'a str) {
-        (&message.name, &message.etag)
-    }
-
-    fn message(&self, object: &VolumeSnapshot) -> Option<proto::Snapshot> {
+    fn resource(&self, object: &VolumeSnapshot) -> Option<proto::Snapshot> {
         snapshot::snapshot(object)
     }
 
-    async fn object(
-        &self,
-        name: &str,
-        message: &proto::Snapshot,
-        current: Option<&VolumeSnapshot>,
-    ) -> Result<VolumeSnapshot, RpcError> {
-        let name = parse_name(name)?;
-        let Some(current) = current else {
-            return self.create_object(&name, message).await;
-        };
-        let mut object = current.clone();
-        let meta = &mut object.metadata;
-        meta.labels = Some(KEYS.merge(meta.labels.as_ref(), &message.labels));
-        meta.annotations = Some(KEYS.merge(meta.annotations.as_ref(), &message.annotations));
-        Ok(object)
+    fn selector(&self, _: &Within<ClusterName>) -> String {
+        labels::SNAPSHOT.to_owned()
+    }
+
+    async fn parent(&self, within: &Within<ClusterName>) -> Result<Presence, kube::Error> {
+        of_cluster(&self.volumes.kube, within).await
+    }
+
+    async fn available(&self) -> Result<(), RpcError> {
+        let found = optional(self.volumes.kube.list_api_group_resources(SNAPSHOT_API).await);
+        match found {
+            Ok(Some(_)) => Ok(()),
+            Ok(None) => Err(Error::NoSnapshots.into()),
+            Err(InfraError::Unavailable(error) | InfraError::Other(error)) => {
+                Err(kube_error(SnapshotName::KIND, SNAPSHOT_API, &error))
+            }
+            Err(error) => {
+                tracing::warn!(%error, "cannot see whether the infra cluster has snapshots");
+                Err(Error::NotWatched.into())
+            }
+        }
     }
 }
 
-fn parse_name(name: &str) -> Result<SnapshotName, RpcError> {
-    name.parse().map_err(|e| RpcError::invalid_name("name", &e))
+impl Writable for Snapshots {
+    async fn object(
+        &self,
+        name: &SnapshotName,
+        resource: &proto::Snapshot,
+        current: Option<&VolumeSnapshot>,
+    ) -> Result<VolumeSnapshot, RpcError> {
+        let Some(current) = current else {
+            return self.create_object(name, resource).await;
+        };
+        let mut object = current.clone();
+        let meta = &mut object.metadata;
+        meta.labels = Some(KEYS.merge(meta.labels.as_ref(), &resource.labels));
+        meta.annotations = Some(KEYS.merge(meta.annotations.as_ref(), &resource.annotations));
+        Ok(object)
+    }
 }

@@ -55,9 +55,6 @@ impl From<Error> for RpcError {
             Error::QuotaExceeded { project, .. } => {
                 Self::new(ErrorReason::QuotaExceeded, text).with_quota(project, "storage")
             }
-            Error::TokenExpired => Self::new(ErrorReason::ResumeTokenExpired, text),
-            Error::WatchOverrun => Self::new(ErrorReason::WatchOverrun, text),
-            Error::KeepsChanging(name) => Self::new(ErrorReason::Conflict, text).with_resource("Volume", name),
             Error::NotWatched => {
                 Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(Duration::from_secs(1))
             }
@@ -133,9 +130,6 @@ mod tests {
                 },
                 ErrorReason::InvalidField,
             ),
-            (Error::TokenExpired, ErrorReason::ResumeTokenExpired),
-            (Error::WatchOverrun, ErrorReason::WatchOverrun),
-            (Error::KeepsChanging(text()), ErrorReason::Conflict),
             (Error::NoSnapshots, ErrorReason::CapabilityMissing),
             (
                 Error::QuotaExceeded {

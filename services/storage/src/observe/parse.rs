@@ -23,7 +23,7 @@ use steading_model::{
     name::{SnapshotName, VolumeName},
     quantity::Quantity,
 };
-use steading_runtime::collection::Keys;
+use steading_runtime::standard::Keys;
 
 use crate::domain::{
     machine::{InstanceDisk, ObservedDisk, ObservedInstance, ObservedMachine, ObservedNode, Obstacle},

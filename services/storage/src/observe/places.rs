@@ -1,10 +1,16 @@
 //! Up to where the changes of each kind have been read: a reader's place in the five logs at once.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 use steading_controller::changes::{Cursor, Expired};
 
 use super::{Observed, Subject};
+use crate::domain::volume::Volume;
 
 /// A place in the logs. As text it is a resume token, which another replica or a later process takes for expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +65,19 @@ impl Places {
             instances: seen.instances.index().end(),
             nodes: seen.nodes.index().end(),
         }
+    }
+
+    /// The volumes that changed since, each as it was last.
+    ///
+    /// # Errors
+    /// If the log does not reach back so far.
+    pub fn last_states(&self, seen: &Observed) -> Result<BTreeMap<(String, String), Arc<Volume>>, Expired> {
+        let changes = seen.volumes.index().since(self.volumes)?;
+        let last = changes.into_iter().filter_map(|(_, change)| {
+            let (namespace, id) = (change.object.namespace.to_string(), change.object.name.to_string());
+            Some(((namespace, id), change.before?))
+        });
+        Ok(last.collect())
     }
 
     /// What changed since, everywhere or in one namespace; the place moves to the ends.

@@ -10,6 +10,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 use steading_api::{
+    convert::reason_of,
     storage::v1::{
         self as proto, VolumeMode,
         volume::{AttachmentState, State},
@@ -320,10 +321,13 @@ async fn a_create_in_a_missing_cluster_names_the_cluster() {
         volume: Some(mk_volume()),
         ..proto::CreateVolumeRequest::default()
     };
-    assert_eq!(
-        reason(fixture.volumes.create_volume(ask(request)).await),
-        ErrorReason::ReferenceNotFound
-    );
+    let refused = fixture
+        .volumes
+        .create_volume(ask(request))
+        .await
+        .expect_err("no cluster");
+    assert_eq!(reason_of(&refused), Some(ErrorReason::ResourceNotFound));
+    assert!(refused.message().contains("projects/acme/clusters/none"), "{refused}");
     fixture.stop().await;
 }
 

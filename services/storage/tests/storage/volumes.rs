@@ -312,7 +312,7 @@ async fn a_watch_tells_what_is_there_and_what_comes_and_resumes() {
             .map(tonic::Response::into_inner)
     };
     let mut stream = watch(String::new()).await.expect("watched");
-    let next = async |stream: &mut steading_storage::api::ResponseStream<proto::WatchVolumesResponse>| {
+    let next = async |stream: &mut steading_runtime::standard::ResponseStream<proto::WatchVolumesResponse>| {
         let event = tokio::time::timeout(std::time::Duration::from_secs(10), stream.next()).await;
         event.expect("in time").expect("goes on").expect("no error")
     };

@@ -9,7 +9,7 @@ use steading_api::{
 };
 use steading_controller::SourceConfig;
 use steading_kubesim::faults::{Cut, Matcher};
-use steading_storage::api::ResponseStream;
+use steading_runtime::standard::ResponseStream;
 
 use crate::fixture::{CLUSTER, Fixture, ask, mk_volume, volume_name};
 

@@ -20,7 +20,9 @@ pub(super) fn follow<C: Collection>(
     token: String,
 ) -> Result<EventStream<C::Resource>, RpcError> {
     if !token.is_empty() {
-        index.since(&token).ok_or_else(expired)?;
+        index
+            .since(&token, view.within.namespace().as_deref())
+            .ok_or_else(expired)?;
     }
     let follower = Follower {
         view,
@@ -43,11 +45,14 @@ struct Follower<C: Collection> {
 impl<C: Collection> Follower<C> {
     fn run(mut self, token: String) -> EventStream<C::Resource> {
         Box::pin(async_stream::try_stream! {
+            if let Some(listed) = self.index.joined() {
+                listed.await;
+            }
+            let namespace = self.view.within.namespace();
             let mut place = token;
             if place.is_empty() {
                 // What changes while the names are read comes again afterwards.
                 place = self.index.end();
-                let namespace = self.view.within.namespace();
                 for name in self.index.names(namespace.as_deref()) {
                     if let Some(event) = self.changed(name, "")? {
                         yield event;
@@ -58,7 +63,7 @@ impl<C: Collection> Follower<C> {
             loop {
                 // A reader that fell behind the log begins again: nothing is left out silently.
                 let end = self.index.end();
-                let changes = self.index.since(&place).ok_or_else(expired)?;
+                let changes = self.index.since(&place, namespace.as_deref()).ok_or_else(expired)?;
                 let mut last = end;
                 for (token, change) in changes {
                     let event = match change {

@@ -7,18 +7,14 @@ use steading_model::{
     name::{ProjectName, StorageClassName},
     violation::Violations,
 };
-use steading_runtime::collection::{etag, time, update_time};
+use steading_runtime::standard::condition;
 
 use super::{
-    access_mode, access_mode_from, bus, bus_from, condition, reclaim_policy, reclaim_policy_from, volume_mode,
-    volume_mode_from,
+    access_mode, access_mode_from, bus, bus_from, reclaim_policy, reclaim_policy_from, volume_mode, volume_mode_from,
 };
-use crate::{
-    domain::volume::{AccessMode, Bus, ReclaimPolicy, VolumeMode},
-    observe::parse::KEYS,
-};
+use crate::domain::volume::{AccessMode, Bus, ReclaimPolicy, VolumeMode};
 
-/// A class as a message; `None` if the object's name is none of ours.
+/// A class as a message; `None` if the object's name is not ours.
 pub fn class(object: &StorageClass) -> Option<proto::StorageClass> {
     let name = StorageClassName::from_object_name(&object.name_any())?;
     let (meta, spec) = (&object.metadata, &object.spec);
@@ -38,13 +34,6 @@ pub fn class(object: &StorageClass) -> Option<proto::StorageClass> {
     };
     Some(proto::StorageClass {
         name: name.to_string(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        etag: etag(meta),
-        create_time: time(meta.creation_timestamp.as_ref()),
-        update_time: update_time(meta),
-        delete_time: time(meta.deletion_timestamp.as_ref()),
-        labels: KEYS.of_user(meta.labels.as_ref()),
-        annotations: KEYS.of_user(meta.annotations.as_ref()),
         state: state.into(),
         conditions: status.conditions.iter().map(condition).collect(),
         reconciling: matches!(state, State::Pending | State::Deleting),
@@ -68,6 +57,7 @@ pub fn class(object: &StorageClass) -> Option<proto::StorageClass> {
                 .unwrap_or_default(),
         )
         .into(),
+        ..proto::StorageClass::default()
     })
 }
 

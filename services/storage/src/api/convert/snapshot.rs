@@ -7,11 +7,9 @@ use steading_api::{
 };
 use steading_infra::{labels, snapshot::VolumeSnapshot};
 use steading_model::name::{SnapshotName, VolumeName};
-use steading_runtime::collection::{etag, time, update_time};
+use steading_runtime::standard::time;
 
-use crate::observe::parse::KEYS;
-
-/// A snapshot as a message; `None` if the object is none of ours.
+/// A snapshot as a message; `None` if the object is not ours.
 pub fn snapshot(object: &VolumeSnapshot) -> Option<proto::Snapshot> {
     let meta = &object.metadata;
     let ours = meta.labels.as_ref()?;
@@ -27,8 +25,8 @@ pub fn snapshot(object: &VolumeSnapshot) -> Option<proto::Snapshot> {
         .unwrap_or_default();
     let status = object.status.clone().unwrap_or_default();
     let failure = status.error.as_ref().map(|e| e.message.clone().unwrap_or_default());
-    let going = meta.deletion_timestamp.is_some();
-    let state = match (going, status.ready_to_use, &failure) {
+    let terminating = meta.deletion_timestamp.is_some();
+    let state = match (terminating, status.ready_to_use, &failure) {
         (true, ..) => State::Deleting,
         (false, Some(true), _) => State::Ready,
         (false, _, Some(_)) => State::Failed,
@@ -56,13 +54,6 @@ pub fn snapshot(object: &VolumeSnapshot) -> Option<proto::Snapshot> {
     };
     Some(proto::Snapshot {
         name: name.to_string(),
-        uid: meta.uid.clone().unwrap_or_default(),
-        etag: etag(meta),
-        create_time: time(meta.creation_timestamp.as_ref()),
-        update_time: update_time(meta),
-        delete_time: time(meta.deletion_timestamp.as_ref()),
-        labels: KEYS.of_user(meta.labels.as_ref()),
-        annotations: KEYS.of_user(meta.annotations.as_ref()),
         state: state.into(),
         conditions: vec![condition],
         reconciling: matches!(state, State::Pending | State::Deleting),
@@ -75,5 +66,6 @@ pub fn snapshot(object: &VolumeSnapshot) -> Option<proto::Snapshot> {
             .get(labels::STORAGE_CLASS)
             .map(|id| format!("storageClasses/{id}"))
             .unwrap_or_default(),
+        ..proto::Snapshot::default()
     })
 }

@@ -55,7 +55,6 @@ pub fn volume(volume: &Volume, claim: Option<&Claim>, overheads: &Overheads, att
     proto::Volume {
         name: volume.name.to_string(),
         uid: volume.uid.clone(),
-        etag: volume.version.clone(),
         create_time: volume.created.map(timestamp),
         update_time: volume.updated.map(timestamp),
         delete_time: volume.deleted.map(timestamp),
@@ -90,6 +89,7 @@ pub fn volume(volume: &Volume, claim: Option<&Claim>, overheads: &Overheads, att
             .unwrap_or_default(),
         zones: volume.zones.clone(),
         source: Some(source(&volume.source)),
+        ..proto::Volume::default()
     }
 }
 
