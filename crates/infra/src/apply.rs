@@ -95,69 +95,6 @@ where
     Ok(api.create(&params, object).await?)
 }
 
-/// Identity of the call that creates something, so that its repetition finds what it made.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RequestIdentity {
-    /// `request_id` of the call.
-    pub id: String,
-    /// Hash of the call's content.
-    pub hash: String,
-}
-
-/// Outcome of [`create_once`].
-#[derive(Clone, Debug, PartialEq)]
-pub enum Created<K> {
-    /// It was made just now.
-    New(K),
-    /// The same call made it before.
-    Replayed(K),
-}
-
-impl<K> Created<K> {
-    /// The object.
-    pub fn into_inner(self) -> K {
-        match self {
-            Self::New(object) | Self::Replayed(object) => object,
-        }
-    }
-}
-
-/// Creates an object for a call that may be repeated: the same id and hash return what it made before.
-///
-/// # Errors
-/// [`InfraError::AlreadyExists`] if the name is taken by anything else.
-pub async fn create_once<K>(
-    api: &Api<K>,
-    manager: FieldManager,
-    mut object: K,
-    request: Option<&RequestIdentity>,
-) -> Result<Created<K>>
-where
-    K: Resource + Clone + Debug + DeserializeOwned + Serialize,
-{
-    let Some(request) = request else {
-        return create(api, manager, &object).await.map(Created::New);
-    };
-    let annotations = object.annotations_mut();
-    annotations.insert(labels::REQUEST_ID.to_owned(), request.id.clone());
-    annotations.insert(labels::REQUEST_HASH.to_owned(), request.hash.clone());
-    match create(api, manager, &object).await {
-        Ok(made) => Ok(Created::New(made)),
-        Err(InfraError::AlreadyExists(message)) => {
-            let found = api.get(&object.name_any()).await?;
-            let annotation = |key: &str| found.annotations().get(key).map(String::as_str);
-            if annotation(labels::REQUEST_ID) == Some(&request.id)
-                && annotation(labels::REQUEST_HASH) == Some(&request.hash)
-            {
-                Ok(Created::Replayed(found))
-            } else {
-                Err(InfraError::AlreadyExists(message))
-            }
-        }
-        Err(error) => Err(error),
-    }
-}
-
 /// Builds a JSON patch. Paths are lists of plain keys; escaping is done here.
 #[derive(Clone, Debug, Default)]
 pub struct PatchBuilder {

@@ -15,7 +15,6 @@ pub mod args;
 pub mod auth;
 pub mod channel;
 pub mod clock;
-pub mod collection;
 pub mod context;
 pub mod deadline;
 pub mod kube;

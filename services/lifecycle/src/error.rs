@@ -3,7 +3,13 @@
 use std::time::Duration;
 
 use steading_controller::{Retry, work::RetryPolicy};
-use steading_infra::error::{InfraError, Retry as InfraRetry};
+use steading_infra::{
+    error::{InfraError, Retry as InfraRetry},
+    labels,
+};
+use steading_model::violation::Violations;
+
+use crate::plan::ownership::NamespaceOwnership;
 
 /// An error of one reconciliation or call.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +98,136 @@ impl RetryPolicy for Error {
 impl From<kube::Error> for Error {
     fn from(error: kube::Error) -> Self {
         Self::Infra(error.into())
+    }
+}
+
+/// Why a call is refused; `api/status.rs` says what clients see of it.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// A resource breaks rules.
+    #[error("the {field} is not valid")]
+    Invalid {
+        /// Field of the resource in requests, below which the paths are.
+        field: &'static str,
+        /// The rules.
+        #[source]
+        violations: Violations,
+    },
+    /// A pool's Kubernetes version does not go with its control plane's.
+    #[error("machine_pool.kubernetes_version: {0}")]
+    VersionSkew(String),
+    /// What a field refers to does not exist.
+    #[error("{name} does not exist")]
+    ReferenceNotFound {
+        /// Path of the field.
+        path: &'static str,
+        /// Kind of what is referred to.
+        kind: &'static str,
+        /// What is referred to.
+        name: String,
+    },
+    /// What a request is about is being deleted.
+    #[error("{name} is being deleted")]
+    Terminating {
+        /// Its kind.
+        kind: &'static str,
+        /// Its name.
+        name: String,
+    },
+    /// The project's quota would be exceeded.
+    #[error("the quota of {project} for {what} would be exceeded")]
+    QuotaExceeded {
+        /// The project.
+        project: String,
+        /// Of what.
+        what: &'static str,
+    },
+    /// The namespace of a cluster is not the cluster's.
+    #[error("{}", not_own(namespace, *ownership))]
+    ForeignNamespace {
+        /// The cluster.
+        cluster: String,
+        /// The namespace.
+        namespace: String,
+        /// Whose it is.
+        ownership: NamespaceOwnership,
+    },
+    /// Control planes of ours are not served.
+    #[error("managed control planes cannot be made yet; give an external one")]
+    ManagedControlPlane,
+    /// A cluster has no kubeconfig.
+    #[error("{0} has no kubeconfig yet")]
+    NoKubeconfig(String),
+    /// A kubeconfig that came with a request could not be stored.
+    #[error("the kubeconfig could not be stored; repeat the request")]
+    KubeconfigNotStored(#[source] Error),
+    /// The state of a maintenance does not allow it.
+    #[error("{name} is {state}: {what}")]
+    MaintenanceState {
+        /// The maintenance.
+        name: String,
+        /// Its state.
+        state: &'static str,
+        /// What is not allowed, or to be done first.
+        what: &'static str,
+    },
+    /// A maintenance is to be started by a plan that is not the current one.
+    #[error("the plan of {name} is now {plan}")]
+    OtherPlan {
+        /// The maintenance.
+        name: String,
+        /// Id of its plan.
+        plan: String,
+    },
+    /// The machines that a pool wants cannot be rendered.
+    #[error("the machines of {pool} cannot be rendered: {source}")]
+    NotRendered {
+        /// The pool.
+        pool: String,
+        /// Why.
+        #[source]
+        source: Error,
+    },
+    /// A reader of a watch fell too far behind.
+    #[error("the reader was too slow; resume with the last token")]
+    WatchOverrun,
+    /// The method is in the contract and not served yet.
+    #[error("{0} is not implemented yet")]
+    NotImplemented(&'static str),
+    /// The infra cluster did not do what was asked.
+    #[error("{name} cannot be read or written")]
+    Infra {
+        /// Kind of what was asked for.
+        kind: &'static str,
+        /// What was asked for.
+        name: String,
+        /// Why.
+        #[source]
+        source: InfraError,
+    },
+}
+
+impl Refusal {
+    /// An error of the infra cluster about something.
+    pub fn infra(kind: &'static str, name: impl ToString) -> impl FnOnce(InfraError) -> Self {
+        let name = name.to_string();
+        move |source| Self::Infra { kind, name, source }
+    }
+}
+
+fn not_own(namespace: &str, ownership: NamespaceOwnership) -> String {
+    match ownership {
+        NamespaceOwnership::OfFormer => {
+            format!("namespace {namespace} was made for another cluster of this name; delete it first")
+        }
+        NamespaceOwnership::Foreign
+        | NamespaceOwnership::Absent
+        | NamespaceOwnership::Made
+        | NamespaceOwnership::Lent => format!(
+            "namespace {namespace} exists and is not this cluster's; label it {} and {} to have it used",
+            labels::PROJECT,
+            labels::CLUSTER
+        ),
     }
 }
 

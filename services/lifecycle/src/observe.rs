@@ -9,6 +9,7 @@ pub mod evacuation;
 pub mod list;
 pub mod load_balancer;
 pub mod machine;
+pub mod usage;
 pub mod view;
 
 use std::{collections::HashMap, sync::Arc};

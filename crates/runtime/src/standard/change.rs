@@ -101,6 +101,10 @@ impl<C: Writable> Write<'_, C> {
             if let Some(mark) = &self.mark
                 && mark.is_on::<C>(current.meta().annotations.as_ref(), self.name)?
             {
+                // The first attempt may have ended before it was finished.
+                if let Ok(after) = revise(before.clone()).await {
+                    self.collection.after_write(self.name, &current, &after).await?;
+                }
                 return Ok(before);
             }
             let after = revise(before.clone()).await?;

@@ -2,6 +2,7 @@
 
 use std::{fmt::Debug, future::Future, sync::Arc};
 
+use futures::{StreamExt, stream::BoxStream};
 use kube::{Api, Resource as _, api::ObjectMeta};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -11,10 +12,7 @@ use steading_api::{
 };
 use steading_model::name::{ResourceName, Within};
 
-use super::{
-    index::Index,
-    metadata::{Keys, time, update_time},
-};
+use super::{index::Index, metadata::Keys};
 
 /// What the resources of a collection are below.
 pub type ParentOf<C> = <<C as Collection>::Name as ResourceName>::Parent;
@@ -40,15 +38,7 @@ pub trait Collection: Clone + Send + Sync + 'static {
 
     /// The fields that come from the object's metadata.
     fn meta(&self, object: &Self::Object) -> Meta {
-        let meta = object.meta();
-        Meta {
-            uid: meta.uid.clone().unwrap_or_default(),
-            create_time: time(meta.creation_timestamp.as_ref()),
-            update_time: update_time(meta),
-            delete_time: time(meta.deletion_timestamp.as_ref()),
-            labels: Self::KEYS.of_user(meta.labels.as_ref()),
-            annotations: Self::KEYS.of_user(meta.annotations.as_ref()),
-        }
+        Self::KEYS.meta(object.meta())
     }
 
     /// Name of a resource's object.
@@ -80,6 +70,12 @@ pub trait Collection: Clone + Send + Sync + 'static {
 
     /// Takes note of an object that was just written, for an index that is not to wait for its watch.
     fn learn(&self, _stored: &Self::Object) {}
+
+    /// Objects whose resource looks different although they may not have changed, because it is joined from other kinds: a
+    /// watch of the API server shows them again. Ends with an error when something may have been left out.
+    fn stirred(&self, _within: &Within<ParentOf<Self>>) -> BoxStream<'static, Result<Self::Object, RpcError>> {
+        futures::stream::pending().boxed()
+    }
 
     /// The index that lists and watches are served from; without one they read the API server.
     fn index(&self) -> Option<Arc<dyn Index<Self::Resource>>> {
@@ -156,6 +152,17 @@ pub trait Writable: Collection {
         _current: &Self::Object,
     ) -> impl Future<Output = Result<Vec<String>, RpcError>> + Send {
         async { Ok(Vec::new()) }
+    }
+
+    /// Writes what the deletion needs to be carried out, once nothing speaks against it: whether it wrote, so that the object
+    /// has to be read again.
+    fn prepare_delete(
+        &self,
+        _name: &Self::Name,
+        _current: &Self::Object,
+        _force: bool,
+    ) -> impl Future<Output = Result<bool, RpcError>> + Send {
+        async { Ok(false) }
     }
 
     /// Looks whether others still use the object that is about to be deleted.

@@ -56,13 +56,13 @@ pub(super) async fn create<C: Writable>(
         // Report ALREADY_EXISTS before other violations. If there are none, the write itself reports it.
         outcome => {
             if let Some(existing) = new.existing().await? {
-                return new.replay(&existing).await;
+                return Box::pin(new.replay(&existing)).await;
             }
             let object = outcome?;
             return sealed(collection, &object)?.ok_or_else(RpcError::internal);
         }
     };
-    new.store(object).await
+    Box::pin(new.store(object)).await
 }
 
 /// What is to be created.

@@ -55,6 +55,9 @@ pub(super) async fn delete<C: Writable>(
         if deletion.validate_only {
             return Ok(last);
         }
+        if collection.prepare_delete(&name, &current, deletion.force).await? {
+            continue;
+        }
         if let Some(outcome) = begin(collection, &name, &current).await? {
             tracing::info!(kind = kind::<C>(), %name, "deletion begun");
             return Ok(outcome.unwrap_or(last));

@@ -7,6 +7,7 @@ use kube::api::ObjectMeta;
 use prost_types::Timestamp;
 use steading_api::{
     convert::timestamp,
+    standard::Meta,
     types::v1::{self as proto, ConditionStatus},
 };
 
@@ -40,6 +41,18 @@ impl Keys {
         let own = map.into_iter().flatten().filter(|(key, _)| self.is_reserved(key));
         let user = user.iter().filter(|(key, _)| !self.is_reserved(key));
         own.chain(user).map(|(k, v)| (k.clone(), v.clone())).collect()
+    }
+
+    /// The fields that resources take from an object's metadata.
+    pub fn meta(&self, meta: &ObjectMeta) -> Meta {
+        Meta {
+            uid: meta.uid.clone().unwrap_or_default(),
+            create_time: time(meta.creation_timestamp.as_ref()),
+            update_time: update_time(meta),
+            delete_time: time(meta.deletion_timestamp.as_ref()),
+            labels: self.of_user(meta.labels.as_ref()),
+            annotations: self.of_user(meta.annotations.as_ref()),
+        }
     }
 
     /// Whether a key does not belong to users.

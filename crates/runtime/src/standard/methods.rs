@@ -113,9 +113,8 @@ impl<C: Writable> Methods<C> {
         let context = CallContext::from_request(&request);
         let request = request.into_inner();
         let hash = reflect::request_hash(Q::MESSAGE, &request)?;
-        let made = self
-            .create_as(&context, request.into_creation(), Q::ID_FIELD, hash)
-            .await?;
+        // On the heap, as are update and revise: what looks up references is large.
+        let made = Box::pin(self.create_as(&context, request.into_creation(), Q::ID_FIELD, hash)).await?;
         Ok(Response::new(made))
     }
 

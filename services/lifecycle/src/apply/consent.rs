@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::json;
 use steading_infra::{
     apply::{self, FieldManager},
-    error::{InfraError, Result, optional},
+    error::{InfraError, Result},
     labels,
 };
 
@@ -24,37 +24,36 @@ pub fn consent_of<K: Resource>(object: &K) -> Consent {
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn give<K>(api: &Api<K>, name: &str) -> Result<Option<K>>
+pub async fn give<K>(api: &Api<K>, name: &str) -> Result<()>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
 {
     let patch = json!({"metadata": {"annotations": {labels::DELETION_CONSENT: name}}});
     match apply::patch_merge(api, FieldManager::Lifecycle, name, &patch).await {
-        Ok(object) => Ok(Some(object)),
-        Err(InfraError::NotFound(_)) => Ok(None),
+        Ok(_) | Err(InfraError::NotFound(_)) => Ok(()),
         Err(error) => Err(error),
     }
 }
 
-/// Gives the consent for a call that names the version that it means; the version after it. A call that means another version is left
-/// to the deletion to refuse.
+/// Gives the consent to what was read, and to nothing that changed since; whether the object is another one now and has to be read
+/// again.
 ///
 /// # Errors
 /// If the infra cluster refuses or cannot be reached.
-pub async fn give_at<K>(api: &Api<K>, name: &str, etag: &str) -> Result<String>
+pub async fn give_to<K>(api: &Api<K>, read: &K) -> Result<bool>
 where
     K: Resource<DynamicType = ()> + Clone + std::fmt::Debug + DeserializeOwned + Serialize,
 {
-    if etag.is_empty() {
-        give(api, name).await?;
-        return Ok(String::new());
+    if consent_of(read) == Consent::Given {
+        return Ok(false);
     }
-    let current = optional(api.get(name).await)?;
-    if current.and_then(|one| one.resource_version()).as_deref() != Some(etag) {
-        return Ok(etag.to_owned());
+    let name = read.name_any();
+    let patch = json!({"metadata": {
+        "uid": read.uid(), "resourceVersion": read.resource_version(),
+        "annotations": {labels::DELETION_CONSENT: name},
+    }});
+    match apply::patch_merge(api, FieldManager::Lifecycle, &name, &patch).await {
+        Ok(_) | Err(InfraError::NotFound(_) | InfraError::Conflict(_)) => Ok(true),
+        Err(error) => Err(error),
     }
-    let given = give(api, name).await?;
-    Ok(given
-        .and_then(|one| one.resource_version())
-        .unwrap_or_else(|| etag.to_owned()))
 }

@@ -40,11 +40,12 @@ impl From<Error> for RpcError {
                 tracing::warn!(error = %Chain(&source), "the infra cluster's capabilities cannot be read");
                 Self::new(ErrorReason::InfraUnavailable, format!("{text}: {source}")).with_retry_after(SOON)
             }
-            Error::NotSynced(_) => Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(SOON),
             Error::TokenExpired => Self::new(ErrorReason::ResumeTokenExpired, text),
             Error::NotImplemented(method) => Self::not_implemented(method),
             Error::Pools(ListError::Kube(source)) => kube_error("MachinePool", "machine pools", &source),
-            Error::Pools(_) => Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(SOON),
+            Error::NotSynced(_) | Error::Pools(_) => {
+                Self::new(ErrorReason::InfraUnavailable, text).with_retry_after(SOON)
+            }
             Error::Busy => Self::new(ErrorReason::RateLimited, text).with_retry_after(SOON),
             Error::SolverFailed => Self::new(ErrorReason::Internal, text),
             Error::DefaultPolicy => {

@@ -195,7 +195,7 @@ impl VolumeIndex {
         let count = touched.len();
         let changes = touched.into_iter().enumerate().filter_map(|(number, key)| {
             let change = self.change(&key, &last)?;
-            let within = (number + 1 < count).then(|| (start, key));
+            let within = (number + 1 < count).then_some((start, key));
             Some((Token { place, within }.to_string(), change))
         });
         Ok(changes.collect())

@@ -2,7 +2,7 @@
 
 use steading_api::{error::RpcError, types::v1::ErrorReason};
 use steading_model::violation::Violations;
-use steading_runtime::{collection::kube_error, tasks::Chain};
+use steading_runtime::{standard::kube_error, tasks::Chain};
 
 use crate::error::Error;
 

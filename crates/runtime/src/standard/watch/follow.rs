@@ -1,15 +1,10 @@
 //! A watch that follows an index's log at the reader's pace. Tokens are places in the log.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use prost::Message;
 use steading_api::{error::RpcError, standard::Resource, types::v1::WatchEventType};
 
-use super::view::{Event, EventStream, View, event, expired, named, synced};
+use super::view::{Event, EventStream, View, digest, event, expired, named, synced};
 use crate::standard::{Change, Collection, Index};
 
 /// # Errors
@@ -117,11 +112,4 @@ impl<C: Collection> Follower<C> {
         }
         Ok(None)
     }
-}
-
-/// Tells a resource from what it was. Two equal ones may differ in it, as maps have no order: then an event comes twice.
-fn digest<R: Resource>(resource: &R) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    Message::encode_to_vec(resource).hash(&mut hasher);
-    hasher.finish()
 }

@@ -1,10 +1,13 @@
-//! A watch of the API server, passed on event by event. Tokens are resource versions.
+//! A watch of the API server, passed on event by event, and what is stirred beside it. Tokens are resource versions.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
 
-use futures::StreamExt;
+use futures::{StreamExt, stream::BoxStream};
 use kube::{
-    Api, ResourceExt,
+    Api, Resource as _, ResourceExt,
     api::{WatchEvent, WatchParams},
 };
 use steading_api::{
@@ -12,17 +15,20 @@ use steading_api::{
     standard::Resource,
     types::v1::{ErrorReason, WatchEventType},
 };
+use steading_controller::Version;
 
-use super::view::{Event, EventStream, View, event, expired, malformed_token, named, synced};
+use super::view::{Event, EventStream, View, digest, event, expired, malformed_token, named, synced};
 use crate::standard::{
     Collection,
-    read::{Chunks, is_expired, listing_fault, unsealed},
+    read::{Chunks, is_expired, listing_fault, seal, unsealed},
 };
 
 /// Pause before a watch that broke is opened again.
 const RETRY: Duration = Duration::from_millis(500);
 /// Failures in a row after which the stream ends, so that the client sees that something is wrong.
 const MAX_FAILURES: u32 = 10;
+/// Names that are remembered as gone, so that what a view still has of them is not shown again: it is behind by seconds.
+const MAX_GONE: usize = 1024;
 /// Longest resource version: etcd's are numbers of 64 bits.
 const MAX_TOKEN: usize = 20;
 
@@ -39,7 +45,9 @@ pub(super) fn relay<C: Collection>(view: View<C>, token: String) -> Result<Event
     let relay = Relay {
         api: view.collection.api(namespace.as_deref()),
         selector: view.collection.selector(&view.within),
-        known: BTreeSet::new(),
+        stirred: view.collection.stirred(&view.within),
+        known: BTreeMap::new(),
+        gone: VecDeque::new(),
         is_resumed: !token.is_empty(),
         view,
     };
@@ -50,10 +58,29 @@ struct Relay<C: Collection> {
     api: Api<C::Object>,
     selector: String,
     view: View<C>,
-    /// Names of what the client knows. Bounded by what the API server holds.
-    known: BTreeSet<String>,
+    stirred: BoxStream<'static, Result<C::Object, RpcError>>,
+    /// What the client knows. Bounded by what the API server holds.
+    known: BTreeMap<String, Known>,
+    /// Names of what left last.
+    gone: VecDeque<String>,
     /// Whether the client may know more than that.
     is_resumed: bool,
+}
+
+/// What a relay waits for.
+enum Next<K> {
+    /// The watch; `None` when it ended.
+    Watched(Option<Result<WatchEvent<K>, kube::Error>>),
+    /// Something that looks different.
+    Stirred(Result<K, RpcError>),
+}
+
+/// What a client knows of a resource.
+struct Known {
+    /// Version of its object.
+    version: Version,
+    /// Tells it from what else it may be.
+    digest: u64,
 }
 
 impl<C: Collection> Relay<C> {
@@ -82,7 +109,7 @@ impl<C: Collection> Relay<C> {
                     }
                 }
                 // Left over from a list that had to begin again.
-                for name in self.known.difference(&listed).cloned().collect::<Vec<_>>() {
+                for name in self.known.keys().filter(|name| !listed.contains(*name)).cloned().collect::<Vec<_>>() {
                     self.known.remove(&name);
                     yield event(WatchEventType::Deleted, named(name), "")?;
                 }
@@ -100,7 +127,21 @@ impl<C: Collection> Relay<C> {
                     Err(_) => failures += 1,
                     Ok(events) => {
                         let mut events = Box::pin(events);
-                        while let Some(event) = events.next().await {
+                        loop {
+                            let next = tokio::select! {
+                                event = events.next() => Next::Watched(event),
+                                Some(object) = self.stirred.next() => Next::Stirred(object),
+                            };
+                            let event = match next {
+                                Next::Watched(None) => break,
+                                Next::Watched(Some(event)) => event,
+                                Next::Stirred(object) => {
+                                    if let Some(event) = self.stir(&object?, &version)? {
+                                        yield event;
+                                    }
+                                    continue;
+                                }
+                            };
                             let event = match event {
                                 Ok(WatchEvent::Error(status)) if status.code == 410 => Err(expired())?,
                                 Ok(WatchEvent::Error(_)) | Err(_) => {
@@ -148,24 +189,55 @@ impl<C: Collection> Relay<C> {
         };
         let name = resource.name().to_owned();
         if !self.view.passes(&resource)? {
-            let known = self.known.remove(&name) || self.is_resumed;
+            let known = self.known.remove(&name).is_some() || self.is_resumed;
             let left = known.then(|| event(WatchEventType::Deleted, resource, version));
             return left.transpose();
         }
-        let known = !self.known.insert(name) || self.is_resumed;
+        let seen = event(WatchEventType::Modified, resource, version)?;
+        let now = Known {
+            version: Version::of(object.meta().resource_version.as_ref()),
+            digest: seen.resource.as_ref().map(digest).unwrap_or_default(),
+        };
+        let known = self.known.insert(name, now).is_some() || self.is_resumed;
         let kind = if known {
             WatchEventType::Modified
         } else {
             WatchEventType::Added
         };
-        event(kind, resource, version).map(Some)
+        Ok(Some(Event { kind, ..seen }))
+    }
+
+    /// What a view has of an object that may look different. Nothing is shown that is older than what the client knows.
+    fn stir(&mut self, object: &C::Object, version: &str) -> Result<Option<Event<C::Resource>>, RpcError> {
+        let Some(resource) = self.shown(object) else {
+            return Ok(None);
+        };
+        let name = resource.name().to_owned();
+        let Some(known) = self.known.get(&name) else {
+            // The watch itself shows what is new.
+            let may_be_known = self.is_resumed && !self.gone.contains(&name);
+            return if may_be_known {
+                self.changed(object, version)
+            } else {
+                Ok(None)
+            };
+        };
+        let is_older = Version::of(object.meta().resource_version.as_ref()) < known.version;
+        if is_older || seal(resource).map(|resource| digest(&resource))? == known.digest {
+            return Ok(None);
+        }
+        self.changed(object, version)
     }
 
     fn gone(&mut self, object: &C::Object, version: &str) -> Result<Option<Event<C::Resource>>, RpcError> {
         let Some(resource) = self.shown(object) else {
             return Ok(None);
         };
-        let known = self.known.remove(resource.name());
+        self.gone.push_back(resource.name().to_owned());
+        if self.gone.len() > MAX_GONE {
+            self.gone.pop_front();
+        }
+        let known = self.known.remove(resource.name()).is_some();
         if known || (self.is_resumed && self.view.passes(&resource)?) {
             return event(WatchEventType::Deleted, resource, version).map(Some);
         }

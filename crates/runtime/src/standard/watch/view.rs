@@ -1,8 +1,12 @@
 //! What a watch shows, and its events.
 
-use std::pin::Pin;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    pin::Pin,
+};
 
 use futures::Stream;
+use prost::Message;
 use steading_api::{
     error::RpcError,
     standard::Resource,
@@ -85,4 +89,11 @@ pub(in crate::standard) fn named<R: Resource>(name: String) -> R {
     let mut resource = R::default();
     resource.set_name(name);
     resource
+}
+
+/// Tells a resource from what it was. Two equal ones may differ in it, as maps have no order: then an event comes twice.
+pub(in crate::standard::watch) fn digest<R: Resource>(resource: &R) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    Message::encode_to_vec(resource).hash(&mut hasher);
+    hasher.finish()
 }

@@ -21,22 +21,19 @@ use steading_infra::{
 };
 use steading_model::{name::ClusterName, violation::Violations};
 
-use super::{common, conditions, duration, seconds};
+use super::{duration, seconds};
 use crate::domain::{
     bootstrap::check_custom,
     pool::{is_label_key, is_label_value},
 };
+use steading_runtime::standard::condition;
 
-/// The resource of an object; `None` if it is none of ours.
+/// The resource of an object; `None` if it is not one of these.
 pub fn message(object: &Cluster) -> Option<Message> {
     let name = ClusterName::from_object_name(&object.name_any())?;
-    let (common, spec, status) = (
-        common(&object.metadata),
-        &object.spec,
-        object.status.clone().unwrap_or_default(),
-    );
-    let going = object.metadata.deletion_timestamp.is_some();
-    let state = match (going, status.phase.as_deref()) {
+    let (spec, status) = (&object.spec, object.status.clone().unwrap_or_default());
+    let terminating = object.metadata.deletion_timestamp.is_some();
+    let state = match (terminating, status.phase.as_deref()) {
         (true, _) => State::Deleting,
         (_, Some("Running")) => State::Running,
         (_, Some("Unreachable")) => State::Unreachable,
@@ -54,16 +51,11 @@ pub fn message(object: &Cluster) -> Option<Message> {
     Some(Message {
         namespace: name.namespace(),
         name: name.to_string(),
-        uid: common.uid,
-        etag: common.etag,
-        create_time: common.create_time,
-        update_time: common.update_time,
-        delete_time: common.delete_time,
-        labels: common.labels,
-        annotations: common.annotations,
         state: state.into(),
-        conditions: conditions(&status.conditions),
-        reconciling: going || state == State::Provisioning || status.observed_generation != object.metadata.generation,
+        conditions: status.conditions.iter().map(condition).collect(),
+        reconciling: terminating
+            || state == State::Provisioning
+            || status.observed_generation != object.metadata.generation,
         display_name: spec.display_name.clone().unwrap_or_default(),
         control_plane: external.map(ProtoPlane::External),
         network: Some(network(&spec.network)).filter(|network| *network != ProtoNetwork::default()),
@@ -81,6 +73,7 @@ pub fn message(object: &Cluster) -> Option<Message> {
         kubernetes_version: status.kubernetes_version.unwrap_or_default(),
         machines: status.machines,
         ready_machines: status.ready_machines,
+        ..Message::default()
     })
 }
 

@@ -17,8 +17,8 @@ use steading_api::{
 };
 use steading_infra::labels;
 use steading_model::name::{LoadBalancerName, MachineName};
+use steading_runtime::standard::time;
 
-use super::{Common, common};
 use crate::plan::load_balancer::{
     FieldNote,
     hold::{Hold, hold_of},
@@ -30,15 +30,6 @@ pub fn message(object: &Service, slices: &[Arc<EndpointSlice>]) -> Option<Messag
     let cluster = object.namespace()?;
     let (namespace, service) = object.annotations().get(labels::TENANT_SERVICE)?.split_once('/')?;
     let name = LoadBalancerName::from_object(&cluster, &format!("{namespace}.{service}"))?;
-    let Common {
-        uid,
-        etag,
-        create_time,
-        update_time,
-        delete_time,
-        labels: user_labels,
-        annotations,
-    } = common(&object.metadata);
     let spec = object.spec.clone().unwrap_or_default();
     let notes: Vec<FieldNote> = object
         .annotations()
@@ -54,7 +45,7 @@ pub fn message(object: &Service, slices: &[Arc<EndpointSlice>]) -> Option<Messag
         &endpoints,
         &notes,
         hold.as_ref(),
-        create_time,
+        time(object.metadata.creation_timestamp.as_ref()),
     );
     let state = match (object.metadata.deletion_timestamp.is_some(), ingress.is_empty()) {
         (true, _) => State::Deleting,
@@ -68,13 +59,6 @@ pub fn message(object: &Service, slices: &[Arc<EndpointSlice>]) -> Option<Messag
         .and_then(|config| config.client_ip.as_ref()?.timeout_seconds);
     Some(Message {
         name: name.to_string(),
-        uid,
-        etag,
-        create_time,
-        update_time,
-        delete_time,
-        labels: user_labels,
-        annotations,
         state: state.into(),
         conditions,
         reconciling: matches!(state, State::Pending | State::Deleting),
@@ -112,6 +96,7 @@ pub fn message(object: &Service, slices: &[Arc<EndpointSlice>]) -> Option<Messag
                 message: one.message,
             })
             .collect(),
+        ..Message::default()
     })
 }
 

@@ -10,7 +10,6 @@ use steading_api::{
 use steading_infra::{intent::Action, kubevirt::VirtualMachine, labels};
 use steading_model::name::{ClusterName, InstanceTypeName, MachineName, unpinned_name};
 
-use super::common;
 use crate::{
     context::Context,
     domain::machine::{ObservedMachine, ObservedNode, Phase, PhaseReport},
@@ -18,7 +17,7 @@ use crate::{
     plan::node::provider_id,
 };
 
-/// The resource of a VirtualMachine with all that is seen of it; `None` if it is none of ours.
+/// The resource of a VirtualMachine with all that is seen of it; `None` if it is not one of these.
 pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     let namespace = vm.namespace()?;
     if !vm.labels().contains_key(labels::MACHINE) {
@@ -40,7 +39,6 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     let progress = mine.or_else(stored).unwrap_or_default();
     let detaching = progress.detaching_since.is_some();
     let report = machine.phase(&patience_of(pool.as_deref()), detaching, now);
-    let common = common(&vm.metadata);
     let vmi = machine.instance.clone().unwrap_or_default();
     let (zone, region) = vmi
         .infra_node
@@ -63,13 +61,6 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
     Some(Message {
         machine_pool: pool_name(&name.cluster, &machine.pool),
         name: name.to_string(),
-        uid: common.uid,
-        etag: common.etag,
-        create_time: common.create_time,
-        update_time: common.update_time,
-        delete_time: common.delete_time.or_else(|| delete_time(&machine).map(timestamp)),
-        labels: common.labels,
-        annotations: common.annotations,
         state: state(report.phase).into(),
         conditions: conditions(&machine, &report),
         reconciling: report.phase != Phase::Running || machine.wants(Action::Replace),
@@ -102,6 +93,7 @@ pub fn message(context: &Context, vm: &VirtualMachine) -> Option<Message> {
         revision: machine.revision,
         drain,
         live_migratable: vmi.migratable,
+        ..Message::default()
     })
 }
 
@@ -126,8 +118,9 @@ fn state(phase: Phase) -> State {
     }
 }
 
-/// When its deletion was asked for.
-fn delete_time(machine: &ObservedMachine) -> Option<Timestamp> {
+/// When the deletion of a machine was asked for, which begins with a drain.
+pub fn asked_to_go(context: &Context, vm: &VirtualMachine) -> Option<Timestamp> {
+    let machine = observe_machine(&context.observed, vm, context.clock.now());
     let deletes = machine.intents.iter().find(|intent| intent.action.deletes())?;
     deletes.details.since.or(machine.drain_started)
 }

@@ -1,6 +1,5 @@
 //! Maintenance objects ⇄ messages.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt;
 use steading_api::lifecycle::v1::{
     Disposition, EvacuationBudget, EvacuationProgress, EvacuationRisk, EvacuationSummary, EvacuationTarget,
@@ -23,9 +22,9 @@ use steading_model::{
     name::{InfraNodeName, MachineName, MaintenanceName},
     violation::Violations,
 };
-use steading_runtime::collection;
+use steading_runtime::standard::{condition, time};
 
-use super::{Common, common, conditions, duration, seconds};
+use super::{duration, seconds};
 use crate::plan::{
     evacuation,
     maintenance::{State, budget},
@@ -35,28 +34,12 @@ use crate::plan::{
 pub fn message(object: &Maintenance) -> Option<Message> {
     let name: MaintenanceName = format!("maintenances/{}", object.name_any()).parse().ok()?;
     let status = object.status.clone().unwrap_or_default();
-    let Common {
-        uid,
-        etag,
-        create_time,
-        update_time,
-        delete_time,
-        labels: user_labels,
-        annotations,
-    } = common(&object.metadata);
     let detected = object.annotations().contains_key(labels::DRAIN_DETECTED);
     let state = State::of(&status);
     Some(Message {
         name: name.to_string(),
-        uid,
-        etag,
-        create_time,
-        update_time,
-        delete_time,
-        labels: user_labels,
-        annotations,
         state: state_of(state).into(),
-        conditions: conditions(&status.conditions),
+        conditions: status.conditions.iter().map(condition).collect(),
         reconciling: is_reconciling(object, &status, state),
         infra_node: infra_node(&object.spec.infra_node),
         budget: Some(budget_of(&object.spec.budget)),
@@ -76,11 +59,8 @@ pub fn message(object: &Maintenance) -> Option<Message> {
         progress_time: time(status.progress_time.as_ref()),
         evacuate_time: time(status.evacuate_time.as_ref()),
         end_time: time(status.end_time.as_ref()),
+        ..Message::default()
     })
-}
-
-fn time(time: Option<&Time>) -> Option<prost_types::Timestamp> {
-    collection::time(time)
 }
 
 fn is_reconciling(object: &Maintenance, status: &MaintenanceStatus, state: State) -> bool {

@@ -18,20 +18,17 @@ use steading_model::{
     name::{MachinePoolName, MachineTemplateName, PlacementPolicyName, Scope},
     violation::Violations,
 };
+use steading_runtime::standard::condition;
 
-use super::{common, conditions, duration, seconds};
+use super::{duration, seconds};
 use crate::domain::pool::validate;
 
-/// The resource of an object; `None` if it is none of ours.
+/// The resource of an object; `None` if it is not one of these.
 pub fn message(object: &MachinePool) -> Option<Message> {
     let name = MachinePoolName::from_object(&object.namespace()?, &object.name_any())?;
-    let (common, spec, status) = (
-        common(&object.metadata),
-        &object.spec,
-        object.status.clone().unwrap_or_default(),
-    );
-    let going = object.metadata.deletion_timestamp.is_some();
-    let state = match (going, status.phase.as_deref()) {
+    let (spec, status) = (&object.spec, object.status.clone().unwrap_or_default());
+    let terminating = object.metadata.deletion_timestamp.is_some();
+    let state = match (terminating, status.phase.as_deref()) {
         (true, _) => State::Deleting,
         (_, Some("Ready")) => State::Ready,
         (_, Some("Rolling")) => State::Rolling,
@@ -46,15 +43,8 @@ pub fn message(object: &MachinePool) -> Option<Message> {
         matches!(state, State::Ready | State::Rejected) && status.observed_generation == object.metadata.generation;
     Some(Message {
         name: name.to_string(),
-        uid: common.uid,
-        etag: common.etag,
-        create_time: common.create_time,
-        update_time: common.update_time,
-        delete_time: common.delete_time,
-        labels: common.labels,
-        annotations: common.annotations,
         state: state.into(),
-        conditions: conditions(&status.conditions),
+        conditions: status.conditions.iter().map(condition).collect(),
         reconciling: !settled,
         replicas: spec.replicas.or(status.desired_replicas).unwrap_or_default(),
         machine_template: template.map(|template| template.to_string()).unwrap_or_default(),
@@ -82,6 +72,7 @@ pub fn message(object: &MachinePool) -> Option<Message> {
         resolved_machine_template_revision: status.template_revision.unwrap_or_default(),
         machine_vcpus: status.machine_vcpus.unwrap_or_default(),
         machine_memory: status.machine_memory.unwrap_or_default(),
+        ..Message::default()
     })
 }
 

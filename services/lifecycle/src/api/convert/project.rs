@@ -6,29 +6,21 @@ use kube::ResourceExt;
 use steading_api::lifecycle::v1::{Project as Message, ProjectQuota, ProjectUsage, project::State};
 use steading_infra::crd::{Project, project::ProjectSpec};
 use steading_model::{quantity::Quantity, violation::Violations};
-
-use super::{common, conditions};
+use steading_runtime::standard::condition;
 
 /// The resource of an object.
 pub fn message(object: &Project) -> Message {
-    let common = common(&object.metadata);
     let status = object.status.clone().unwrap_or_default();
-    let going = object.metadata.deletion_timestamp.is_some();
+    let terminating = object.metadata.deletion_timestamp.is_some();
     Message {
         name: format!("projects/{}", object.name_any()),
-        uid: common.uid,
-        etag: common.etag,
-        create_time: common.create_time,
-        update_time: common.update_time,
-        delete_time: common.delete_time,
-        labels: common.labels,
-        annotations: common.annotations,
-        state: if going { State::Deleting } else { State::Active }.into(),
-        conditions: conditions(&status.conditions),
-        reconciling: going,
+        state: if terminating { State::Deleting } else { State::Active }.into(),
+        conditions: status.conditions.iter().map(condition).collect(),
+        reconciling: terminating,
         display_name: object.spec.display_name.clone().unwrap_or_default(),
         quota: (!object.spec.quota.is_empty()).then(|| quota(&object.spec.quota)),
         usage: Some(usage(&status.used)),
+        ..Message::default()
     }
 }
 
