@@ -37,17 +37,10 @@ const NOT_YET: &[(&str, Check)] = &[
     ("steading-gateway", Check::Circles),
     ("steading-lifecycle", Check::Circles),
     ("steading-model", Check::Circles),
-    ("steading-runtime", Check::Circles),
-    ("steading-scheduling", Check::Circles),
     ("steading-simulation", Check::Circles),
     ("steading-storage", Check::Circles),
-    ("steading-templating", Check::Circles),
     ("steading-transcode", Check::Circles),
     ("steading", Check::Circles),
-    ("steading-lifecycle", Check::Roles),
-    ("steading-scheduling", Check::Roles),
-    ("steading-storage", Check::Roles),
-    ("steading-templating", Check::Roles),
 ];
 
 /// Holds all packages to the rules.

@@ -11,8 +11,6 @@ use futures::future::BoxFuture;
 use http::HeaderMap;
 use steading_api::{error::RpcError, types::v1::ErrorReason};
 
-use crate::context::CallContext;
-
 /// Who makes a call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Principal {
@@ -120,7 +118,7 @@ pub trait Authenticator: Send + Sync {
 /// Decides what a principal may do.
 pub trait Authorizer: Send + Sync {
     /// Nothing if the caller may do it, else `PermissionDenied`.
-    fn authorize<'a>(&'a self, call: &'a CallContext, action: &'a Action) -> BoxFuture<'a, Result<(), RpcError>>;
+    fn authorize<'a>(&'a self, caller: &'a Principal, action: &'a Action) -> BoxFuture<'a, Result<(), RpcError>>;
 }
 
 /// Where a server with this [`Auth`] may listen.
@@ -193,8 +191,8 @@ impl Authenticator for DenyAll {
 }
 
 impl Authorizer for DenyAll {
-    fn authorize<'a>(&'a self, call: &'a CallContext, action: &'a Action) -> BoxFuture<'a, Result<(), RpcError>> {
-        Box::pin(async { Err(permission_denied(call.principal(), action)) })
+    fn authorize<'a>(&'a self, caller: &'a Principal, action: &'a Action) -> BoxFuture<'a, Result<(), RpcError>> {
+        Box::pin(async { Err(permission_denied(caller, action)) })
     }
 }
 
@@ -207,7 +205,7 @@ impl Authenticator for DevMode {
 }
 
 impl Authorizer for DevMode {
-    fn authorize<'a>(&'a self, _: &'a CallContext, _: &'a Action) -> BoxFuture<'a, Result<(), RpcError>> {
+    fn authorize<'a>(&'a self, _: &'a Principal, _: &'a Action) -> BoxFuture<'a, Result<(), RpcError>> {
         Box::pin(async { Ok(()) })
     }
 }
@@ -226,6 +224,7 @@ mod tests {
     use http::HeaderValue;
 
     use super::*;
+    use crate::CallContext;
 
     #[test]
     fn bearer_tokens_are_found_whatever_the_case_of_the_scheme() {

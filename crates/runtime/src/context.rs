@@ -108,7 +108,7 @@ impl CallContext {
     /// # Errors
     /// The refusal, ready to be sent.
     pub async fn authorize(&self, action: Action) -> Result<(), RpcError> {
-        let decision = self.0.authorizer.authorize(self, &action).await;
+        let decision = self.0.authorizer.authorize(&self.0.principal, &action).await;
         if let Err(error) = &decision {
             let (verb, kind) = (action.verb.as_str(), action.kind);
             tracing::debug!(principal = %self.principal().name, verb, kind, name = %action.name, reason = ?error.reason(), "denied");

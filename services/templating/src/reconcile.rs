@@ -6,12 +6,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use jiff::Timestamp;
 use kube::{
     Client,
     runtime::events::{Recorder, Reporter},
 };
-use parking_lot::Mutex;
 use steading_controller::{
     Outcome, Queue, Sources, Term,
     metrics::ReconcilerMetrics,
@@ -24,21 +22,17 @@ use crate::{
     error::Error,
     observe::{Observed, Places, Subject},
 };
+use pass::{Memory, Pass};
 
 mod catalogue;
 mod images;
+mod pass;
 mod templates;
-
-/// What a term remembers: the generations of standard entries as they were applied.
-type Memory = Mutex<catalogue::Applied>;
 
 /// Reconciles while it leads.
 pub struct Reconciler {
-    kube: Client,
-    clock: Clock,
-    seen: Observed,
+    pass: Pass,
     sources: Sources,
-    events: Recorder,
     /// How often everything is looked at although nothing changed.
     resync: Duration,
     runs: ReconcilerMetrics,
@@ -57,11 +51,14 @@ impl Reconciler {
             controller: labels::TEMPLATING_MANAGER.into(),
             instance: None,
         };
+        let events = Recorder::new(kube.clone(), reporter);
         Self {
-            events: Recorder::new(kube.clone(), reporter),
-            kube,
-            clock,
-            seen,
+            pass: Pass {
+                kube,
+                clock,
+                seen,
+                events,
+            },
             sources,
             resync,
             runs,
@@ -85,7 +82,7 @@ impl Reconciler {
         // Machines cannot be made without it, so it does not wait for the views.
         queue.add(Subject::Standard);
         self.sources.synced().await;
-        let seen = &self.seen;
+        let seen = &self.pass.seen;
         let mut places = Places::of(seen);
         let mut resync = tokio::time::interval(self.resync);
         let (mut templates, mut images) = (seen.templates.index().changed(), seen.images.index().changed());
@@ -117,20 +114,17 @@ impl Reconciler {
     }
 
     async fn reconcile(&self, subject: &Subject, memory: &Memory) -> Outcome {
+        let pass = &self.pass;
         let outcome = match subject {
-            Subject::Standard => self.reconcile_standard(memory).await,
-            Subject::Image(name) => self.reconcile_image(name).await,
-            Subject::Template(name) => self.reconcile_template(name).await,
-            Subject::Pinned => self.reconcile_pinned().await,
+            Subject::Standard => pass.reconcile_standard(memory).await,
+            Subject::Image(name) => pass.reconcile_image(name).await,
+            Subject::Template(name) => pass.reconcile_template(name).await,
+            Subject::Pinned => pass.reconcile_pinned().await,
         };
         outcome.unwrap_or_else(|error: Error| {
             let retry = error.retry();
             tracing::warn!(?subject, error = %Chain(&error), ?retry, "a step failed and is tried again");
             Outcome::Failed(retry)
         })
-    }
-
-    fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 }

@@ -2,19 +2,12 @@
 
 use std::{convert::Infallible, time::Duration};
 
-use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::Client;
 use steading_api::templating::v1::{
     catalog_service_server::CatalogServiceServer, template_service_server::TemplateServiceServer,
 };
 use steading_controller::Sources;
-use steading_infra::{
-    apply::FieldManager,
-    cdi::DataVolume,
-    crd::MachinePool,
-    install::ensure_system_namespace,
-    kubevirt::{VirtualMachine, VirtualMachineClusterInstancetype, VirtualMachineClusterPreference},
-};
+use steading_infra::{apply::FieldManager, install::ensure_system_namespace};
 use steading_runtime::{
     CancellationToken,
     clock::Clock,
@@ -28,7 +21,7 @@ use crate::{
     api::{catalog::CatalogApi, template::TemplateApi},
     config::Config,
     error::ServiceError,
-    observe::{Observed, parse},
+    observe::Observed,
     reconcile::Reconciler,
 };
 
@@ -96,7 +89,7 @@ impl Service {
 
     fn spawn(self, group: &TaskGroup) {
         let Deps { kube, clock } = self.deps;
-        spawn_sources(group, &kube, &self.observed);
+        self.observed.spawn(group, &kube);
         let sources = Sources::default();
         self.observed.register(&sources);
         let server = &self.config.server;
@@ -123,7 +116,7 @@ impl Service {
         group.spawn("reconcile", async move {
             // The lease lives in it; if this does not work yet, neither does the lease, and that is tried again.
             if let Err(error) = ensure_system_namespace(&kube, FieldManager::Templating).await {
-                tracing::warn!(error = %Chain(&error), "system namespace cannot be made sure of");
+                tracing::warn!(error = %Chain(&error), "cannot ensure that the system namespace exists");
             }
             let election = LeaderElection::new(kube, clock, lease);
             let work = |leading: CancellationToken| async {
@@ -133,54 +126,4 @@ impl Service {
             Box::pin(election.run_while_leading(cancel, work)).await
         });
     }
-}
-
-fn spawn_sources(group: &TaskGroup, kube: &Client, seen: &Observed) {
-    let (client, cancel) = (|| kube.clone(), || group.token());
-    let source = seen.templates.clone();
-    group.spawn("templates", source.run(client(), parse::template, cancel()));
-    let source = seen.images.clone();
-    group.spawn("images", source.run(client(), parse::image, cancel()));
-    let source = seen.volumes.clone();
-    group.spawn(
-        "volumes",
-        source.run(client(), |object: DataVolume| parse::volume(&object), cancel()),
-    );
-    let source = seen.revisions.clone();
-    group.spawn(
-        "revisions",
-        source.run(
-            client(),
-            |object: ControllerRevision| parse::revision(&object),
-            cancel(),
-        ),
-    );
-    let source = seen.instance_types.clone();
-    group.spawn(
-        "instance types",
-        source.run(
-            client(),
-            |object: VirtualMachineClusterInstancetype| parse::entry(&object, &object.spec),
-            cancel(),
-        ),
-    );
-    let source = seen.preferences.clone();
-    group.spawn(
-        "preferences",
-        source.run(
-            client(),
-            |object: VirtualMachineClusterPreference| parse::entry(&object, &object.spec),
-            cancel(),
-        ),
-    );
-    let source = seen.machines.clone();
-    group.spawn(
-        "machines",
-        source.run(client(), |object: VirtualMachine| parse::machine(&object), cancel()),
-    );
-    let source = seen.pools.clone();
-    group.spawn(
-        "pools",
-        source.run(client(), |object: MachinePool| parse::pool(&object), cancel()),
-    );
 }

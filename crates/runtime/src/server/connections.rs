@@ -19,7 +19,7 @@ use tokio_util::{
 };
 use tower::{Service, ServiceExt};
 
-use super::Limits;
+use super::config::Limits;
 
 /// Where a call's connection comes from; in the request's extensions.
 #[derive(Debug, Clone, Copy)]

@@ -18,11 +18,9 @@ use steading_runtime::{
 };
 use tokio::sync::Mutex;
 
-use super::convert::infra_cluster;
+use super::convert::infra_cluster::{self, NAME};
 use crate::error::Error;
 
-/// Its name; there is no other.
-pub const NAME: &str = "infraCluster";
 /// How long an answer is given again. What it tells changes with installations, in minutes at the least, and costs eight
 /// requests; a few seconds keep a page that many people look at from becoming a load on the API server.
 const FRESH_FOR: Duration = Duration::from_secs(3);

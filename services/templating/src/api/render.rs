@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     domain::{Machine, machine::CatalogueEntry, revision::Revision},
-    observe::image::require_contents,
+    observe::contents::require_contents,
     render, validate,
 };
 

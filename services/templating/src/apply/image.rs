@@ -11,7 +11,10 @@ use steading_infra::{
 use crate::{
     domain::image::{CONTENT_LABEL, ImageSpec, STATUS_ANNOTATION},
     error::Error,
-    observe::image::{disks_being_cloned, disks_of_revisions, pointing_at},
+    observe::{
+        contents::{disks_being_cloned, disks_of_revisions},
+        image::pointing_at,
+    },
     plan::image::ImagePlan,
     render,
 };

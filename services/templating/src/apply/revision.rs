@@ -22,19 +22,15 @@ use crate::{
     domain::{
         Resolved,
         machine::CatalogueEntry,
-        revision::{Revision, Stored, content, object_name, plan_collection},
+        revision::{PINNED, Revision, Stored, content, object_name, plan_collection},
     },
     error::Error,
     observe::{
-        StoredRevision,
         catalogue::check,
-        revisions::{KIND, api, find, id_of, latest_id, list},
+        revisions::{KIND, StoredRevision, api, find, id_of, latest_id, list},
         usage,
     },
 };
-
-/// Label of an object that keeps what a catalogue entry was: it belongs to revisions, not to the catalogue.
-pub const PINNED: &str = "steading.dev/pinned";
 
 /// The revision that a template stands for, stored if it is not yet. Whoever stores it first decides what the catalogue had
 /// for it; everybody else gets that.

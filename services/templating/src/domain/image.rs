@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use steading_infra::crd::machine_template::{HttpSource, PvcSource, RegistrySource};
 
+use super::digest::hex;
+
 /// Annotation of the DataSource: the wanted side, as JSON.
 pub const SPEC_ANNOTATION: &str = "steading.dev/image-spec";
 /// Annotation of the DataSource: the observed side, as JSON.
@@ -71,7 +73,7 @@ impl ImageSpec {
             self.refresh
         ]);
         let digest = Sha256::digest(parts.to_string());
-        super::hex(digest.get(..5).unwrap_or_default())
+        hex(digest.get(..5).unwrap_or_default())
     }
 
     /// Name of the golden DataVolume of a content.

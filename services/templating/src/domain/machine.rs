@@ -7,7 +7,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use steading_model::name::pinned_name;
 
-use crate::domain::ImageSpec;
+use super::{digest::hex, image::ImageSpec};
 
 /// Hexadecimal digits by which a pinned object is told from others of its kind.
 const DIGEST_LENGTH: usize = 10;
@@ -60,7 +60,7 @@ impl CatalogueEntry {
     /// Name of the object that keeps this content: KubeVirt is given that one, so a change of the catalogue entry does not
     /// reach machines that are made later from the same revision.
     pub fn pinned_object(&self) -> String {
-        let digest = super::hex(&Sha256::digest(self.spec.to_string()));
+        let digest = hex(&Sha256::digest(self.spec.to_string()));
         pinned_name(&self.object, digest.get(..DIGEST_LENGTH).unwrap_or_default())
     }
 

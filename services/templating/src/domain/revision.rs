@@ -5,7 +5,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use steading_infra::crd::machine_template::MachineTemplateSpec;
 
-use super::Resolved;
+use super::{digest::hex, machine::Resolved};
+
+/// Label of an object that keeps what a catalogue entry was: it belongs to revisions, not to the catalogue.
+pub const PINNED: &str = "steading.dev/pinned";
 
 /// Unused revisions that are kept if the template does not say.
 pub const DEFAULT_HISTORY: i32 = 10;
@@ -28,7 +31,7 @@ impl Revision {
     /// Digest of everything in it, hexadecimal.
     pub fn digest(&self) -> String {
         // Structs serialise in the order of their fields and their maps are sorted, so equal contents have equal texts.
-        super::hex(&Sha256::digest(serde_json::to_string(self).unwrap_or_default()))
+        hex(&Sha256::digest(serde_json::to_string(self).unwrap_or_default()))
     }
 
     /// Reads what a ControllerRevision holds.
@@ -54,7 +57,7 @@ pub fn content(spec: &MachineTemplateSpec) -> MachineTemplateSpec {
 /// template that is deleted and made again may find another catalogue.
 pub fn revision_id(uid: &str, spec: &MachineTemplateSpec) -> String {
     let text = serde_json::to_string(&(uid, content(spec))).unwrap_or_default();
-    super::hex(&Sha256::digest(text)).chars().take(ID_LENGTH).collect()
+    hex(&Sha256::digest(text)).chars().take(ID_LENGTH).collect()
 }
 
 /// Name of a revision's ControllerRevision.

@@ -1,8 +1,6 @@
 //! Looking up what templates refer to.
 
 use kube::{Api, Client, ResourceExt};
-use serde::Serialize;
-use serde_json::Value;
 use steading_infra::{
     cdi::DataSource,
     crd::machine_template::MachineTemplateSpec,
@@ -12,8 +10,9 @@ use steading_infra::{
 use steading_model::ids::Id;
 
 use super::{
-    Observed,
+    entry::content,
     image::{read_spec, read_status},
+    index::Observed,
 };
 use crate::{
     domain::Resolved,
@@ -88,21 +87,4 @@ fn put_image(catalogue: &mut Catalogue, name: &str, found: Option<&DataSource>) 
     let found = found.filter(|object| object.metadata.deletion_timestamp.is_none());
     let found = found.and_then(|object| Some((read_spec(object)?, read_status(object))));
     catalogue.images.extend(found.map(|found| (name.to_owned(), found)));
-}
-
-/// The content of an entry with its keys in order, so that equal contents have equal texts.
-pub fn content(spec: &impl Serialize) -> Option<Value> {
-    serde_json::to_value(spec).ok().map(sorted)
-}
-
-fn sorted(value: Value) -> Value {
-    match value {
-        Value::Object(fields) => {
-            let ordered: std::collections::BTreeMap<String, Value> =
-                fields.into_iter().map(|(key, value)| (key, sorted(value))).collect();
-            Value::Object(ordered.into_iter().collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(sorted).collect()),
-        other => other,
-    }
 }

@@ -1,31 +1,43 @@
 //! What an image's DataSource says, and which golden disks there are.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use kube::{Api, Client, ResourceExt, api::ListParams};
-use steading_controller::list::list_all;
+use steading_controller::{list::list_all, object::slim};
 use steading_infra::{
     cdi::{DataSource, DataSourceSpec, DataVolume, DataVolumePhase, DataVolumeSource, ObjectSource},
     labels,
 };
 
-use super::{Observed, parse::clone_of};
 use crate::{
-    domain::{
-        Resolved,
-        image::{CONTENT_LABEL, GoldenDisk, ImageSpec, ImageStatus, ImportPhase, SPEC_ANNOTATION, STATUS_ANNOTATION},
-        machine::ResolvedImage,
+    domain::image::{
+        CONTENT_LABEL, GoldenDisk, ImageSpec, ImageStatus, ImportPhase, SPEC_ANNOTATION, STATUS_ANNOTATION,
     },
     error::Error,
-    observe::revisions,
-    plan::resolve::content_gone,
 };
+
+/// A DataVolume that concerns images.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ObservedVolume {
+    /// A golden disk.
+    Golden {
+        /// The image's DataSource.
+        image: String,
+        /// The disk.
+        disk: GoldenDisk,
+        /// Whether it is being deleted.
+        ending: bool,
+    },
+    /// Something that is being cloned from a claim of the system namespace, until that has ended.
+    Clone {
+        /// The claim.
+        of: String,
+    },
+}
 
 fn annotation<'a>(object: &'a DataSource, key: &str) -> &'a str {
     object.annotations().get(key).map(String::as_str).unwrap_or_default()
 }
 
-/// What is wanted of the image that a DataSource is; `None` if it is none of ours.
+/// What is wanted of the image that a DataSource is; `None` if it is not an image.
 pub fn read_spec(object: &DataSource) -> Option<ImageSpec> {
     serde_json::from_str(annotation(object, SPEC_ANNOTATION)).ok()
 }
@@ -94,87 +106,29 @@ pub fn golden_disk(volume: &DataVolume) -> GoldenDisk {
     }
 }
 
-/// Golden disks of an image that stored revisions were made with.
-///
-/// # Errors
-/// If the API server does not answer.
-pub async fn disks_of_revisions(kube: &Client, image: &str) -> Result<Vec<String>, Error> {
-    let mut volumes = Vec::new();
-    for (_, revision) in revisions::all(kube).await? {
-        let of_image = revision.resolved.images.values().filter(|i| i.data_source == image);
-        volumes.extend(of_image.map(ResolvedImage::volume));
+/// An image without what only the API server needs.
+pub fn image(object: DataSource) -> Option<DataSource> {
+    (object.namespace().as_deref() == Some(labels::SYSTEM_NAMESPACE)).then(|| slim(object))
+}
+
+/// A golden disk, or a clone of something in the system namespace that has not ended.
+pub fn volume(object: &DataVolume) -> Option<ObservedVolume> {
+    let is_ours = object.namespace().as_deref() == Some(labels::SYSTEM_NAMESPACE);
+    if let Some(image) = object.labels().get(labels::IMAGE).filter(|_| is_ours) {
+        return Some(ObservedVolume::Golden {
+            image: image.clone(),
+            disk: golden_disk(object),
+            ending: object.metadata.deletion_timestamp.is_some(),
+        });
     }
-    Ok(volumes)
+    let of = clone_of(object)?.to_owned();
+    Some(ObservedVolume::Clone { of })
 }
 
-/// Golden disks out of `candidates` that are being cloned anywhere in the infra cluster. Read whole: one that is missed would
-/// be deleted under its clone.
-///
-/// # Errors
-/// If the API server does not answer.
-pub async fn disks_being_cloned(kube: &Client, candidates: &[String]) -> Result<Vec<String>, Error> {
-    let volumes: Api<DataVolume> = Api::all(kube.clone());
-    let all = list_all(&volumes, &ListParams::default())
-        .await
-        .map_err(Error::list("DataVolume", "clones"))?;
-    let origins = all.items.iter().filter_map(clone_of);
-    Ok(origins
-        .filter(|origin| candidates.iter().any(|name| name == origin))
-        .map(str::to_owned)
-        .collect())
-}
-
-/// Makes sure that every image content of a revision can be cloned, or will be when its import has ended.
-///
-/// # Errors
-/// If one no longer exists: the revision makes no more machines.
-pub async fn require_contents(kube: &Client, revision: &str, resolved: &Resolved) -> Result<(), Error> {
-    let volumes: Api<DataVolume> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
-    let sources: Api<DataSource> = Api::namespaced(kube.clone(), labels::SYSTEM_NAMESPACE);
-    let (mut there, mut wanted) = (BTreeSet::new(), BTreeMap::new());
-    for (name, image) in &resolved.images {
-        let volume = volumes.get_opt(&image.volume()).await;
-        let volume = volume.map_err(Error::infra("Image", name))?;
-        if volume.is_some_and(|volume| volume.metadata.deletion_timestamp.is_none()) {
-            there.insert(image.volume());
-            continue;
-        }
-        let source = sources.get_opt(&image.data_source).await;
-        let source = source.map_err(Error::infra("Image", name))?;
-        if let Some(spec) = source.as_ref().and_then(read_spec) {
-            wanted.insert(image.data_source.clone(), spec.content_id());
-        }
-    }
-    let gone = content_gone(
-        resolved,
-        |volume| there.contains(volume),
-        |source| wanted.get(source).cloned(),
-    );
-    refuse_if_gone(revision, gone)
-}
-
-/// The same from what is seen.
-///
-/// # Errors
-/// If one is not seen and not wanted any longer.
-pub fn require_seen(seen: &Observed, revision: &str, resolved: &Resolved) -> Result<(), Error> {
-    let wanted = |source: &str| {
-        let source = seen.images.index().get(labels::SYSTEM_NAMESPACE, source)?;
-        Some(read_spec(&source)?.content_id())
-    };
-    refuse_if_gone(
-        revision,
-        content_gone(resolved, |volume| seen.has_golden(volume), wanted),
-    )
-}
-
-fn refuse_if_gone(revision: &str, gone: Option<(&str, &ResolvedImage)>) -> Result<(), Error> {
-    match gone {
-        None => Ok(()),
-        Some((name, image)) => Err(Error::ContentMissing {
-            revision: revision.to_owned(),
-            image: name.to_owned(),
-            content: image.content.clone(),
-        }),
-    }
+/// The claim of the system namespace that a DataVolume is being cloned from; `None` when the clone has ended.
+pub fn clone_of(object: &DataVolume) -> Option<&str> {
+    let phase = object.status.as_ref().and_then(|status| status.phase.as_ref());
+    let source = object.spec.source.as_ref()?.pvc.as_ref()?;
+    let is_under_way = phase != Some(&DataVolumePhase::Succeeded) && source.namespace == labels::SYSTEM_NAMESPACE;
+    is_under_way.then_some(source.name.as_str())
 }

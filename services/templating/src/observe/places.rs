@@ -7,7 +7,10 @@ use steading_controller::{
     changes::{Cursor, Expired},
 };
 
-use super::{MadeFrom, Observed, Subject, defaults_of, of_preference, of_type};
+use super::{
+    index::{Observed, Subject, defaults_of, of_preference, of_type},
+    usage::MadeFrom,
+};
 
 /// Up to where the changes of each kind have been read.
 #[derive(Debug)]

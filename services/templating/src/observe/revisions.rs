@@ -6,14 +6,57 @@ use steading_controller::list::list_all;
 use steading_infra::{crd::machine_template::MachineTemplate, labels};
 use steading_model::name::MachineTemplateName;
 
-use super::StoredRevision;
 use crate::{
-    domain::revision::{Revision, object_name, revision_id},
+    domain::{
+        machine::{CatalogueEntry, ResolvedImage},
+        revision::{Revision, Stored, object_name, revision_id},
+    },
     error::Error,
 };
 
 /// Kind of the resource in errors.
 pub const KIND: &str = "MachineTemplateRevision";
+
+/// A stored revision.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StoredRevision {
+    /// Its id.
+    pub id: String,
+    /// Its number.
+    pub number: i64,
+    /// The object of its template.
+    pub template: String,
+    /// What it holds.
+    pub revision: Revision,
+}
+
+impl StoredRevision {
+    /// The objects that keep what it is made of.
+    pub fn pinned(&self) -> Vec<String> {
+        let resolved = &self.revision.resolved;
+        let entries = resolved.instance_type.iter().chain(&resolved.preference);
+        entries.map(CatalogueEntry::pinned_object).collect()
+    }
+
+    /// What keeping it is decided by.
+    pub fn kept(&self) -> Stored {
+        Stored {
+            id: self.id.clone(),
+            number: self.number,
+        }
+    }
+
+    /// The DataSources of its images.
+    pub fn images(&self) -> Vec<String> {
+        let images = self.revision.resolved.images.values();
+        let mut images: Vec<String> = images
+            .map(|ResolvedImage { data_source, .. }| data_source.clone())
+            .collect();
+        images.sort();
+        images.dedup();
+        images
+    }
+}
 
 /// Where revisions are kept.
 pub fn api(kube: &Client) -> Api<ControllerRevision> {
@@ -96,4 +139,19 @@ pub async fn find(kube: &Client, name: &MachineTemplateName, id: &str) -> Result
 pub fn read(name: &str, object: &ControllerRevision) -> Result<Revision, Error> {
     let data = object.data.as_ref().ok_or_else(|| Error::Unreadable(name.to_owned()))?;
     Revision::read(&data.0).map_err(|_| Error::Unreadable(name.to_owned()))
+}
+
+/// A stored revision of ours.
+pub fn revision(object: &ControllerRevision) -> Option<StoredRevision> {
+    if object.namespace().as_deref() != Some(labels::SYSTEM_NAMESPACE) {
+        return None;
+    }
+    let template = object.labels().get(labels::MACHINE_TEMPLATE)?;
+    let name = MachineTemplateName::from_object_name(template)?;
+    Some(StoredRevision {
+        id: id_of(&name, object)?,
+        number: object.revision,
+        template: template.clone(),
+        revision: read(&object.name_any(), object).ok()?,
+    })
 }

@@ -9,16 +9,40 @@ use steading_infra::{
     kubevirt::VirtualMachine,
     labels,
 };
-use steading_model::name::MachineTemplateName;
-
-use super::{
-    parse::{self, MadeFrom, PoolUse},
-    revisions::{self, latest_id},
+use steading_model::{
+    ids::Id,
+    name::{ClusterName, MachinePoolName, MachineTemplateName},
 };
+
+use super::revisions::{self, latest_id};
 use crate::{domain::revision::Revision, error::Error};
 
 /// Users of a resource that an error names at most.
 const NAMED_USERS: usize = 5;
+
+/// What a machine was made from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MadeFrom {
+    /// The object of the template.
+    pub template: String,
+    /// Id of the revision; empty if it is not known.
+    pub revision: String,
+    /// Name of its pool, if it is in one.
+    pub pool: Option<String>,
+}
+
+/// Which revisions a pool uses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Its name.
+    pub name: String,
+    /// The object of its template.
+    pub template: String,
+    /// Id of the revision that is wanted; empty follows the latest.
+    pub wanted: String,
+    /// Id of the revision that it was made from last; empty if there is none.
+    pub current: String,
+}
 
 /// Who uses a template, by the id of the revision.
 #[derive(Debug, Clone, Default)]
@@ -70,11 +94,11 @@ pub async fn of_template(kube: &Client, name: &MachineTemplateName, latest: &str
     let made_from = ListParams::default().labels(&format!("{}={}", labels::MACHINE_TEMPLATE, name.object_name()));
     let fault = || Error::list("MachineTemplate", name.to_string());
     let made = list_all(&machines, &made_from).await.map_err(fault())?;
-    let made = made.items.iter().filter_map(parse::machine);
+    let made = made.items.iter().filter_map(machine);
     made.for_each(|machine| usage.count_machine(&machine));
     let pools: Api<MachinePool> = Api::all(kube.clone());
     let pools = list_all(&pools, &ListParams::default()).await.map_err(fault())?;
-    let pools = pools.items.iter().filter_map(parse::pool);
+    let pools = pools.items.iter().filter_map(pool);
     pools
         .filter(|pool| pool.template == name.object_name())
         .for_each(|pool| usage.count_pool(&pool, latest));
@@ -146,4 +170,47 @@ pub fn refuse_if_used(kind: &'static str, name: String, users: Vec<String>) -> R
 /// The last segment of a name, or the text itself.
 pub fn last_segment(name: &str) -> &str {
     name.rsplit('/').next().unwrap_or_default()
+}
+
+/// What a VirtualMachine was made from; `None` if from no template.
+pub fn machine(object: &VirtualMachine) -> Option<MadeFrom> {
+    let pool = object.labels().get(labels::POOL).cloned().unwrap_or_default();
+    let pool = MachinePoolName::from_object(&object.namespace().unwrap_or_default(), &pool);
+    Some(MadeFrom {
+        template: object.labels().get(labels::MACHINE_TEMPLATE)?.clone(),
+        revision: object
+            .annotations()
+            .get(labels::TEMPLATE_REVISION)
+            .cloned()
+            .unwrap_or_default(),
+        pool: pool.map(|name| name.to_string()),
+    })
+}
+
+/// Which revisions a pool uses; `None` for a pool of no cluster of ours.
+pub fn pool(object: &MachinePool) -> Option<PoolUse> {
+    let namespace = object.namespace().unwrap_or_default();
+    let name = MachinePoolName::from_object(&namespace, &object.name_any())?;
+    let project = ClusterName::from_namespace(&namespace)?.project;
+    let status = object
+        .status
+        .as_ref()
+        .and_then(|status| status.template_revision.as_deref());
+    Some(PoolUse {
+        name: name.to_string(),
+        template: template_object(&project, &object.spec.machine_template),
+        wanted: last_segment(&object.spec.machine_template_revision).to_owned(),
+        current: last_segment(status.unwrap_or_default()).to_owned(),
+    })
+}
+
+/// The object of the template that a pool names: by its id, as lifecycle writes it, or by a whole name, as people may.
+fn template_object(project: &Id, text: &str) -> String {
+    let prefix = format!("{project}{}", labels::PROJECT_SEPARATOR);
+    let id = last_segment(text);
+    if id.starts_with(&prefix) {
+        id.to_owned()
+    } else {
+        format!("{prefix}{id}")
+    }
 }

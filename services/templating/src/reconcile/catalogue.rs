@@ -1,7 +1,7 @@
 //! The standard catalogue, and the objects that keep what revisions are made of. The standard entries are ours alone, so they
 //! are applied, and what somebody changed is put back.
 
-use std::{collections::BTreeMap, fmt::Debug};
+use std::fmt::Debug;
 
 use kube::{Api, Resource, ResourceExt};
 use serde::{Serialize, de::DeserializeOwned};
@@ -13,22 +13,18 @@ use steading_infra::{
     labels,
 };
 
-use super::{Memory, Reconciler};
+use super::pass::{Memory, Pass};
 use crate::{
-    apply::revision::PINNED,
-    domain::standard,
+    domain::{revision::PINNED, standard},
     error::Error,
-    observe::{Entry, revisions},
+    observe::{entry::Entry, revisions},
 };
 
 /// How long a pinned object is kept that nothing names yet: its revision is stored right after it, and KubeVirt keeps a copy
 /// for each machine that was made from it.
 const YOUNG: jiff::SignedDuration = jiff::SignedDuration::from_hours(1);
 
-/// Generations of standard entries as they were applied, by kind and name.
-pub(super) type Applied = BTreeMap<(&'static str, &'static str), i64>;
-
-impl Reconciler {
+impl Pass {
     pub(super) async fn reconcile_standard(&self, memory: &Memory) -> Result<Outcome, Error> {
         for (name, spec) in standard::instance_types() {
             let seen = self.seen.instance_types.index();

@@ -11,7 +11,7 @@ use steading_controller::{Fresh, Outcome};
 use steading_infra::{cdi::DataSource, labels};
 use steading_model::name::ImageName;
 
-use super::Reconciler;
+use super::pass::Pass;
 use crate::{
     apply::image::{Leftovers, carry_out, with_plan},
     domain::{
@@ -29,7 +29,7 @@ const CLONES: Duration = Duration::from_secs(30);
 /// Pause before an image is looked at again that changed while it was worked on.
 const CROSSED: Duration = Duration::from_millis(50);
 
-impl Reconciler {
+impl Pass {
     pub(super) async fn reconcile_image(&self, name: &str) -> Result<Outcome, Error> {
         let Some(seen) = self.seen.images.index().get(labels::SYSTEM_NAMESPACE, name) else {
             return Ok(Outcome::Settled);

@@ -9,21 +9,20 @@ use steading_infra::{
 };
 use steading_model::name::MachineTemplateName;
 
-use super::Reconciler;
+use super::pass::Pass;
 use crate::{
     apply::revision::{collect, ensure, pin},
     domain::revision::{Revision, Stored, plan_collection},
     error::Error,
     observe::{
-        StoredRevision,
         catalogue::{check, check_seen},
-        image::{require_contents, require_seen},
-        revisions::latest_id,
+        contents::{require_contents, require_seen},
+        revisions::{StoredRevision, latest_id},
     },
     plan::status::{Verdict, changed, plan_status},
 };
 
-impl Reconciler {
+impl Pass {
     pub(super) async fn reconcile_template(&self, object: &str) -> Result<Outcome, Error> {
         let Some(template) = self.seen.templates.index().get("", object) else {
             return Ok(Outcome::Settled);

@@ -5,7 +5,10 @@ use steading_model::{
     violation::Violations,
 };
 
-use super::{claim_name, claim_of, disk_size, http_source, registry_source};
+use super::{
+    amount::disk_size,
+    source::{claim_name, claim_of, http_source, registry_source},
+};
 use crate::domain::ImageSpec;
 
 /// Checks an image of a scope.

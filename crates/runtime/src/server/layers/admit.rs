@@ -16,7 +16,10 @@ use steading_api::{error::RpcError, types::v1::ErrorReason};
 use tokio::time::{Instant, sleep_until, timeout_at};
 use tracing::Span;
 
-use super::{Stack, answer, is_infrastructure, request_id::RequestId};
+use super::{
+    request_id::RequestId,
+    stack::{Stack, answer, is_infrastructure},
+};
 use crate::{
     auth::Credentials,
     context::CallContext,

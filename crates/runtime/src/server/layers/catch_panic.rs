@@ -6,7 +6,7 @@ use axum::{extract::Request, middleware::Next, response::Response};
 use futures::FutureExt;
 use steading_api::error::RpcError;
 
-use super::answer;
+use super::stack::answer;
 use crate::tasks::panic_message;
 
 /// Catches panics up to the answer's head; a stream that panics later breaks off.

@@ -5,7 +5,7 @@ use axum::{extract::Request, middleware::Next, response::Response};
 use steading_api::{error::RpcError, types::v1::ErrorReason};
 use tonic::{Code, Status};
 
-use super::answer;
+use super::stack::answer;
 
 /// Replaces an error without details by one with them. Only whole answers: what a stream ends with is ours.
 pub async fn layer(request: Request, next: Next) -> Response {

@@ -10,7 +10,7 @@ use axum::{
 };
 use steading_api::{error::RpcError, types::v1::ErrorReason};
 
-use super::{Stack, answer, is_infrastructure};
+use super::stack::{Stack, answer, is_infrastructure};
 use crate::server::body::{CallBody, OnEnd, code_in};
 
 /// When a shed client should come back.

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tonic::Code;
 use tracing::Span;
 
-use super::{Stack, is_infrastructure};
+use super::stack::{Stack, is_infrastructure};
 use crate::{
     metrics::code_text,
     server::body::{CallBody, Cutoff, OnEnd, code_in},

@@ -3,7 +3,7 @@
 use axum::{extract::Request, middleware::Next, response::Response};
 use tracing::{Instrument, field::Empty};
 
-use super::{is_infrastructure, request_id::RequestId};
+use super::{request_id::RequestId, stack::is_infrastructure};
 use crate::trace::adopt;
 
 /// Runs the call in its span. Health checks and reflection have none: they would drown the rest.

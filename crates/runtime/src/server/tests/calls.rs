@@ -1,5 +1,7 @@
 //! What the layers do to a call.
 
+use std::time::Duration;
+
 use tonic_reflection::pb::{
     v1::{
         ServerReflectionRequest, server_reflection_client::ServerReflectionClient,

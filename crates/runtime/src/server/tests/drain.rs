@@ -1,5 +1,7 @@
 //! How a server ends.
 
+use std::time::Duration;
+
 use steading_api::lifecycle::v1::WatchProjectsRequest;
 use tonic_health::pb::health_check_response::ServingStatus as Health;
 

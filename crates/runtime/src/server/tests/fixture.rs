@@ -1,5 +1,7 @@
 //! A server whose answers depend on the name that is asked for.
 
+use std::time::Duration;
+
 use std::{net::SocketAddr, sync::Arc};
 
 use steading_api::lifecycle::v1::{

@@ -8,10 +8,10 @@ use steading_api::{
 use steading_infra::capabilities::{Capabilities, Found, SnapshotClass, StorageClassCapabilities};
 use steading_runtime::standard::time;
 
-use crate::{
-    api::infra_cluster::NAME,
-    domain::infra_cluster::{FEATURE_GATES, Finding, Fitness, Verdict, assess, fitness, is_shared},
-};
+use crate::domain::infra_cluster::{FEATURE_GATES, Finding, Fitness, Verdict, assess, fitness, is_shared};
+
+/// Name of the infra cluster; there is no other.
+pub const NAME: &str = "infraCluster";
 
 /// What was found, as a message.
 pub fn infra_cluster(found: &Capabilities, read: jiff::Timestamp) -> proto::InfraCluster {
