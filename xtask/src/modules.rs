@@ -35,7 +35,6 @@ enum Check {
 const NOT_YET: &[(&str, Check)] = &[
     ("steading-controller", Check::Circles),
     ("steading-gateway", Check::Circles),
-    ("steading-lifecycle", Check::Circles),
     ("steading-model", Check::Circles),
     ("steading-simulation", Check::Circles),
     ("steading-storage", Check::Circles),

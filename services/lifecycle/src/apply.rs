@@ -1,5 +1,6 @@
 //! Actions → requests to the infra cluster, a tenant or another service. No decisions.
 
+pub mod annotation;
 pub mod consent;
 pub mod detach;
 pub mod event;

@@ -7,8 +7,7 @@ use parking_lot::Mutex;
 use steading_runtime::clock::Clock;
 
 use crate::{
-    apply::event::Events, observe::Observed, plan::load_balancer::allowances::Allowances, reconcile::memory::Memory,
-    service::Peers,
+    apply::event::Events, memory::Memory, observe::Observed, peers::Peers, plan::load_balancer::allowances::Allowances,
 };
 
 /// What every reconciliation has at hand. Cheap to clone.

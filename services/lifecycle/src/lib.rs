@@ -23,11 +23,14 @@ pub mod config;
 pub mod context;
 pub mod domain;
 pub mod error;
+pub mod memory;
 pub mod observe;
+pub mod peers;
 pub mod plan;
 pub mod reconcile;
 pub mod service;
 pub mod tenant;
 
 pub use config::{Config, PeerArgs};
-pub use service::{Deps, Peers, Service};
+pub use peers::Peers;
+pub use service::{Deps, Service};

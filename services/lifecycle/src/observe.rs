@@ -3,7 +3,9 @@
 //! Every replica observes, as Watch calls and machine states need it too; only the leading one acts. An index is filled by one watch;
 //! what a tenant cluster holds stands in its [`Tenant`].
 
+pub mod changes;
 pub mod cluster;
+pub mod cordon;
 pub mod drain;
 pub mod evacuation;
 pub mod list;
@@ -30,62 +32,12 @@ use steading_infra::{
 use steading_runtime::tasks::Spawner;
 use tokio::sync::broadcast;
 
+pub use changes::{Change, Kind};
 pub use view::View;
 
+use changes::Changes;
+
 use crate::tenant::Tenant;
-
-/// Changes that a slow reader may be behind before it has to look at everything again.
-const CHANGES: usize = 16_384;
-
-/// Kinds of objects that are observed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// A project.
-    Project,
-    /// A tenant cluster.
-    Cluster,
-    /// A machine pool.
-    MachinePool,
-    /// A machine template.
-    MachineTemplate,
-    /// A maintenance.
-    Maintenance,
-    /// A VirtualMachine.
-    VirtualMachine,
-    /// A VirtualMachineInstance.
-    VirtualMachineInstance,
-    /// A live migration.
-    Migration,
-    /// A node of the infra cluster.
-    InfraNode,
-    /// A Service of a load balancer in the infra cluster.
-    InfraService,
-    /// An endpoint slice of a load balancer in the infra cluster.
-    InfraSlice,
-    /// A node of a tenant cluster; the namespace is the cluster's.
-    TenantNode,
-    /// A Service of a tenant cluster; the namespace is the cluster's, the name `<namespace>/<name>`.
-    TenantService,
-    /// The namespace of a cluster.
-    Namespace,
-    /// A Secret with a kubeconfig, of the usual name; the namespace is the cluster's.
-    Kubeconfig,
-    /// The DataVolume of a volume.
-    Volume,
-    /// A tenant API server became reachable or unreachable; the namespace is the cluster's.
-    Tenant,
-}
-
-/// Something changed; what, is to be looked up.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Change {
-    /// Kind of the object.
-    pub kind: Kind,
-    /// Its namespace; empty for cluster-scoped ones.
-    pub namespace: String,
-    /// Its name.
-    pub name: String,
-}
 
 /// What is seen of the infra cluster and of every tenant.
 #[derive(Debug)]
@@ -119,7 +71,7 @@ pub struct Observed {
     /// DataVolumes of volumes.
     pub volumes: View<DataVolume>,
     tenants: RwLock<HashMap<String, Arc<Tenant>>>,
-    changes: broadcast::Sender<Change>,
+    changes: Changes,
 }
 
 impl Observed {
@@ -144,7 +96,7 @@ impl Observed {
             kubeconfigs: Source::new("secrets", named, Index::new(), metrics.source("lifecycle", "secrets")),
             volumes: View::new("datavolumes", ours(labels::VOLUME), metrics),
             tenants: RwLock::default(),
-            changes: broadcast::Sender::new(CHANGES),
+            changes: Changes::default(),
         })
     }
 
@@ -185,12 +137,7 @@ impl Observed {
 
     /// Tells everybody of a change.
     pub fn notify(&self, kind: Kind, namespace: &str, name: &str) {
-        // Nobody listening is fine.
-        let _ = self.changes.send(Change {
-            kind,
-            namespace: namespace.to_owned(),
-            name: name.to_owned(),
-        });
+        self.changes.notify(kind, namespace, name);
     }
 
     /// The tenant of a cluster's namespace, if its task has begun.
@@ -222,30 +169,53 @@ impl Observed {
 }
 
 /// Starts a watch for each kind.
-pub fn spawn_watches(observed: &Arc<Observed>, client: &Client, spawner: &Spawner) {
-    observed.projects.start(observed, Kind::Project, client, spawner);
-    observed.clusters.start(observed, Kind::Cluster, client, spawner);
-    observed.pools.start(observed, Kind::MachinePool, client, spawner);
+pub fn spawn_watches(observed: &Observed, client: &Client, spawner: &Spawner) {
+    observed
+        .projects
+        .start(&observed.changes, Kind::Project, client, spawner);
+    observed
+        .clusters
+        .start(&observed.changes, Kind::Cluster, client, spawner);
+    observed
+        .pools
+        .start(&observed.changes, Kind::MachinePool, client, spawner);
     observed
         .templates
-        .start(observed, Kind::MachineTemplate, client, spawner);
+        .start(&observed.changes, Kind::MachineTemplate, client, spawner);
     observed
         .maintenances
-        .start(observed, Kind::Maintenance, client, spawner);
-    observed.vms.start(observed, Kind::VirtualMachine, client, spawner);
+        .start(&observed.changes, Kind::Maintenance, client, spawner);
+    observed
+        .vms
+        .start(&observed.changes, Kind::VirtualMachine, client, spawner);
     observed
         .vmis
-        .start(observed, Kind::VirtualMachineInstance, client, spawner);
-    observed.migrations.start(observed, Kind::Migration, client, spawner);
-    observed.nodes.start(observed, Kind::InfraNode, client, spawner);
-    observed.services.start(observed, Kind::InfraService, client, spawner);
-    observed.slices.start(observed, Kind::InfraSlice, client, spawner);
-    observed.namespaces.start(observed, Kind::Namespace, client, spawner);
-    observed.volumes.start(observed, Kind::Volume, client, spawner);
+        .start(&observed.changes, Kind::VirtualMachineInstance, client, spawner);
+    observed
+        .migrations
+        .start(&observed.changes, Kind::Migration, client, spawner);
+    observed
+        .nodes
+        .start(&observed.changes, Kind::InfraNode, client, spawner);
+    observed
+        .services
+        .start(&observed.changes, Kind::InfraService, client, spawner);
+    observed
+        .slices
+        .start(&observed.changes, Kind::InfraSlice, client, spawner);
+    observed
+        .namespaces
+        .start(&observed.changes, Kind::Namespace, client, spawner);
+    observed.volumes.start(&observed.changes, Kind::Volume, client, spawner);
     // Only what is needed to see that one changed.
     let version = |secret: PartialObjectMeta<Secret>| Some(secret.resource_version());
     let kubeconfigs = observed.kubeconfigs.clone();
     let kubeconfigs = kubeconfigs.run(client.clone(), version, spawner.token().clone());
     spawner.spawn("watch Kubeconfig", kubeconfigs);
-    view::tell(observed, Kind::Kubeconfig, observed.kubeconfigs.index(), spawner);
+    view::tell(
+        &observed.changes,
+        Kind::Kubeconfig,
+        observed.kubeconfigs.index(),
+        spawner,
+    );
 }

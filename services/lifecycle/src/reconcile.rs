@@ -8,11 +8,13 @@ pub mod drain;
 pub mod load_balancer;
 pub mod machine;
 pub mod maintenance;
-pub mod memory;
+mod outcome;
 pub mod pool;
 pub mod project;
 pub mod teardown;
 pub mod token;
+
+pub use outcome::Outcome;
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -29,6 +31,7 @@ use crate::{
     config::Config,
     context::Context,
     error::Error,
+    memory::Memory,
     observe::{Change, Kind, Observed},
 };
 
@@ -61,15 +64,6 @@ impl Keyed for Key {
     }
 }
 
-/// How a reconciliation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing to do until something changes.
-    Settled,
-    /// Look again after this time.
-    Again(Duration),
-}
-
 /// Pause for events that come in bursts, so that one look serves many.
 const GATHER: Duration = Duration::from_millis(50);
 /// Longest pause after failures, unless the error asks for more: what people wait for.
@@ -87,7 +81,7 @@ pub async fn run(context: Context, config: &Config, lost: CancellationToken) -> 
         () = context.observed.synced() => {}
     }
     // What one term remembers of its acting is nothing to the next: others may have acted in between.
-    let forget = || *context.memory.lock() = memory::Memory::default();
+    let forget = || *context.memory.lock() = Memory::default();
     forget();
     let queue = Arc::new(Queue::new(QueueConfig {
         slots: config.concurrency,

@@ -18,7 +18,7 @@ use steading_infra::{
     labels,
 };
 
-use super::machine::annotate;
+use super::annotation::annotate;
 use crate::{
     context::Context,
     domain::bootstrap::{Token, token_id},

@@ -1,62 +1,18 @@
 //! User data with which a guest joins its tenant cluster: a bootstrap kubeconfig with a single-use token.
 
 use serde_json::json;
-use sha2::{Digest, Sha256};
-use steading_cloudinit::{Fault, Format, Merge, Part, compose};
+use steading_cloudinit::{Fault, Merge, compose};
 use steading_infra::labels;
 
 use super::kubeconfig::Endpoint;
 
 mod custom;
+mod part;
+mod token;
 
 pub use custom::{CustomFault, check_custom, custom_user_data};
-
-/// A bootstrap token as Kubernetes knows it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Token {
-    /// Public half, six characters; follows from the machine, so that it can be found again.
-    pub id: String,
-    /// Secret half, sixteen characters.
-    pub secret: String,
-}
-
-const ALPHABET: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
-
-/// Public half of the token of a machine.
-pub fn token_id(namespace: &str, machine: &str) -> String {
-    short_hash(&[namespace, machine], 6)
-}
-
-/// A text of `length` characters `[0-9a-z]` that follows from the parts.
-pub fn short_hash(parts: &[&str], length: usize) -> String {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part.as_bytes());
-        hash.update([0]);
-    }
-    letters(hash.finalize().as_slice(), length)
-}
-
-/// Letters of a token from random bytes.
-pub fn letters(bytes: &[u8], length: usize) -> String {
-    bytes
-        .iter()
-        .take(length)
-        .map(|byte| char::from(ALPHABET[usize::from(*byte) % ALPHABET.len()]))
-        .collect()
-}
-
-impl Token {
-    /// Name of the Secret in `kube-system`.
-    pub fn secret_name(id: &str) -> String {
-        format!("bootstrap-token-{id}")
-    }
-
-    /// The whole token.
-    pub fn text(&self) -> String {
-        format!("{}.{}", self.id, self.secret)
-    }
-}
+use part::part;
+pub use token::{Token, letters, short_hash, token_id};
 
 /// A kubeconfig, JSON and so YAML too, that authenticates with the token.
 pub fn bootstrap_kubeconfig(endpoint: &Endpoint, token: &Token) -> String {
@@ -101,14 +57,6 @@ pub fn user_data(template: &str, machine: &str, kubeconfig: &str) -> Result<Stri
         part(&name, Merge::Replace)?,
         part(&files, Merge::Append)?,
     ]))
-}
-
-fn part(text: &str, merge: Merge) -> Result<Part<'_>, Fault> {
-    Ok(Part {
-        format: Format::of(text)?,
-        text,
-        merge,
-    })
 }
 
 #[cfg(test)]

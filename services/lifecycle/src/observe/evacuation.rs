@@ -3,14 +3,9 @@
 //! The infra cluster's side comes from the indexes. Tenants and scheduling are asked, at most once in [`FRESH`] for the same
 //! question and all at the same time, and what does not answer is unknown.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::join_all;
-use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{
     api::{core::v1::Pod, policy::v1::PodDisruptionBudget},
     apimachinery::pkg::util::intstr::IntOrString,
@@ -36,6 +31,7 @@ use super::{list::everything, machine::observe_machine as observe_whole};
 use crate::{
     context::Context,
     domain,
+    memory::{FRESH, Targets},
     plan::{
         disruption::{Cause, Disruption},
         evacuation::{
@@ -45,29 +41,8 @@ use crate::{
     },
 };
 
-/// How long an answer of a tenant or of scheduling is good for. Long against a pass (two a second at worst), short against a
-/// pod's start.
-const FRESH: SignedDuration = SignedDuration::from_secs(5);
 /// Longest wait for a tenant's or scheduling's answer.
 const ANSWER: Duration = Duration::from_secs(5);
-
-type Targets = HashMap<String, Target>;
-
-/// What maintenances asked others within [`FRESH`]. May be forgotten at any moment.
-#[derive(Debug, Default)]
-pub struct EvacuationMemory {
-    tenants: HashMap<(String, String), (Timestamp, ObservedTenant)>,
-    targets: HashMap<String, (Timestamp, Option<Arc<Targets>>)>,
-}
-
-impl EvacuationMemory {
-    /// Forgets answers that are too old to be used, so that the maps never outgrow what is being asked.
-    fn prune(&mut self, now: Timestamp) {
-        let fresh = |at: &Timestamp| now.duration_since(*at) < FRESH;
-        self.tenants.retain(|_, (at, _)| fresh(at));
-        self.targets.retain(|_, (at, _)| fresh(at));
-    }
-}
 
 /// What an infra node holds.
 #[derive(Debug, Default)]

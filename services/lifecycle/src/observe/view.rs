@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use steading_controller::{Index, ObjectRef, Source, SourceConfig, Version, metrics::ControllerMetrics, object::slim};
 use steading_runtime::tasks::Spawner;
 
-use super::{Kind, Observed};
+use super::changes::{Changes, Kind};
 
 /// A watched kind with its objects, less what nobody here reads.
 #[derive(Debug)]
@@ -60,23 +60,23 @@ where
     }
 
     /// Fills it, and tells everybody of what changes, until the service ends.
-    pub(super) fn start(&self, observed: &Arc<Observed>, kind: Kind, client: &Client, spawner: &Spawner)
+    pub(super) fn start(&self, changes: &Changes, kind: Kind, client: &Client, spawner: &Spawner)
     where
         K: Clone + Debug + DeserializeOwned,
     {
         let token = spawner.token().clone();
         let source = self.0.clone().run(client.clone(), |object| Some(slim(object)), token);
         spawner.spawn(&format!("watch {kind:?}"), source);
-        tell(observed, kind, self.0.index(), spawner);
+        tell(changes, kind, self.0.index(), spawner);
     }
 }
 
 /// Tells everybody of each object of an index that changes.
-pub(super) fn tell<T>(observed: &Arc<Observed>, kind: Kind, index: &Arc<Index<T>>, spawner: &Spawner)
+pub(super) fn tell<T>(changes: &Changes, kind: Kind, index: &Arc<Index<T>>, spawner: &Spawner)
 where
     T: Send + Sync + 'static,
 {
-    let (observed, index, token) = (Arc::clone(observed), Arc::clone(index), spawner.token().clone());
+    let (changes, index, token) = (changes.clone(), Arc::clone(index), spawner.token().clone());
     let (mut place, mut changed) = (index.end(), index.changed());
     spawner.spawn(&format!("changes {kind:?}"), async move {
         loop {
@@ -85,12 +85,12 @@ where
                 outcome = changed.changed() => if outcome.is_err() { return },
             }
             let objects: Vec<ObjectRef> = match index.news(&mut place) {
-                Ok(changes) => changes.into_iter().map(|change| change.object).collect(),
+                Ok(news) => news.into_iter().map(|change| change.object).collect(),
                 // More than the log holds: everything that is there may have changed.
                 Err(_) => index.all().into_iter().map(|(object, _)| object).collect(),
             };
             for object in objects {
-                observed.notify(kind, &object.namespace, &object.name);
+                changes.notify(kind, &object.namespace, &object.name);
             }
         }
     });

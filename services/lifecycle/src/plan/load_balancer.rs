@@ -5,11 +5,16 @@
 
 pub mod admit;
 pub mod allowances;
+mod balanced;
 pub mod decide;
 pub mod endpoints;
 pub mod hold;
 #[cfg(test)]
 mod tests;
+
+use super::digest::short_digest;
+
+pub use balanced::{Balanced, FieldNote, labels_of};
 
 use std::collections::BTreeMap;
 
@@ -25,7 +30,6 @@ use self::{
     allowances::{Allowances, Cidr},
     hold::{Hold, HoldReason},
 };
-use super::digest::short_digest;
 
 /// Finalizer of every cloud provider on Services of type LoadBalancer.
 pub const CLEANUP_FINALIZER: &str = "service.kubernetes.io/load-balancer-cleanup";
@@ -47,41 +51,6 @@ pub const ANNOTATION_PREFIXES: [&str; 7] = [
 const SOURCE_RANGES: &str = "service.beta.kubernetes.io/load-balancer-source-ranges";
 /// Annotations in one infra Service; a tenant must not fill the infra cluster's database.
 const ANNOTATIONS: usize = 32;
-
-/// Which tenant Service, in which cluster.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Balanced {
-    /// Namespace of the cluster in the infra cluster.
-    pub cluster: String,
-    /// Namespace of the tenant's Service.
-    pub namespace: String,
-    /// Name of the tenant's Service.
-    pub service: String,
-}
-
-impl Balanced {
-    /// Name of the infra Service: bounded, a DNS label, and unique within the cluster's namespace.
-    pub fn infra_name(&self) -> String {
-        let hash = short_digest(&format!("{}/{}", self.namespace, self.service), 5);
-        // 63 is a DNS label's length; endpoint slices add up to 8 characters.
-        let kept: String = self.service.chars().take(38).collect();
-        format!("lb-{}-{hash}", kept.trim_end_matches('-'))
-    }
-
-    /// As the annotation of the infra Service has it.
-    pub fn tenant_service(&self) -> String {
-        format!("{}/{}", self.namespace, self.service)
-    }
-}
-
-/// Why a field does not carry over as it is.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-pub struct FieldNote {
-    /// Path within the tenant's Service.
-    pub field: String,
-    /// What was done instead, and why.
-    pub message: String,
-}
 
 /// Whose a tenant's Service is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -239,19 +208,6 @@ fn source_ranges_of(tenant: &Service, wanted: &ServiceSpec) -> Result<Vec<String
             "spec.loadBalancerSourceRanges[{at}] is not a range such as 192.0.2.0/24"
         )),
     }
-}
-
-/// Labels of everything that belongs to a load balancer.
-pub fn labels_of(balanced: &Balanced) -> BTreeMap<String, String> {
-    let mut map = BTreeMap::from([
-        (labels::MANAGED_BY.to_owned(), labels::MANAGED_BY_STEADING.to_owned()),
-        (labels::LOAD_BALANCER.to_owned(), balanced.infra_name()),
-    ]);
-    if let Some((project, cluster)) = balanced.cluster.split_once(labels::PROJECT_SEPARATOR) {
-        map.insert(labels::PROJECT.to_owned(), project.to_owned());
-        map.insert(labels::CLUSTER.to_owned(), cluster.to_owned());
-    }
-    map
 }
 
 fn annotations_of(

@@ -8,8 +8,8 @@ use steading_infra::{error::InfraError, intent::Action, labels};
 
 use crate::{
     apply::{
+        annotation::annotate,
         evict::{cordon, evict, force_delete},
-        machine::annotate,
     },
     context::Context,
     domain::{

@@ -10,7 +10,6 @@ mod detect;
 use std::{collections::BTreeMap, time::Duration};
 
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Node;
 use kube::ResourceExt;
 use steading_infra::{
     apply::{self, FieldManager},
@@ -24,12 +23,13 @@ use crate::{
     apply::event::Tone,
     context::Context,
     error::Error,
-    observe::evacuation::{locations, observe_asked, observe_away, observe_node},
+    observe::{
+        cordon::observe_cordon,
+        evacuation::{locations, observe_asked, observe_away, observe_node},
+    },
     plan::{
         evacuation::MachineKey,
-        maintenance::{
-            Action, FailedMigrations, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, plan_pass,
-        },
+        maintenance::{Action, FailedMigrations, ObservedMaintenance, Outcome, PassInput, State, plan_pass},
     },
 };
 
@@ -209,14 +209,6 @@ fn observe_maintenance(context: &Context, maintenance: &Maintenance) -> Observed
             .iter()
             .any(|one| one == labels::MAINTENANCE_FINALIZER),
         node: node.map(|node| observe_cordon(&node)),
-    }
-}
-
-/// Whether and for whom an infra node is cordoned.
-fn observe_cordon(node: &Node) -> ObservedNode {
-    ObservedNode {
-        cordoned: node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false),
-        cordoned_by: node.annotations().get(labels::CORDONED_BY).cloned(),
     }
 }
 

@@ -4,6 +4,7 @@
 //! its machines), so that a cache that is behind never makes a machine too many or removes one too many; names follow from that read.
 
 mod accept;
+mod desired;
 mod execute;
 mod observe;
 mod preview;
@@ -26,11 +27,7 @@ use super::Outcome;
 use crate::{
     apply::{intent::request_delete, render::PoolPlace},
     context::Context,
-    domain::{
-        machine::ObservedMachine,
-        pool::{DesiredPool, desired_replicas},
-        rendering::Rendering,
-    },
+    domain::{machine::ObservedMachine, pool::DesiredPool, rendering::Rendering},
     error::Error,
     plan::{
         evacuation::MachineKey,
@@ -39,6 +36,7 @@ use crate::{
     },
 };
 
+use desired::desired_of;
 use execute::{BATCH, Pass, fresh_machines};
 use observe::{cached, failures_of, ledger_of, pool_machines};
 use report::{Refusal, Report};
@@ -90,13 +88,6 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         },
     };
     work(context, &place, &cluster, &pool, rendering.as_deref(), trouble).await
-}
-
-/// What a pool wants now.
-fn desired_of(pool: &MachinePool, machines: &[ObservedMachine], revision: Option<String>) -> DesiredPool {
-    let existing = machines.iter().filter(|m| !m.is_terminating()).count();
-    let last = pool.status.as_ref().and_then(|status| status.desired_replicas);
-    DesiredPool::of(&pool.spec, desired_replicas(&pool.spec, last, existing), revision)
 }
 
 /// Plans and executes for a pool that is accepted.

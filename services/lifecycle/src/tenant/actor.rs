@@ -16,11 +16,12 @@ use steading_runtime::{
 use tokio::sync::{Notify, broadcast::error::RecvError};
 
 use super::{
-    Connector, KindHealth, Tenant, TenantKind, Unreached,
+    Connector, KindHealth, TenantKind,
     claims::{ServerClaim, described, owner},
     feed::Feed,
     metrics::TenantMetrics,
     projection,
+    state::{Tenant, Unreached},
 };
 use crate::{
     domain::kubeconfig::{self, TenantKubeconfig},
@@ -265,7 +266,9 @@ impl Actor {
                 return Err(failed(why));
             }
         };
-        let client = (self.connector.0)(self.tenant.namespace.clone(), kubeconfig)
+        let client = self
+            .connector
+            .connect(&self.tenant.namespace, kubeconfig)
             .await
             .map_err(failed)?;
         let answer = tokio::time::timeout(ANSWER, client.apiserver_version()).await;

@@ -5,7 +5,7 @@
 
 use steading_cloudinit::{Fault, Merge, check, compose};
 
-use super::{Token, part};
+use super::{part::part, token::Token};
 use crate::domain::kubeconfig::Endpoint;
 
 /// How a placeholder begins.

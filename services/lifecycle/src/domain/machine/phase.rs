@@ -6,7 +6,8 @@
 use jiff::{SignedDuration, Timestamp};
 use steading_infra::intent::Action;
 
-use super::{ObservedInstance, ObservedMachine, ObservedNode, Patience};
+use super::observed::{ObservedInstance, ObservedMachine, ObservedNode, Patience};
+use crate::domain::pool::Availability;
 
 /// Where a machine stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,6 +58,33 @@ fn report(phase: Phase, reason: &'static str, message: impl Into<String>) -> Pha
 }
 
 impl ObservedMachine {
+    /// Whether the planner may count on it.
+    pub fn availability(&self, patience: &Patience, now: Timestamp) -> Availability {
+        match self.running_phase(patience, now).phase {
+            Phase::Unhealthy | Phase::Failed => Availability::Broken,
+            Phase::Unknown => Availability::Unknown,
+            Phase::Migrating => match self.node {
+                ObservedNode::Unknown => Availability::Unknown,
+                _ if self.is_ready() && !self.is_cordoned() => Availability::Available,
+                _ => Availability::Starting,
+            },
+            Phase::Running => match &self.node {
+                ObservedNode::Present { since: Some(since), .. } if now.duration_since(*since) < patience.min_ready => {
+                    Availability::Starting
+                }
+                _ if self.is_cordoned() || self.wants(Action::Drain) => Availability::Away,
+                _ => Availability::Available,
+            },
+            Phase::Pending
+            | Phase::Provisioning
+            | Phase::Booting
+            | Phase::Draining
+            | Phase::Detaching
+            | Phase::Deleting
+            | Phase::Stopped => Availability::Starting,
+        }
+    }
+
     /// Derives the phase. `detaching` is what the drain says.
     pub fn phase(&self, patience: &Patience, detaching: bool, now: Timestamp) -> PhaseReport {
         if self.vm_terminating {

@@ -1,6 +1,10 @@
 //! Phases and availability.
 
+use jiff::Timestamp;
+use steading_infra::intent::{Action, Intent};
+
 use super::*;
+use crate::domain::pool::Availability;
 
 /// A machine whose node is ready.
 pub(crate) fn mk_running(name: &str) -> ObservedMachine {

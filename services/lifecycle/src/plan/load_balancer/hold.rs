@@ -11,7 +11,7 @@ use k8s_openapi::{
 use kube::ResourceExt;
 use steading_infra::labels;
 
-use super::{Balanced, FieldNote, labels_of};
+use super::balanced::{Balanced, FieldNote, labels_of};
 
 /// Why a load balancer is not served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]

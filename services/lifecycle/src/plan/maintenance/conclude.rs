@@ -6,7 +6,7 @@ use steading_infra::crd::maintenance::{EvacuationProgressStatus, MaintenanceDesi
 
 use super::{
     super::disruption::Ledger,
-    Action, ObservedMaintenance, Outcome, PassInput, State, is_under_way, machines_of,
+    pass::{Action, ObservedMaintenance, ObservedNode, Outcome, PassInput, State, is_under_way, machines_of},
     progress::{self, Begin, condition, enter},
 };
 
@@ -221,7 +221,7 @@ fn needed_cordons(input: &PassInput, outcomes: &[Outcome]) -> Vec<(String, Strin
 /// Whether a person cordoned the infra node before the maintenance did: then it is theirs to take back. A maintenance of evicted machines
 /// is of an infra node that its admin cordoned, and gives it back for them.
 fn is_persons(seen: &ObservedMaintenance) -> bool {
-    let cordoned_by_nobody = |node: &super::ObservedNode| node.cordoned && node.cordoned_by.is_none();
+    let cordoned_by_nobody = |node: &ObservedNode| node.cordoned && node.cordoned_by.is_none();
     seen.spec.scope == MaintenanceScope::All && seen.node.as_ref().is_some_and(cordoned_by_nobody)
 }
 

@@ -13,8 +13,8 @@ use super::{
         disruption::Ledger,
         evacuation::{Disposition, Hotplug, Way, plan_evacuation},
     },
-    Action, Eviction,
     budget::limits_of,
+    pass::{Action, Eviction},
 };
 
 /// Decides about every eviction.

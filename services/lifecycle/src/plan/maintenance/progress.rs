@@ -16,9 +16,8 @@ use super::{
             Disposition, Guest, Hotplug, MachineKey, ObservedMachine, ObservedTenant, Verdict, Way, plan_evacuation,
         },
     },
-    Action, ObservedMaintenance, Outcome, PassInput, State,
     budget::limits_of,
-    machines_of, withdraw,
+    pass::{Action, ObservedMaintenance, Outcome, PassInput, State, machines_of, withdraw},
 };
 
 /// A drain is forced after this long if the stall policy escalates and does not say when.

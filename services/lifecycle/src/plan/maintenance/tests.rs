@@ -2,15 +2,15 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use steading_infra::{
-    crd::maintenance::{MaintenanceBudget, StallAction},
+    crd::maintenance::{MaintenanceBudget, MaintenanceSpec, StallAction},
     intent::EVICTION,
 };
 
 use super::{
     super::{
-        disruption::Cause,
+        disruption::{Cause, Disruption},
         evacuation::{
-            Asked, Disposition, Guest, ObservedClusterState, ObservedTenant,
+            Asked, Disposition, Guest, MachineKey, ObservedClusterState, ObservedTenant, Way,
             tests::{mk_fixed, mk_machine},
         },
     },

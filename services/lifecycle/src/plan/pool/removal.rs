@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{DesiredPool, Draft, PoolMachine, RemoveReason, has_failed, is_kept, is_replaced};
-use crate::domain::pool::Availability;
+use super::pass::{Draft, PoolMachine, RemoveReason, has_failed, is_kept, is_replaced};
+use crate::domain::pool::{Availability, DesiredPool};
 
 /// Decides all removals. `take` asks the disruption ledger for a place.
 pub(super) fn plan_removals(draft: &mut Draft<'_>, take: impl FnMut(&PoolMachine) -> bool) {

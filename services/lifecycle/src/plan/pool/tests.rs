@@ -2,10 +2,14 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
 use proptest::prelude::*;
 
 use super::*;
-use crate::plan::disruption::{Cause, Disruption};
+use crate::{
+    domain::pool::Trigger,
+    plan::disruption::{Cause, Disruption},
+};
 
 fn mk_desired(replicas: usize, surge: usize, unavailable: usize) -> DesiredPool {
     DesiredPool {

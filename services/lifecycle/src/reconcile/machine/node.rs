@@ -12,7 +12,7 @@ use steading_model::name::unpinned_name;
 
 use super::Pass;
 use crate::{
-    apply::machine::annotate,
+    apply::annotation::annotate,
     domain::machine::ObservedNode,
     error::Error,
     plan::node::{DesiredNode, Topology, plan_node},

@@ -10,11 +10,12 @@ use steading_infra::{crd::machine_pool::OnDrainTimeout, intent::Action, labels};
 use super::{Pass, WAIT, confirm::Confirmed, forget};
 use crate::{
     apply::{
+        annotation::annotate,
         detach::detach_volumes,
         event::Tone,
         evict::uncordon,
         intent::{clear, write_intent},
-        machine::{annotate, delete_node, delete_vm, finish, restart},
+        machine::{delete_node, delete_vm, finish, restart},
         migration::{cancel_migration, migrate},
         token,
     },

@@ -12,7 +12,6 @@ use steading_infra::{
     labels,
 };
 
-use super::observe_cordon;
 use crate::{
     apply::{
         event::Tone,
@@ -20,6 +19,7 @@ use crate::{
     },
     context::Context,
     error::Error,
+    observe::cordon::observe_cordon,
     plan::{
         evacuation::{MachineKey, Way},
         maintenance::{Action, State},

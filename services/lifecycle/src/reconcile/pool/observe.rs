@@ -24,7 +24,7 @@ use crate::{
     },
 };
 
-use super::desired_of;
+use super::desired::desired_of;
 
 /// The machines of a pool in the index.
 pub(super) fn cached(context: &Context, namespace: &str, pool: &str) -> Vec<ObservedMachine> {

@@ -4,7 +4,7 @@ use steading_infra::crd::MachinePool;
 
 use super::{
     accept::accept,
-    desired_of,
+    desired::desired_of,
     observe::{cached, pool_machines},
     rendering::render_now,
 };

@@ -284,7 +284,7 @@ mod tests {
             ..Default::default()
         };
         let pool = MachinePool::new("w", spec);
-        let desired = super::super::desired_of(&pool, machines, Some("r".into()));
+        let desired = super::super::desired::desired_of(&pool, machines, Some("r".into()));
         let report = Report::of(&desired, &PoolPlan::default(), machines, &pool, at(10));
         (pool, report)
     }
