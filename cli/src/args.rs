@@ -8,6 +8,9 @@ use steading_sim::SimConfig;
 
 use crate::{kinds::Scope, output::Format};
 
+/// Image of the machines where nothing is really imported.
+pub const EXAMPLE_IMAGE: &str = "https://images.example.test/ubuntu-24.04.qcow2";
+
 /// Tenant Kubernetes clusters on bare metal through KubeVirt.
 #[derive(Debug, Parser)]
 #[command(name = "steading", version, about, arg_required_else_help = true)]
@@ -179,7 +182,7 @@ pub struct DemoArgs {
     #[arg(long, value_name = "FILE", requires = "kubeconfig")]
     pub tenant_kubeconfig: Option<PathBuf>,
     /// Image of the machines' disks, where the infra cluster really imports it.
-    #[arg(long, value_name = "URL", default_value = crate::demo::EXAMPLE_IMAGE)]
+    #[arg(long, value_name = "URL", default_value = EXAMPLE_IMAGE)]
     pub image: String,
     /// Only delete what an earlier demonstration has left there.
     #[arg(long, requires = "kubeconfig", conflicts_with = "keep")]

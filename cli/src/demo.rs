@@ -14,6 +14,7 @@ pub mod census;
 pub mod checks;
 pub mod clean_up;
 pub mod flow;
+mod objects;
 pub mod preflight;
 pub mod report;
 pub mod storage;
@@ -37,9 +38,6 @@ use crate::{
         supply::TenantSupply,
     },
 };
-
-/// Image of the machines where nothing is really imported.
-pub const EXAMPLE_IMAGE: &str = "https://images.example.test/ubuntu-24.04.qcow2";
 
 /// Runs the demonstration on a stack of its own.
 ///

@@ -2,29 +2,15 @@
 
 pub mod columns;
 pub mod describe;
+pub mod format;
 pub mod out;
 pub mod table;
 
-use clap::ValueEnum;
 use serde_json::Value;
 
-use crate::kinds::Kind;
+pub use format::{Format, name_of};
 
-/// Output format.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Default)]
-pub enum Format {
-    /// Columns for people.
-    #[default]
-    Table,
-    /// More columns.
-    Wide,
-    /// One JSON document.
-    Json,
-    /// One YAML document per resource.
-    Yaml,
-    /// Full resource names, one per line.
-    Name,
-}
+use crate::kinds::Kind;
 
 /// Prints resources of one kind.
 ///
@@ -89,11 +75,6 @@ pub fn print_value(value: &Value, format: Format) -> anyhow::Result<()> {
         _ => out::line(serde_saphyr::to_string(value)?.trim_end())?,
     }
     Ok(())
-}
-
-/// The resource's full name, empty if it has none.
-pub fn name_of(resource: &Value) -> &str {
-    resource.get("name").and_then(Value::as_str).unwrap_or_default()
 }
 
 /// A resource in the form that `apply` takes: its kind first.

@@ -7,19 +7,17 @@ use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
 use http_body::Frame;
 use hyper::body::Incoming;
-use prost_reflect::DescriptorPool;
 use steading_transcode::wire::{self, Raw};
 use tonic::body::Body as TonicBody;
 use tower::ServiceExt as _;
-use tower::util::BoxCloneSyncService;
 
 use crate::body::{Body, BoxError, collect};
 use crate::code::Code;
 use crate::frame;
 use crate::generation::Generation;
-use crate::grpc::{Dialect, trailers_only};
+use crate::grpc::dialect::{Dialect, trailers_only};
 use crate::headers;
-use crate::stack::{Shared, State};
+use crate::state::{Shared, State};
 use crate::upstream::{Pace, Upstream};
 
 /// A service's own health answer must not take longer.
@@ -31,28 +29,6 @@ const HEALTH_REQUEST: usize = 4096;
 
 const SERVING: u8 = 1;
 const NOT_SERVING: u8 = 2;
-
-type ReflectionService = BoxCloneSyncService<Request<TonicBody>, Response<TonicBody>, std::convert::Infallible>;
-
-/// Reflection of one generation of descriptors, in both versions.
-pub(crate) struct Reflection {
-    v1: ReflectionService,
-    v1alpha: ReflectionService,
-}
-
-impl Reflection {
-    pub(crate) fn new(pool: &DescriptorPool) -> Result<Self, tonic_reflection::server::Error> {
-        let set = pool.encode_to_vec();
-        let builder = || {
-            tonic_reflection::server::Builder::configure()
-                .register_encoded_file_descriptor_set(&set)
-                .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        };
-        let v1 = BoxCloneSyncService::new(builder().build_v1()?);
-        let v1alpha = BoxCloneSyncService::new(builder().build_v1alpha()?);
-        Ok(Self { v1, v1alpha })
-    }
-}
 
 /// A method that the gateway answers itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 use steading_transcode::{Catalog, openapi};
 
-use crate::Error;
-use crate::builtin::Reflection;
 use crate::config::Config;
+use crate::error::Error;
 use crate::etag::LearnedForm;
+use crate::reflection::Reflection;
 use crate::upstream::Upstreams;
 
 /// One state of the descriptors.

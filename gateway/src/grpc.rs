@@ -1,5 +1,6 @@
 //! Native gRPC and gRPC-Web: passed on by the service's name, unread.
 
+pub(crate) mod dialect;
 mod passing;
 mod web;
 
@@ -19,42 +20,10 @@ use crate::code::Code;
 use crate::headers::{self, REQUEST_ID};
 use crate::pace;
 use crate::rate::Caller;
-use crate::stack::State;
+use crate::state::State;
 use crate::upstream::Pace;
+use dialect::{Dialect, code_in, trailers_only};
 use passing::{OnEnd, Passing};
-
-/// What a request speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// Neither.
-    Rest,
-    /// `application/grpc`.
-    Native,
-    /// `application/grpc-web`: trailers come as a last frame of the body.
-    Web,
-    /// `application/grpc-web-text`: the same in base64.
-    WebText,
-}
-
-impl Dialect {
-    pub(crate) fn of(headers: &HeaderMap) -> Self {
-        match headers::essence(headers).as_deref() {
-            Some("application/grpc-web-text" | "application/grpc-web-text+proto") => Self::WebText,
-            Some(kind) if kind.starts_with("application/grpc-web") => Self::Web,
-            Some("application/grpc") => Self::Native,
-            Some(kind) if kind.starts_with("application/grpc+") => Self::Native,
-            _ => Self::Rest,
-        }
-    }
-
-    fn content_type(self) -> &'static str {
-        match self {
-            Self::Web => "application/grpc-web+proto",
-            Self::WebText => "application/grpc-web-text+proto",
-            Self::Native | Self::Rest => "application/grpc",
-        }
-    }
-}
 
 /// A call that is passed on.
 pub(crate) struct Call<'a> {
@@ -72,23 +41,6 @@ impl Call<'_> {
     /// What metrics call it.
     fn route(&self) -> &str {
         self.method.map_or("grpc", |method| &method.path)
-    }
-}
-
-/// An answer without messages.
-pub(crate) fn trailers_only(dialect: Dialect, code: Code, message: &str) -> Response<Body> {
-    let mut response = Response::new(Body::Empty);
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(dialect.content_type()));
-    status(headers, code, message);
-    response
-}
-
-/// A status as metadata. The message is ASCII without `%`, as all of the gateway's own are.
-fn status(headers: &mut HeaderMap, code: Code, message: &str) {
-    headers.insert("grpc-status", HeaderValue::from(code.number()));
-    if let Ok(message) = HeaderValue::try_from(message) {
-        headers.insert("grpc-message", message);
     }
 }
 
@@ -113,12 +65,6 @@ pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Respon
         metrics.call_ended(call.route(), code);
     }
     response
-}
-
-/// The code of a status in headers or trailers.
-fn code_in(headers: &HeaderMap) -> Option<Code> {
-    let number = headers.get("grpc-status")?.to_str().ok()?.parse().ok()?;
-    Some(Code::from_number(number))
 }
 
 /// A rate limit refuses the call for now.

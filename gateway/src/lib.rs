@@ -28,6 +28,7 @@ mod code;
 mod compress;
 mod config;
 mod cors;
+mod error;
 mod etag;
 mod frame;
 mod generation;
@@ -38,12 +39,15 @@ mod metrics;
 mod pace;
 mod problem;
 mod rate;
+mod reflection;
 mod rest;
 mod retry;
 mod room;
 mod sanity;
+mod scope;
 mod server;
 mod stack;
+mod state;
 mod stream;
 mod tls;
 mod upstream;
@@ -51,7 +55,6 @@ mod upstream;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use steading_transcode::CatalogError;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -59,30 +62,14 @@ use generation::Generation;
 
 pub use code::Code;
 pub use config::{Config, Limits, Route};
+pub use error::Error;
 pub use rate::{Rate, RateLimit, Whose};
 pub use tls::{Identity, Tls, TlsError};
 pub use upstream::UpstreamError;
 
-/// Why a gateway cannot be made.
-#[derive(Debug, thiserror::Error)]
-pub enum Error {
-    /// The descriptor sets cannot be served.
-    #[error("descriptors cannot be served")]
-    Catalog(#[from] CatalogError),
-    /// An upstream cannot be used.
-    #[error("upstream cannot be used")]
-    Upstream(#[from] UpstreamError),
-    /// The gateway's own port cannot speak TLS.
-    #[error("TLS of the gateway's port cannot be set up")]
-    Identity(#[from] TlsError),
-    /// Reflection cannot serve the descriptors.
-    #[error("descriptors cannot be reflected")]
-    Reflection(#[from] tonic_reflection::server::Error),
-}
-
 /// A gateway that is ready to run.
 pub struct Gateway {
-    state: stack::State,
+    state: state::State,
 }
 
 impl std::fmt::Debug for Gateway {
@@ -100,7 +87,7 @@ impl Gateway {
     /// The descriptors or upstreams cannot be served.
     pub fn new(config: Config) -> Result<Self, Error> {
         Ok(Self {
-            state: Arc::new(stack::Shared::new(config)?),
+            state: Arc::new(state::Shared::new(config)?),
         })
     }
 
@@ -125,7 +112,7 @@ impl Gateway {
 /// Changes a gateway while it runs. Cheap to clone.
 #[derive(Clone)]
 pub struct Control {
-    state: stack::State,
+    state: state::State,
 }
 
 impl std::fmt::Debug for Control {

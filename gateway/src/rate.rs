@@ -16,7 +16,7 @@ use governor::state::{InMemoryState, NotKeyed};
 use governor::{Quota, RateLimiter};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
-use crate::upstream::is_within;
+use crate::scope::is_within;
 
 /// Callers that one limit remembers. Beyond it callers share [`SHARED`] places, until some have been quiet.
 const CALLERS: usize = 100_000;

@@ -2,73 +2,30 @@
 
 mod answer;
 mod call;
+mod context;
 mod receive;
 mod upload;
 
-use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::header::{EXPECT, IF_MATCH, IF_NONE_MATCH};
-use http::{HeaderMap, HeaderValue, Method, Request, Response, Version};
+use http::{HeaderMap, Method, Request, Response, Version};
 use hyper::body::Incoming;
 use steading_transcode::bind::{self, Parts};
-use steading_transcode::{Binding, InvalidRequest, Matched, RouteError};
+use steading_transcode::{Binding, Matched, RouteError};
 
 use crate::accept::Refused;
 use crate::body::{Body, Upload};
 use crate::code::Code;
 use crate::etag::{Form, LearnedForm};
-use crate::generation::Generation;
 use crate::problem::Problem;
-use crate::rate::{Caller, Verdict};
-use crate::room::Reservation;
-use crate::stack::State;
+use crate::rate::Caller;
 use crate::stream::{self, Format};
 use crate::{etag, frame, headers};
 
 pub(crate) use call::head;
-pub(crate) use upload::Feed;
-
-/// How much of a refused body is read so that its sender gets to read the answer. Nothing of it is kept; a sender of more is cut off.
-const DISCARD_BYTES: u64 = 64 << 20;
-
-/// What every step of a REST call knows.
-pub(crate) struct Call<'a> {
-    pub(crate) state: &'a State,
-    pub(crate) generation: &'a Arc<Generation>,
-    pub(crate) request_id: &'a HeaderValue,
-    pub(crate) address: IpAddr,
-    /// When the request came; deadlines count from here.
-    pub(crate) started: Instant,
-    /// The template that the path fits, once it is known.
-    pub(crate) template: OnceLock<&'a str>,
-    /// What rate limits say, once they were asked.
-    pub(crate) verdict: OnceLock<Verdict>,
-}
-
-impl Call<'_> {
-    pub(crate) fn problem(&self, code: Code, reason: &str, message: impl Into<String>) -> Problem {
-        Problem::new(code, reason, message, &self.state.config.error_domain)
-    }
-
-    pub(crate) fn invalid(&self, field: &str, description: &str) -> Problem {
-        self.refused(&InvalidRequest::new(field, description))
-    }
-
-    pub(crate) fn refused(&self, error: &InvalidRequest) -> Problem {
-        Problem::invalid(error, &self.state.config.error_domain)
-    }
-
-    pub(crate) fn too_late(&self) -> Problem {
-        self.problem(Code::DeadlineExceeded, "DEADLINE_EXCEEDED", "the deadline has passed")
-    }
-
-    pub(crate) fn no_room(&self) -> Problem {
-        let text = "the gateway is at its limit of buffered bytes";
-        Problem::overloaded(text, &self.state.config.error_domain)
-    }
-}
+use context::{Ask, DISCARD_BYTES};
+pub(crate) use context::{Call, Feed};
 
 /// Answers a request that is neither gRPC nor the gateway's own.
 pub(crate) async fn serve(call: &Call<'_>, request: Request<Incoming>) -> Result<Response<Body>, Problem> {
@@ -143,14 +100,6 @@ async fn serve_upload(
     answer::unary(call, binding, system, (&parts.headers, &method), reply, reserved)
 }
 
-/// What is to be called, and for how long.
-struct Ask<'a> {
-    headers: &'a HeaderMap,
-    rpc: &'a steading_transcode::Method,
-    /// From when the request came.
-    time: Duration,
-}
-
 fn route<'c>(call: &Call<'c>, method: &Method, path: &str) -> Result<Matched<'c>, Problem> {
     call.generation
         .catalog
@@ -220,19 +169,4 @@ fn not_acceptable(call: &Call<'_>) -> Problem {
     let text = format!("this method answers with one of {}", formats.join(", "));
     call.problem(Code::InvalidArgument, "NOT_ACCEPTABLE", text)
         .with_http(http::StatusCode::NOT_ACCEPTABLE)
-}
-
-/// A reply that is not what the descriptors promise.
-pub(crate) fn garbage(call: &Call<'_>, error: &dyn std::error::Error) -> Problem {
-    tracing::warn!(%error, "a service sent a reply that cannot be read");
-    let text = "the service sent a reply that cannot be read";
-    call.problem(Code::Internal, "INTERNAL", text)
-        .with_http(http::StatusCode::BAD_GATEWAY)
-}
-
-/// Reserved room as the whole of what a call still holds.
-fn hold(reserved: &mut Reservation, bytes: usize) {
-    reserved.clear();
-    // It is there already: when there is no room left for it, the next call finds that out.
-    let _ = reserved.take(bytes);
 }

@@ -19,7 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::Limits;
 use crate::sanity;
-use crate::stack::{self, State};
+use crate::stack;
+use crate::state::State;
 
 /// A failing accept (no file descriptors left, say) is tried again after this.
 const ACCEPT_PAUSE: std::time::Duration = std::time::Duration::from_millis(50);

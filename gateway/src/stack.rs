@@ -5,13 +5,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use arc_swap::ArcSwap;
 use http::header::{AUTHORIZATION, CONNECTION, CONTENT_LENGTH, CONTENT_TYPE, ETAG};
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::access::{self, Entry};
@@ -19,63 +16,15 @@ use crate::body::Body;
 use crate::builtin::Builtin;
 use crate::code::Code;
 use crate::compress::Coding;
-use crate::config::Config;
 use crate::generation::{Document, Generation};
-use crate::grpc::{self, Dialect};
+use crate::grpc;
+use crate::grpc::dialect::{Dialect, trailers_only};
 use crate::headers::REQUEST_ID;
 use crate::metrics::{RequestMetrics, Route};
 use crate::problem::Problem;
-use crate::rate::RateLimits;
 use crate::rest::Call;
-use crate::retry::Budget;
-use crate::room::Room;
-use crate::tls::Identity;
-use crate::upstream::Upstreams;
-use crate::{Error, compress, cors, etag, headers, rest, sanity};
-
-/// What all requests share.
-pub(crate) struct Shared {
-    pub(crate) config: Config,
-    /// The descriptors of the moment; a request takes them once and keeps them.
-    pub(crate) generation: ArcSwap<Generation>,
-    pub(crate) upstreams: Upstreams,
-    /// What new connections are served with; `None` for plaintext.
-    pub(crate) identity: Option<ArcSwap<rustls::ServerConfig>>,
-    pub(crate) rates: RateLimits,
-    /// What repeated calls may cost the services.
-    pub(crate) retries: Budget,
-    /// What bodies may take up.
-    pub(crate) room: Room,
-    /// A permit for each request that may be under way.
-    places: Arc<Semaphore>,
-    pub(crate) metrics: Option<RequestMetrics>,
-    /// Cancelled when streams should end.
-    pub(crate) drain: CancellationToken,
-}
-
-pub(crate) type State = Arc<Shared>;
-
-impl Shared {
-    /// # Errors
-    /// The descriptors or upstreams cannot be served.
-    pub(crate) fn new(config: Config) -> Result<Self, Error> {
-        let upstreams = Upstreams::new(&config.upstreams, &config.tls, &config.limits)?;
-        let generation = Generation::compile(&config, &config.descriptor_sets, &upstreams)?;
-        let identity = config.identity.as_ref().map(Identity::server).transpose()?;
-        Ok(Self {
-            identity: identity.map(ArcSwap::new),
-            generation: ArcSwap::from_pointee(generation),
-            upstreams,
-            rates: RateLimits::new(&config.rate_limits),
-            retries: Budget::default(),
-            room: Room::new(config.limits.buffered_bytes),
-            places: Arc::new(Semaphore::new(config.limits.requests.min(Semaphore::MAX_PERMITS))),
-            metrics: config.metrics.as_ref().map(RequestMetrics::register),
-            drain: CancellationToken::new(),
-            config,
-        })
-    }
-}
+use crate::state::State;
+use crate::{compress, cors, etag, headers, rest, sanity};
 
 /// What later steps need of a request that earlier ones took.
 struct Seen {
@@ -210,7 +159,7 @@ async fn dispatch(
 fn full(state: &State, dialect: Dialect) -> Response<Body> {
     let text = "the gateway is at its request limit";
     if dialect != Dialect::Rest {
-        return grpc::trailers_only(dialect, Code::Unavailable, text);
+        return trailers_only(dialect, Code::Unavailable, text);
     }
     Problem::overloaded(text, &state.config.error_domain).response(false)
 }
@@ -268,10 +217,7 @@ async fn native(
     if let Some(builtin) = Builtin::of(&seen.path) {
         if seen.dialect != Dialect::Native {
             let text = "served to native gRPC clients only";
-            return (
-                grpc::trailers_only(seen.dialect, Code::Unimplemented, text),
-                Route::Builtin,
-            );
+            return (trailers_only(seen.dialect, Code::Unimplemented, text), Route::Builtin);
         }
         return (builtin.serve(state, generation, request).await, Route::Builtin);
     }

@@ -22,7 +22,7 @@ use crate::frame::{FrameError, Frames};
 use crate::generation::Generation;
 use crate::problem::Problem;
 use crate::rest::{self, Call, Feed};
-use crate::stack::State;
+use crate::state::State;
 use crate::upstream::Pace;
 use crate::{headers, pace};
 

@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 
 use crate::body::Body;
 use crate::config::{Limits, Route};
+use crate::scope::is_within;
 use crate::tls::{Tls, TlsError};
 use connect::{Bounds, Trust, Windows};
 use relays::Relays;
@@ -251,14 +252,6 @@ fn address(uri: &Uri) -> Result<(Authority, bool), UpstreamError> {
     // A path would be ignored: gRPC has its own.
     let bare = matches!(uri.path_and_query().map(PathAndQuery::as_str), None | Some("" | "/"));
     if bare { Ok((authority, https)) } else { Err(fail()) }
-}
-
-/// Whether a full name is `scope`, or lies within it; everything lies within the empty scope.
-pub(crate) fn is_within(name: &str, scope: &str) -> bool {
-    scope.is_empty()
-        || name
-            .strip_prefix(scope)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '/']))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use kube::{
 };
 use steading_infra::labels;
 
-use super::flow::PROJECT;
+use super::objects::PROJECT;
 use crate::kinds::id_of;
 
 /// Kinds listed at once: a cluster has about a hundred.

@@ -8,7 +8,7 @@ use super::{
     api::Api,
     census::{Before, Census},
     checks::check,
-    flow::{
+    objects::{
         CLUSTER, IMAGE, MAINTENANCE, PINNED, POLICY, PROJECT, STORAGE_CLASS, TEMPLATES, VOLUME, WORKERS, attachment,
         text,
     },

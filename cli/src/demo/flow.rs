@@ -9,6 +9,10 @@ use steading_infra::labels;
 use super::{
     api::Api,
     checks::{self, Ending},
+    objects::{
+        CLUSTER, IMAGE, MAINTENANCE, PINNED, POLICY, PROJECT, STORAGE_CLASS, TEMPLATES, VOLUME, WORKERS, attachment,
+        list, text,
+    },
     report::{Report, Summary},
     storage::Storage,
     supply::TenantSupply,
@@ -16,24 +20,12 @@ use super::{
     witness::Witness,
 };
 use crate::{
+    args::EXAMPLE_IMAGE,
     client::CallError,
     kinds::id_of,
     output::table::{at, cell_at, plain_table, trimmed},
 };
 
-pub(super) const PROJECT: &str = "projects/demo";
-pub(super) const STORAGE_CLASS: &str = "storageClasses/demo-fast";
-pub(super) const IMAGE: &str = "projects/demo/images/ubuntu";
-pub(super) const TEMPLATES: [&str; 2] = [
-    "projects/demo/machineTemplates/general",
-    "projects/demo/machineTemplates/local-disk",
-];
-pub(super) const POLICY: &str = "projects/demo/placementPolicies/spread";
-pub(super) const CLUSTER: &str = "projects/demo/clusters/prod";
-pub(super) const WORKERS: &str = "projects/demo/clusters/prod/machinePools/workers";
-pub(super) const PINNED: &str = "projects/demo/clusters/prod/machinePools/pinned";
-pub(super) const VOLUME: &str = "projects/demo/clusters/prod/volumes/orders";
-pub(super) const MAINTENANCE: &str = "maintenances/demo-drain";
 /// Machines of the pool whose machines migrate live.
 const WORKER_REPLICAS: usize = 6;
 /// Machines of the pool whose machines cannot migrate; they are replaced.
@@ -70,7 +62,7 @@ struct Demo<'r> {
 /// # Errors
 /// A step that cannot be done.
 pub async fn run(server: &str, report: &Report, pace: Pace) -> anyhow::Result<Summary> {
-    tell(server, report, pace, super::EXAMPLE_IMAGE, None).await
+    tell(server, report, pace, EXAMPLE_IMAGE, None).await
 }
 
 /// As [`run`], with an image that can really be imported, and with a tenant cluster that is there already.
@@ -442,26 +434,13 @@ impl Demo<'_> {
     }
 }
 
-pub(super) fn text(value: &Value, path: &str) -> String {
-    at(value, path).as_str().unwrap_or_default().to_owned()
-}
-
 fn number(value: &Value, path: &str) -> i64 {
     at(value, path).as_i64().unwrap_or_default()
-}
-
-pub(super) fn list<'v>(value: &'v Value, path: &str) -> &'v [Value] {
-    at(value, path).as_array().map(Vec::as_slice).unwrap_or_default()
 }
 
 /// How far a volume is.
 fn volume_line(volume: &Value) -> String {
     format!("{} {}{}", cell_at(volume, "state"), attachment(volume), unmet(volume))
-}
-
-pub(super) fn attachment(volume: &Value) -> String {
-    let state = cell_at(volume, "attachmentState");
-    state.strip_prefix("ATTACHMENT_STATE_").unwrap_or(&state).to_owned()
 }
 
 /// What a resource still waits for, in its own words.

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     api::Api,
-    flow::{MAINTENANCE, PROJECT, STORAGE_CLASS},
+    objects::{MAINTENANCE, PROJECT, STORAGE_CLASS},
     report::Report,
 };
 use crate::output::table::cell_at;

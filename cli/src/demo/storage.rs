@@ -3,7 +3,7 @@
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::flow::{list, text};
+use super::objects::{list, text};
 use crate::output::table::at;
 
 /// Access and volume mode in the API's words.

@@ -10,7 +10,7 @@ const LEFT_OUT: &[&str] = &["conditions", "etag", "uid", "name"];
 
 /// The long form of a resource of that type.
 pub fn render(message: &MessageDescriptor, resource: &Value) -> String {
-    let mut text = format!("{}  {}\n", message.name(), super::name_of(resource));
+    let mut text = format!("{}  {}\n", message.name(), super::format::name_of(resource));
     if let Value::Object(fields) = resource {
         for (key, value) in fields.iter().filter(|(k, _)| !LEFT_OUT.contains(&k.as_str())) {
             let field = message.get_field_by_json_name(key);

@@ -4,7 +4,10 @@ use comfy_table::{ContentArrangement, Table, presets};
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
-use super::{Format, columns, name_of};
+use super::{
+    columns,
+    format::{Format, name_of},
+};
 use crate::kinds::{self, id_of};
 
 /// The table of `resources`.

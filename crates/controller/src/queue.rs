@@ -15,7 +15,7 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::work::{Outcome, Retry};
+use crate::outcome::{Outcome, Retry};
 
 /// What a queue must know of its keys.
 pub trait Keyed: Clone + Ord + Hash + Send + Sync + std::fmt::Debug + 'static {

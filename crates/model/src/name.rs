@@ -16,7 +16,7 @@ mod catalogue;
 mod cluster;
 mod form;
 mod macros;
-mod parent;
+mod resource;
 mod top;
 
 pub use catalogue::{
@@ -24,8 +24,8 @@ pub use catalogue::{
     pinned_name, unpinned_name,
 };
 pub use cluster::{ClusterName, LoadBalancerName, MachineName, MachinePoolName, SnapshotName, VolumeName};
-pub use form::{NameError, ResourceName, SEPARATOR};
-pub use parent::{NoParent, ParentName, Within};
+pub use form::{NameError, SEPARATOR};
+pub use resource::{NoParent, ParentName, ResourceName, Within};
 pub use top::{InfraNodeName, MaintenanceName, ProjectName, StorageClassName};
 
 #[cfg(test)]

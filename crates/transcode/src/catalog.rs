@@ -1,6 +1,8 @@
 //! Descriptor sets compiled into methods, bindings and a routing table.
 
+mod binding;
 mod editions;
+mod error;
 mod fields;
 mod merge;
 
@@ -12,83 +14,13 @@ use prost_reflect::{DescriptorPool, MessageDescriptor, MethodDescriptor};
 
 use crate::router::{Methods, RouteError, Router, Spans};
 use crate::rule::{self, HttpRule};
-use crate::schema::{Kind, MessageId, Schema, Shape};
-use crate::template::{Template, TemplateError, Variable};
+use crate::schema::{MessageId, Schema};
+use crate::template::{Template, Variable};
 
+pub(crate) use binding::Bound;
+pub use binding::{Binding, BodyRule, MethodId};
+pub use error::CatalogError;
 pub(crate) use fields::{etag_of, is_redundant, takes_text};
-
-/// Why descriptor sets cannot be served.
-#[derive(Debug, thiserror::Error)]
-pub enum CatalogError {
-    /// Bytes that are not a `FileDescriptorSet`.
-    #[error("not a file descriptor set")]
-    NotASet,
-    /// Descriptors that no compiler makes, such as a map without values.
-    #[error("descriptors are malformed")]
-    Malformed,
-    /// A message has more fields than a message may have.
-    #[error("message {0} has more than 65535 fields")]
-    Fields(String),
-    /// Two sets have different files of one name.
-    #[error("file {0} differs between two descriptor sets")]
-    ConflictingFile(String),
-    /// A file of a syntax or an edition that is not known.
-    #[error("file {file}: {syntax} is not supported: it must be proto2, proto3, or edition 2023 or 2024")]
-    Syntax {
-        /// The file.
-        file: String,
-        /// What it says.
-        syntax: String,
-    },
-    /// The files do not fit together.
-    #[error("descriptors cannot be linked")]
-    Link(#[source] Box<prost_reflect::DescriptorError>),
-    /// A rule's template cannot be served.
-    #[error("{method}: template {template:?} cannot be served")]
-    Template {
-        /// Full name of the method.
-        method: String,
-        /// The template.
-        template: String,
-        /// What is wrong with it.
-        #[source]
-        source: TemplateError,
-    },
-    /// A rule names a field that is not there or cannot be used so.
-    #[error("{method}: {template:?}: field {field:?} {problem}")]
-    Field {
-        /// Full name of the method.
-        method: String,
-        /// The template.
-        template: String,
-        /// The field path.
-        field: String,
-        /// What is wrong with it.
-        problem: &'static str,
-    },
-    /// A rule's HTTP method is not one.
-    #[error("{method}: {kind:?} is not an HTTP method")]
-    HttpMethod {
-        /// Full name of the method.
-        method: String,
-        /// What stands in its place.
-        kind: String,
-    },
-    /// Two rules fit the same requests.
-    #[error("{method} and {other} both bind {template:?}")]
-    Ambiguous {
-        /// Full name of the later method.
-        method: String,
-        /// Full name of the earlier one.
-        other: String,
-        /// The later method's template.
-        template: String,
-    },
-}
-
-/// Index of a method in its [`Catalog`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct MethodId(usize);
 
 /// An RPC.
 #[derive(Debug)]
@@ -111,45 +43,6 @@ pub struct Method {
     pub idempotent: bool,
     /// The descriptor it was made from.
     pub descriptor: MethodDescriptor,
-}
-
-/// What the HTTP request's body is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum BodyRule {
-    /// There is none.
-    None,
-    /// The whole request message.
-    Whole,
-    /// The field with this index.
-    Field(usize),
-}
-
-/// A variable of a template, resolved.
-#[derive(Debug)]
-pub(crate) struct Bound {
-    pub(crate) variable: Variable,
-    /// Field numbers from the request message to the bound field.
-    pub(crate) numbers: Box<[u32]>,
-    pub(crate) kind: Kind,
-    pub(crate) presence: Shape,
-}
-
-/// One HTTP rule of a method, resolved.
-#[derive(Debug)]
-pub struct Binding {
-    /// The RPC.
-    pub method: MethodId,
-    /// The rule as declared.
-    pub rule: HttpRule,
-    /// What the body is.
-    pub body: BodyRule,
-    /// Index of the reply's field that is the response body.
-    pub response_body: Option<usize>,
-    pub(crate) variables: Box<[Bound]>,
-    /// Number of the update mask to fill from the body.
-    pub(crate) mask: Option<u32>,
-    /// Field numbers of the etag that `If-Match` sets.
-    pub(crate) etag: Option<Box<[u32]>>,
 }
 
 /// A request's binding and where in its path the variables are.

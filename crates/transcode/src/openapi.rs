@@ -1,7 +1,7 @@
 //! OpenAPI 3.1 from descriptors: what the gateway serves, said in the words of HTTP.
 //!
 //! ```text
-//! methods ── rule::rules ──► Operation (operation.rs)
+//! methods ── rule::rules ──► Operation (operation.rs) ──► Operation Object (render.rs)
 //!   ├─ path.rs    `/v1/{name=projects/*}` → `/v1/projects/{project}` and its parameters
 //!   ├─ query.rs   what neither path nor body binds
 //!   ├─ body.rs    request bodies and replies
@@ -20,29 +20,29 @@ mod body;
 mod comments;
 mod errors;
 mod example;
+mod messages;
 mod operation;
 mod path;
 mod query;
+mod render;
 mod schemas;
+mod services;
 #[cfg(test)]
 mod tests;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ahash::AHashSet;
-use prost_reflect::{DescriptorPool, MethodDescriptor, ServiceDescriptor};
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use serde_json::{Map, Value, json};
 
 use crate::catalog::Catalog;
 use comments::Comments;
-use operation::{Operation, Taken};
+use operation::Taken;
 use path::Paths;
-use schemas::Schemas;
+use schemas::{SCHEMAS, Schemas};
+use services::ServiceNames;
 use usage::Usage;
-
-/// Where component schemas are.
-const SCHEMAS: &str = "#/components/schemas/";
 
 /// What a document says besides what the descriptors say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -104,7 +104,7 @@ fn build(pool: &DescriptorPool, mut methods: Vec<MethodDescriptor>, options: &Op
             let id = taken.id(operation, &names.of(operation.method.parent_service()), verb);
             item.insert(
                 verb.to_owned(),
-                operation::render(operation, &place, &schemas, &names, &id),
+                render::operation(operation, &place, &schemas, &names, &id),
             );
         }
     }
@@ -193,50 +193,5 @@ fn references(value: &Value, found: &mut BTreeSet<String>) {
         }
         Value::Array(list) => list.iter().for_each(|value| references(value, found)),
         _ => {}
-    }
-}
-
-/// What services are called: by their short name, unless two packages have the same one.
-struct ServiceNames {
-    ambiguous: AHashSet<String>,
-}
-
-impl ServiceNames {
-    fn new(operations: &[Operation]) -> Self {
-        let full: BTreeSet<(String, String)> = operations
-            .iter()
-            .map(|operation| operation.method.parent_service())
-            .map(|service| (service.name().to_owned(), service.full_name().to_owned()))
-            .collect();
-        let mut seen = AHashSet::new();
-        Self {
-            ambiguous: full
-                .into_iter()
-                .filter_map(|(short, _)| (!seen.insert(short.clone())).then_some(short))
-                .collect(),
-        }
-    }
-
-    fn of(&self, service: &ServiceDescriptor) -> String {
-        let name = if self.ambiguous.contains(service.name()) {
-            service.full_name()
-        } else {
-            service.name()
-        };
-        name.to_owned()
-    }
-
-    fn tags(&self, operations: &[Operation], comments: &Comments) -> Value {
-        let mut tags: Vec<Value> = Vec::new();
-        for service in operations.iter().map(|operation| operation.method.parent_service()) {
-            let name = self.of(service);
-            if tags.iter().any(|tag| tag["name"] == name) {
-                continue;
-            }
-            let comment = comments.of(&service.parent_file(), service.path());
-            let text = comment.map_or_else(|| format!("`{}`.", service.full_name()), str::to_owned);
-            tags.push(json!({"name": name, "description": text}));
-        }
-        Value::Array(tags)
     }
 }

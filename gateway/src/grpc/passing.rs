@@ -10,7 +10,7 @@ use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use super::{code_in, status};
+use super::dialect::{code_in, status};
 use crate::code::Code;
 
 /// Hears how a reply ended.

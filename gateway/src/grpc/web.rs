@@ -9,11 +9,11 @@ use http_body::Frame;
 use http_body_util::BodyExt as _;
 use hyper::body::Incoming;
 
-use super::Dialect;
+use super::dialect::Dialect;
 use super::passing::Passing;
 use crate::body::{Body, BoxError, CollectError, collect};
 use crate::code::Code;
-use crate::stack::State;
+use crate::state::State;
 
 /// The body that a service gets, and the headers that go with it.
 ///

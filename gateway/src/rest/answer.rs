@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use steading_transcode::Binding;
 use steading_transcode::bind::{self, SystemParameters};
 
-use super::{Call, garbage, hold};
+use super::context::{Call, garbage, hold};
 use crate::body::Body;
 use crate::problem::Problem;
 use crate::room::Reservation;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
 use steading_runtime::tasks::Chain;
 
-use super::{Ask, Call, garbage};
+use super::context::{Ask, Call, garbage};
 use crate::body::{Body, CollectError, collect};
 use crate::code::Code;
 use crate::problem::Problem;

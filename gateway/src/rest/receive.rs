@@ -5,7 +5,7 @@ use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
 use http::{HeaderMap, StatusCode};
 use steading_transcode::{Binding, bind};
 
-use super::Call;
+use super::context::Call;
 use crate::body::{CollectError, Upload, collect};
 use crate::code::Code;
 use crate::problem::Problem;

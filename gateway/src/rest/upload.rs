@@ -1,7 +1,6 @@
 //! Methods that take a stream of requests: the body is a sequence of JSON values, or pieces of an `HttpBody`, and each becomes a message as
 //! soon as it is there. Path and query belong to the first message.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,8 +15,9 @@ use steading_transcode::{InvalidRequest, Matched};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::context::{Ask, Call, DISCARD_BYTES, Feed};
 use super::receive::{self, Kind};
-use super::{Ask, Call, DISCARD_BYTES, answer, call};
+use super::{answer, call};
 use crate::body::{Body, BoxError, Upload};
 use crate::frame;
 use crate::generation::Generation;
@@ -28,9 +28,6 @@ use crate::upstream::Pace;
 
 /// Messages between the client's connection and the service's: enough to keep both busy.
 const QUEUE: usize = 4;
-
-/// Reads a client's messages and hands them on until the client is done or something is wrong.
-pub(crate) type Feed = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send>>;
 
 type Sender = mpsc::Sender<Result<Frame<Bytes>, BoxError>>;
 

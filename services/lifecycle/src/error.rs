@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use steading_controller::{Retry, work::RetryPolicy};
+use steading_controller::{Retry, RetryPolicy};
 use steading_infra::{
     error::{InfraError, Retry as InfraRetry},
     labels,

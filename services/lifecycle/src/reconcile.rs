@@ -20,8 +20,8 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use kube::ResourceExt;
 use steading_controller::{
-    Keyed, Outcome as Worked, Queue, QueueConfig,
-    work::{RetryPolicy as _, WorkConfig, work_fed},
+    Keyed, Outcome as Worked, Queue, QueueConfig, RetryPolicy as _,
+    work::{WorkConfig, work_fed},
 };
 use steading_infra::labels;
 use steading_runtime::{CancellationToken, tasks::Chain};

@@ -1,6 +1,6 @@
 //! What can go wrong in templating.
 
-use steading_controller::{Retry, list::ListError, work::RetryPolicy};
+use steading_controller::{Retry, RetryPolicy, list::ListError};
 use steading_infra::error::InfraError;
 use steading_model::{name::NameError, violation::Violations};
 

@@ -11,9 +11,9 @@ use kube::{
     runtime::events::{Recorder, Reporter},
 };
 use steading_controller::{
-    Outcome, Queue, Sources, Term,
+    Outcome, Queue, RetryPolicy as _, Sources, Term,
     metrics::ReconcilerMetrics,
-    work::{RetryPolicy as _, WorkConfig, work_fed},
+    work::{WorkConfig, work_fed},
 };
 use steading_infra::labels;
 use steading_runtime::{CancellationToken, clock::Clock, tasks::Chain};

@@ -12,7 +12,7 @@ use steading_lifecycle::{
 
 use crate::{
     nature, people,
-    process::{Leader, Write},
+    process::{Leader, Write, arrival::arrive},
     promises,
     step::{Climate, Mishap, Motion, Pass, Step, draw},
     world::{CLUSTERS, World, boots},
@@ -135,7 +135,7 @@ impl Run {
             return Ok(());
         }
         let write = self.delayed.swap_remove(which % self.delayed.len());
-        write.arrive(&mut self.world, None).map(drop)
+        arrive(&write, &mut self.world, None).map(drop)
     }
 
     /// Faults stop; everything that is asked for must come true.

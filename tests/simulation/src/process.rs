@@ -3,70 +3,24 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use steading_lifecycle::plan::{
-    drain::EvictionAttempts,
-    evacuation::MachineKey,
-    machine::{AfterDrain, MachineStep},
-};
+use steading_lifecycle::plan::{drain::EvictionAttempts, evacuation::MachineKey};
 
 use crate::{
     step::{Mishap, Pass},
     world::{CLUSTERS, Objects, VOLUMES, World},
 };
 
+pub mod arrival;
 pub mod disks;
 pub mod machine;
 pub mod maintenance;
 pub mod observe;
+pub mod operation;
 pub mod pool;
 pub mod write;
 
+pub use operation::{Operation, Read};
 pub use write::Write;
-
-/// One operation of a pass.
-#[derive(Debug, Clone)]
-pub enum Operation {
-    /// A write to an API server.
-    Write(Write),
-    /// A read of an API server, out of which further operations follow.
-    Read(Read),
-}
-
-/// A read within a pass.
-#[derive(Debug, Clone)]
-pub enum Read {
-    /// The next step of a drain, after reads of the tenant.
-    Drain {
-        /// The machine.
-        key: MachineKey,
-        /// What follows.
-        after: AfterDrain,
-        /// Rounds that are left in this pass.
-        rounds: u8,
-    },
-    /// Whether storage has taken everything off.
-    Detach(MachineKey),
-    /// Whether a step that cannot be undone is to be taken over what is read now, too.
-    Confirm {
-        /// The machine.
-        key: MachineKey,
-        /// The step.
-        step: MachineStep,
-    },
-    /// The pool and its machines, read now.
-    Pool(usize),
-    /// A machine's disks, read now.
-    Disks(MachineKey),
-    /// Whether what a plan takes off is unwanted, read now; then the patch.
-    ConfirmDetach(Box<disks::Patch>),
-    /// A machine after its fence was raised: records that may be cleared.
-    Clear {
-        /// The machine.
-        key: MachineKey,
-        /// Volumes, with the versions in which they were seen.
-        volumes: Vec<(String, u64)>,
-    },
-}
 
 /// A leader: one process of each service.
 #[derive(Debug, Clone)]
@@ -140,7 +94,7 @@ impl Leader {
                     self.operations.clear();
                     return Ok(Some(write));
                 }
-                let arrived = write.arrive(world, Some(&mut self.attempts))?;
+                let arrived = arrival::arrive(&write, world, Some(&mut self.attempts))?;
                 if !arrived || mishap == Mishap::ReplyLost {
                     self.operations.clear();
                 } else {

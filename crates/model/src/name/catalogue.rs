@@ -10,6 +10,7 @@ use crate::{
         NameError, ProjectName, SEPARATOR,
         form::split_object_name,
         macros::{resource_name, text_conversions},
+        resource::{ParentName, Within},
     },
 };
 
@@ -244,5 +245,21 @@ impl MachineTemplateName {
 impl fmt::Display for MachineTemplateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "projects/{}/machineTemplates/{}", self.project, self.template)
+    }
+}
+
+impl ParentName for Scope {
+    const KIND: &'static str = ProjectName::KIND;
+
+    fn project(&self) -> Option<&Id> {
+        Self::project(self)
+    }
+
+    fn namespace(&self) -> Option<String> {
+        None
+    }
+
+    fn parse_within(text: &str) -> Result<Within<Self>, NameError> {
+        text.parse().map(Within::One)
     }
 }

@@ -10,6 +10,7 @@ use crate::{
         NameError, ProjectName, SEPARATOR,
         form::split_object_name,
         macros::{resource_name, text_conversions},
+        resource::{ParentName, WILDCARD, Within},
     },
 };
 
@@ -169,4 +170,27 @@ cluster_child! {
     /// A load balancer: the infra Service of a tenant Service.
     LoadBalancerName, "LoadBalancer", "loadBalancers", ServiceId,
     "projects/{project}/clusters/{cluster}/loadBalancers/{id}"
+}
+
+impl ParentName for ClusterName {
+    const KIND: &'static str = Self::KIND;
+
+    fn project(&self) -> Option<&Id> {
+        Some(&self.project)
+    }
+
+    fn namespace(&self) -> Option<String> {
+        Some(Self::namespace(self))
+    }
+
+    fn parse_within(text: &str) -> Result<Within<Self>, NameError> {
+        match text.split('/').collect::<Vec<_>>().as_slice() {
+            ["projects", WILDCARD, "clusters", WILDCARD] => Ok(Within::Everywhere),
+            ["projects", project, "clusters", WILDCARD] => {
+                let project: ProjectName = format!("projects/{project}").parse()?;
+                Ok(Within::Project(project.project))
+            }
+            _ => text.parse().map(Within::One),
+        }
+    }
 }

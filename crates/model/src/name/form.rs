@@ -1,8 +1,5 @@
 //! What all resource names have in common.
 
-use std::fmt;
-
-use super::ParentName;
 use crate::ids::{Id, IdError};
 
 /// What parts a project from what is its own in an object's name.
@@ -46,31 +43,4 @@ impl NameError {
 pub(super) fn split_object_name(name: &str) -> Option<(Id, &str)> {
     let (project, rest) = name.split_once(SEPARATOR)?;
     Some((Id::parse(project).ok()?, rest))
-}
-
-/// What all resource names can do; for code that is generic over kinds.
-pub trait ResourceName:
-    fmt::Display + std::str::FromStr<Err = NameError> + Clone + Eq + std::hash::Hash + Send + Sync + 'static
-{
-    /// The kind as clients read it in `ResourceInfo`, such as `MachinePool`.
-    const KIND: &'static str;
-    /// The pattern, such as `projects/{project}`.
-    const PATTERN: &'static str;
-    /// What the resource is below.
-    type Parent: ParentName;
-
-    /// The name of a new resource.
-    ///
-    /// # Errors
-    /// If new resources of this kind may not have the id.
-    fn in_parent(parent: &Self::Parent, id: &str) -> Result<Self, IdError>;
-
-    /// What it is below.
-    fn parent(&self) -> Self::Parent;
-
-    /// Name of the Kubernetes object.
-    fn object_name(&self) -> String;
-
-    /// Namespace of the Kubernetes object; `None` if it is cluster-scoped.
-    fn namespace(&self) -> Option<String>;
 }

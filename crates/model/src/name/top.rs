@@ -2,7 +2,11 @@
 
 use crate::{
     ids::{Id, NodeId},
-    name::macros::top_name,
+    name::{
+        form::NameError,
+        macros::top_name,
+        resource::{ParentName, WILDCARD, Within},
+    },
 };
 
 top_name! {
@@ -20,4 +24,23 @@ top_name! {
 top_name! {
     /// A maintenance of an infra node.
     MaintenanceName, "Maintenance", "maintenances", maintenance: Id, "maintenances/{maintenance}"
+}
+
+impl ParentName for ProjectName {
+    const KIND: &'static str = Self::KIND;
+
+    fn project(&self) -> Option<&Id> {
+        Some(&self.project)
+    }
+
+    fn namespace(&self) -> Option<String> {
+        None
+    }
+
+    fn parse_within(text: &str) -> Result<Within<Self>, NameError> {
+        match text.split('/').collect::<Vec<_>>().as_slice() {
+            ["projects", WILDCARD] => Ok(Within::Everywhere),
+            _ => text.parse().map(Within::One),
+        }
+    }
 }

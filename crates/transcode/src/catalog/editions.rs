@@ -3,7 +3,7 @@
 //! A file is handed on as proto2, whose syntax has everything that editions have; what its features say is kept beside, by the full names
 //! of fields and enums. Features come from the edition's defaults, then the file, the messages around, and the element itself.
 
-use super::CatalogError;
+use super::error::CatalogError;
 use crate::schema::Traits;
 use crate::wire::{self, Raw, Reader};
 

@@ -2,7 +2,7 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{BodyRule, Bound};
+use super::binding::{BodyRule, Bound};
 use crate::codec::scalar;
 use crate::schema::{Kind, Message, MessageId, Schema, Shape, WellKnown};
 use crate::template::Variable;

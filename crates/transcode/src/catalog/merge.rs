@@ -5,7 +5,7 @@
 use ahash::AHashMap;
 use prost_reflect::DescriptorPool;
 
-use super::{CatalogError, editions};
+use super::{editions, error::CatalogError};
 use crate::schema::Traits;
 use crate::wire::{self, Raw, Reader};
 

@@ -2,7 +2,8 @@
 
 use super::decode::{Decoder, Within};
 use super::encode::Encoder;
-use super::{EncodeError, UnknownAny, text};
+use super::options::{EncodeError, MAX_DEPTH, UnknownAny};
+use super::text;
 use crate::error::InvalidRequest;
 use crate::schema::{MessageId, WellKnown};
 use crate::wire::{self, Raw};
@@ -55,7 +56,7 @@ impl Encoder<'_, '_, '_> {
         let message = self.schema.message(id);
         let mut inner = Encoder::new(self.schema, self.options, self.out);
         if message.well_known == WellKnown::No {
-            if depth >= super::MAX_DEPTH {
+            if depth >= MAX_DEPTH {
                 return Err(EncodeError::Depth);
             }
             inner.members(message, value, depth + 1, false)

@@ -6,8 +6,9 @@ use ahash::AHashSet;
 use smallvec::SmallVec;
 
 use super::lex::Lexer;
+use super::options::{DecodeOptions, MAX_REQUEST_DEPTH, Unknown};
+use super::scalar;
 use super::special::{self, MaskText};
-use super::{DecodeOptions, MAX_REQUEST_DEPTH, Unknown, scalar};
 use crate::error::InvalidRequest;
 use crate::schema::{Field, Kind, Message, MessageId, Schema, Shape, WellKnown};
 use crate::wire;

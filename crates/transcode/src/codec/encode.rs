@@ -9,7 +9,8 @@ mod map;
 
 use smallvec::SmallVec;
 
-use super::{EncodeError, EncodeOptions, MAX_DEPTH, Unset, scalar};
+use super::options::{EncodeError, EncodeOptions, EnumStyle, MAX_DEPTH, Unset};
+use super::scalar;
 use crate::schema::{Field, Kind, Message, MessageId, Schema, Shape, WellKnown};
 use crate::wire::{self, Raw, Reader};
 
@@ -144,10 +145,7 @@ impl<'s, 'w> Encoder<'s, '_, 'w> {
         }
         for field in fields.iter().filter(|field| !field.default_json.is_empty()) {
             self.key(field, first);
-            if self.options.enums == super::EnumStyle::Numbers
-                && matches!(field.kind, Kind::Enum(_))
-                && field.is_singular()
-            {
+            if self.options.enums == EnumStyle::Numbers && matches!(field.kind, Kind::Enum(_)) && field.is_singular() {
                 self.out.push(b'0');
             } else {
                 self.out.extend_from_slice(&field.default_json);

@@ -13,7 +13,8 @@ use base64::Engine as _;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
-use super::{EncodeError, EncodeOptions, EnumStyle, number, text};
+use super::options::{EncodeError, EncodeOptions, EnumStyle};
+use super::{number, text};
 use crate::schema::{EnumId, Kind, Schema};
 use crate::wire::{self, Raw};
 

@@ -8,7 +8,8 @@
 )]
 
 use super::encode::{Encoder, Entry};
-use super::{EncodeError, scalar, text, time};
+use super::options::EncodeError;
+use super::{scalar, text, time};
 use crate::schema::{Kind, Message, WellKnown};
 use crate::wire::{self, Raw};
 

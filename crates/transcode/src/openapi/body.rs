@@ -4,6 +4,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
 use super::example;
+use super::messages;
 use super::operation::{Body, Operation};
 use super::schemas::{self, Schemas};
 use crate::behavior::Behavior;
@@ -17,9 +18,9 @@ enum Content {
 impl Content {
     fn is_raw(&self) -> bool {
         match self {
-            Self::Message(message) => schemas::is_http_body(message),
+            Self::Message(message) => messages::is_http_body(message),
             Self::Field(field) => match field.kind() {
-                Kind::Message(message) => !field.is_list() && schemas::is_http_body(&message),
+                Kind::Message(message) => !field.is_list() && messages::is_http_body(&message),
                 _ => false,
             },
         }
@@ -79,7 +80,7 @@ fn example_of(operation: &Operation, content: &Content) -> Option<Value> {
     match content {
         Content::Message(message) => example::message(message, &|field| operation.bound(field.name()).is_some()),
         Content::Field(field) => match field.kind() {
-            Kind::Message(message) if !field.is_list() && !field.is_map() && !schemas::is_well_known(&message) => {
+            Kind::Message(message) if !field.is_list() && !field.is_map() && !messages::is_well_known(&message) => {
                 let in_path =
                     |inner: &FieldDescriptor| operation.bound(&format!("{}.{}", field.name(), inner.name())).is_some();
                 example::message(&message, &in_path)
@@ -92,7 +93,7 @@ fn example_of(operation: &Operation, content: &Content) -> Option<Value> {
 /// The whole request, without what the path gives; and whether anything must be in it.
 fn whole(operation: &Operation, message: &MessageDescriptor, schemas: &Schemas<'_>) -> (Value, bool) {
     let in_path = |field: &FieldDescriptor| operation.bound(field.name()).is_some();
-    let wanted: Vec<String> = schemas::declared(message)
+    let wanted: Vec<String> = messages::declared(message)
         .filter(|field| Behavior::of(field).wanted() && !in_path(field))
         .map(|field| field.json_name().to_owned())
         .collect();
@@ -113,11 +114,11 @@ fn part(operation: &Operation, field: &FieldDescriptor, schemas: &Schemas<'_>) -
     let Kind::Message(message) = field.kind() else {
         return (schema, false);
     };
-    if field.is_list() || field.is_map() || schemas::is_well_known(&message) || operation.is_partial() {
+    if field.is_list() || field.is_map() || messages::is_well_known(&message) || operation.is_partial() {
         return (schema, false);
     }
     let in_path = |inner: &FieldDescriptor| operation.bound(&format!("{}.{}", field.name(), inner.name())).is_some();
-    let wanted: Vec<String> = schemas::declared(&message)
+    let wanted: Vec<String> = messages::declared(&message)
         .filter(|inner| Behavior::of(inner).wanted() && !in_path(inner))
         .map(|inner| inner.json_name().to_owned())
         .collect();
@@ -146,9 +147,9 @@ fn reply(operation: &Operation) -> Content {
 /// Whether the reply carries an etag.
 pub(super) fn has_etag(operation: &Operation) -> bool {
     match reply(operation) {
-        Content::Message(message) => schemas::has_etag(&message),
+        Content::Message(message) => messages::has_etag(&message),
         Content::Field(field) => match field.kind() {
-            Kind::Message(message) => !field.is_list() && !field.is_map() && schemas::has_etag(&message),
+            Kind::Message(message) => !field.is_list() && !field.is_map() && messages::has_etag(&message),
             _ => false,
         },
     }

@@ -155,7 +155,7 @@ fn example(code: u16, name: &str) -> Value {
 
 /// The shared responses.
 pub(super) fn responses(schema: &str) -> Value {
-    let content = json!({"application/json": {"schema": {"$ref": format!("{}{schema}", super::SCHEMAS)}}});
+    let content = json!({"application/json": {"schema": {"$ref": format!("{}{schema}", super::schemas::SCHEMAS)}}});
     let response = |(status, name, text, _): &(&str, &str, &str, When)| {
         let mut response = json!({"description": text});
         let number = |text: &str| json!({"description": text, "schema": {"type": "integer", "minimum": 0}});

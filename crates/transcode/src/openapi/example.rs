@@ -3,7 +3,7 @@
 use prost_reflect::{EnumDescriptor, FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Map, Value, json};
 
-use super::schemas;
+use super::messages;
 use crate::behavior::Behavior;
 
 /// How deep an example goes: below it only what must be sent.
@@ -26,10 +26,10 @@ fn ordinary(message: &MessageDescriptor, elsewhere: &dyn Fn(&FieldDescriptor) ->
         return None;
     }
     let (mut out, mut chosen) = (Map::new(), Vec::new());
-    for field in schemas::declared(message).filter(|field| !elsewhere(field)) {
+    for field in messages::declared(message).filter(|field| !elsewhere(field)) {
         let behavior = Behavior::of(&field);
         let is_plain = depth < DEPTH && !behavior.output_only && !is_bookkeeping(&field) && is_short(&field);
-        if !(behavior.wanted() || is_plain) || schemas::is_deprecated(&field) {
+        if !(behavior.wanted() || is_plain) || messages::is_deprecated(&field) {
             continue;
         }
         if let Some(oneof) = field.containing_oneof() {
@@ -64,7 +64,7 @@ fn is_short(field: &FieldDescriptor) -> bool {
             let value = message.map_entry_value_field();
             !matches!(value.kind(), Kind::Message(_))
         }
-        Kind::Message(message) => schemas::is_well_known(&message) && !schemas::is_free_form(&message),
+        Kind::Message(message) => messages::is_well_known(&message) && !messages::is_free_form(&message),
         _ => true,
     }
 }
@@ -87,7 +87,7 @@ fn value_of(field: &FieldDescriptor, depth: usize) -> Option<Value> {
 
 fn one(field: &FieldDescriptor, depth: usize) -> Option<Value> {
     let value = match field.kind() {
-        Kind::Message(message) if schemas::is_well_known(&message) => well_known(&message)?,
+        Kind::Message(message) if messages::is_well_known(&message) => well_known(&message)?,
         Kind::Message(message) => ordinary(&message, &|_| false, depth)?,
         Kind::Enum(descriptor) => json!(value_name(&descriptor)?),
         Kind::String => json!(field.name().replace('_', " ")),

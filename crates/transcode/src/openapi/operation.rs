@@ -2,12 +2,8 @@
 
 use ahash::AHashSet;
 use prost_reflect::{FieldDescriptor, Kind, MethodDescriptor};
-use serde_json::{Map, Value, json};
 
-use super::comments;
-use super::path::{self, Place};
-use super::schemas::{self, Schemas};
-use super::{ServiceNames, body, errors, query};
+use super::messages;
 use crate::rule::{self, HttpRule};
 use crate::template::Template;
 
@@ -128,7 +124,7 @@ impl Operation {
     fn body_message(&self) -> Option<prost_reflect::MessageDescriptor> {
         let Body::Field(field) = &self.body else { return None };
         match field.kind() {
-            Kind::Message(message) if !field.is_list() && !field.is_map() && !schemas::is_well_known(&message) => {
+            Kind::Message(message) if !field.is_list() && !field.is_map() && !messages::is_well_known(&message) => {
                 Some(message)
             }
             _ => None,
@@ -157,9 +153,9 @@ impl Operation {
     }
 
     /// Whether `If-Match` sets a field of the request.
-    fn takes_etag(&self) -> bool {
-        schemas::has_etag(&self.method.input())
-            || self.body_message().is_some_and(|message| schemas::has_etag(&message))
+    pub(super) fn takes_etag(&self) -> bool {
+        messages::has_etag(&self.method.input())
+            || self.body_message().is_some_and(|message| messages::has_etag(&message))
     }
 }
 
@@ -185,80 +181,4 @@ impl Taken {
         }
         id
     }
-}
-
-/// The Operation Object.
-pub(super) fn render(
-    operation: &Operation,
-    place: &Place,
-    schemas: &Schemas<'_>,
-    names: &ServiceNames,
-    id: &str,
-) -> Value {
-    let method = &operation.method;
-    let mut out = Map::new();
-    out.insert("tags".into(), json!([names.of(method.parent_service())]));
-    let comment = schemas.comments.of(&method.parent_file(), method.path());
-    out.insert(
-        "summary".into(),
-        json!(comment.map_or_else(|| method.name().to_owned(), comments::summary)),
-    );
-    if let Some(text) = comment {
-        out.insert("description".into(), json!(text));
-    }
-    out.insert("operationId".into(), json!(id));
-    if method
-        .method_descriptor_proto()
-        .options
-        .as_ref()
-        .is_some_and(prost_types::MethodOptions::deprecated)
-    {
-        out.insert("deprecated".into(), json!(true));
-    }
-    let mut parameters = path::parameters(operation, place, schemas);
-    parameters.extend(query::parameters(operation, schemas));
-    parameters.extend(conditions(operation));
-    if !parameters.is_empty() {
-        out.insert("parameters".into(), Value::Array(parameters));
-    }
-    let request = body::request(operation, schemas);
-    let has_body = request.is_some();
-    if let Some(request) = request {
-        out.insert("requestBody".into(), request);
-    }
-    let mut responses = Map::new();
-    responses.insert("200".into(), body::success(operation));
-    if is_conditional(operation) {
-        responses.insert(
-            "304".into(),
-            json!({"description": "The resource still has the etag of `If-None-Match`."}),
-        );
-    }
-    errors::add(&mut responses, has_body);
-    out.insert("responses".into(), Value::Object(responses));
-    Value::Object(out)
-}
-
-/// Whether `If-None-Match` means something.
-fn is_conditional(operation: &Operation) -> bool {
-    operation.rule.method == "GET" && !operation.method.is_server_streaming() && body::has_etag(operation)
-}
-
-/// Header parameters.
-fn conditions(operation: &Operation) -> Vec<Value> {
-    let header = |name: &str, text: &str| json!({"name": name, "in": "header", "description": text, "schema": {"type": "string"}, "examples": {"etag": {"value": "\"5f1c\""}}});
-    let mut out = Vec::new();
-    if is_conditional(operation) {
-        out.push(header(
-            "If-None-Match",
-            "An etag in quotes; if the resource still has it, the answer is 304 without a body.",
-        ));
-    }
-    if operation.rule.method != "GET" && operation.takes_etag() {
-        out.push(header(
-            "If-Match",
-            "The etag in quotes that the resource must have, in place of the request's `etag`.",
-        ));
-    }
-    out
 }

@@ -3,6 +3,7 @@
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::{Value, json};
 
+use super::messages;
 use super::operation::{Body, Operation};
 use super::schemas::{self, Schemas};
 use crate::behavior::Behavior;
@@ -57,7 +58,7 @@ impl Walk<'_> {
             return;
         }
         self.open.push(message.full_name().to_owned());
-        for field in schemas::declared(message) {
+        for field in messages::declared(message) {
             self.field(&field, prefix);
         }
         self.open.pop();
@@ -75,9 +76,9 @@ impl Walk<'_> {
             return;
         }
         if let Kind::Message(message) = field.kind()
-            && !schemas::takes_text(&message)
+            && !messages::takes_text(&message)
         {
-            if !field.is_list() && !schemas::is_free_form(&message) {
+            if !field.is_list() && !messages::is_free_form(&message) {
                 self.message(&message, &inside);
             }
             return;
@@ -103,7 +104,7 @@ impl Walk<'_> {
         if required {
             parameter["required"] = json!(true);
         }
-        if schemas::is_deprecated(field) {
+        if messages::is_deprecated(field) {
             parameter["deprecated"] = json!(true);
         }
         let mut schema = schemas::text(field);

@@ -3,8 +3,8 @@
 use ahash::AHashSet;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 
+use super::messages;
 use super::operation::{Body, Operation};
-use super::schemas;
 use crate::behavior::Behavior;
 
 /// Full names of messages by use.
@@ -63,7 +63,7 @@ fn inner(field: &FieldDescriptor) -> Option<MessageDescriptor> {
 fn reach(root: &MessageDescriptor, found: &mut AHashSet<String>, follow: impl Fn(&FieldDescriptor) -> bool) {
     let mut pending = vec![root.clone()];
     while let Some(message) = pending.pop() {
-        if schemas::is_well_known(&message) || !found.insert(message.full_name().to_owned()) {
+        if messages::is_well_known(&message) || !found.insert(message.full_name().to_owned()) {
             continue;
         }
         pending.extend(

@@ -5,7 +5,7 @@ use prost_reflect::{
     Cardinality, EnumDescriptor, ExtensionDescriptor, FieldDescriptor, Kind as Reflected, MessageDescriptor, Value,
 };
 
-use super::{DENSE, Enum, EnumId, Field, Kind, Message, MessageId, Shape, Traits, WellKnown};
+use super::tables::{DENSE, Enum, EnumId, Field, Kind, Message, MessageId, Shape, Traits, WellKnown};
 use crate::behavior::Behavior;
 
 /// The indices that types get.

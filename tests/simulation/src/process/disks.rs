@@ -19,25 +19,11 @@ use steading_storage::{
     },
 };
 
-use super::{Operation, Read, Write};
+use super::{
+    operation::{Operation, Read},
+    write::{Patch, Write},
+};
 use crate::world::{CLUSTERS, NODES, Objects, World};
-
-/// A patch of a VirtualMachine's disks: what it tests, and what it does.
-#[derive(Debug, Clone)]
-pub struct Patch {
-    /// The machine.
-    pub key: MachineKey,
-    /// Uid of the VirtualMachine that was read.
-    pub uid: u64,
-    /// Its fence.
-    pub fence: u64,
-    /// Its disks.
-    pub disks: BTreeSet<String>,
-    /// Claims to put on.
-    pub attach: Vec<String>,
-    /// Claims to take off.
-    pub detach: Vec<String>,
-}
 
 /// A machine as objects show it.
 fn site(objects: &Objects, key: &MachineKey) -> Site {

@@ -15,14 +15,27 @@ use steading_lifecycle::{
 };
 use steading_storage::domain::placement::Placement;
 
-use crate::{
-    process::disks::Patch,
-    promises,
-    world::{CLUSTERS, Migration, Objects, Vm, World, cluster_of},
-};
+use crate::world::{CLUSTERS, Migration, Objects, Vm, World, cluster_of};
 
 /// Grace of every pod.
 const GRACE: SignedDuration = SignedDuration::from_secs(30);
+
+/// A patch of a VirtualMachine's disks: what it tests, and what it does.
+#[derive(Debug, Clone)]
+pub struct Patch {
+    /// The machine.
+    pub key: MachineKey,
+    /// Uid of the VirtualMachine that was read.
+    pub uid: u64,
+    /// Its fence.
+    pub fence: u64,
+    /// Its disks.
+    pub disks: BTreeSet<String>,
+    /// Claims to put on.
+    pub attach: Vec<String>,
+    /// Claims to take off.
+    pub detach: Vec<String>,
+}
 
 /// One write.
 #[derive(Debug, Clone)]
@@ -86,20 +99,12 @@ pub enum Write {
 }
 
 impl Write {
-    /// Takes effect; false if the API server refuses it.
-    ///
-    /// # Errors
-    /// The promise that it breaks.
-    pub fn arrive(
+    /// Takes effect; `None` if the API server refuses it.
+    pub(super) fn apply(
         &self,
         world: &mut World,
         attempts: Option<&mut BTreeMap<String, EvictionAttempts>>,
-    ) -> Result<bool, String> {
-        promises::before(world, self)?;
-        Ok(self.apply(world, attempts).is_some())
-    }
-
-    fn apply(&self, world: &mut World, attempts: Option<&mut BTreeMap<String, EvictionAttempts>>) -> Option<()> {
+    ) -> Option<()> {
         let now = world.now;
         match self {
             Self::Annotate(key, changes) => {

@@ -1,12 +1,37 @@
-//! What resources are below, and which of them a list or watch reads.
+//! What all resource names can do, what resources are below, and which of them a list or watch reads.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, hash::Hash, str::FromStr};
 
-use super::{ClusterName, NameError, ProjectName, ResourceName, Scope};
-use crate::ids::Id;
+use super::form::NameError;
+use crate::ids::{Id, IdError};
 
 /// Stands for any id where a list reads across parents (AIP-159).
-const WILDCARD: &str = "-";
+pub(super) const WILDCARD: &str = "-";
+
+/// What all resource names can do; for code that is generic over kinds.
+pub trait ResourceName: fmt::Display + FromStr<Err = NameError> + Clone + Eq + Hash + Send + Sync + 'static {
+    /// The kind as clients read it in `ResourceInfo`, such as `MachinePool`.
+    const KIND: &'static str;
+    /// The pattern, such as `projects/{project}`.
+    const PATTERN: &'static str;
+    /// What the resource is below.
+    type Parent: ParentName;
+
+    /// The name of a new resource.
+    ///
+    /// # Errors
+    /// If new resources of this kind may not have the id.
+    fn in_parent(parent: &Self::Parent, id: &str) -> Result<Self, IdError>;
+
+    /// What it is below.
+    fn parent(&self) -> Self::Parent;
+
+    /// Name of the Kubernetes object.
+    fn object_name(&self) -> String;
+
+    /// Namespace of the Kubernetes object; `None` if it is cluster-scoped.
+    fn namespace(&self) -> Option<String>;
+}
 
 /// What resources are below.
 pub trait ParentName: fmt::Display + FromStr<Err = NameError> + Clone + Eq + Send + Sync + 'static {
@@ -105,68 +130,10 @@ impl ParentName for NoParent {
     }
 }
 
-impl ParentName for Scope {
-    const KIND: &'static str = ProjectName::KIND;
-
-    fn project(&self) -> Option<&Id> {
-        Self::project(self)
-    }
-
-    fn namespace(&self) -> Option<String> {
-        None
-    }
-
-    fn parse_within(text: &str) -> Result<Within<Self>, NameError> {
-        text.parse().map(Within::One)
-    }
-}
-
-impl ParentName for ProjectName {
-    const KIND: &'static str = Self::KIND;
-
-    fn project(&self) -> Option<&Id> {
-        Some(&self.project)
-    }
-
-    fn namespace(&self) -> Option<String> {
-        None
-    }
-
-    fn parse_within(text: &str) -> Result<Within<Self>, NameError> {
-        match text.split('/').collect::<Vec<_>>().as_slice() {
-            ["projects", WILDCARD] => Ok(Within::Everywhere),
-            _ => text.parse().map(Within::One),
-        }
-    }
-}
-
-impl ParentName for ClusterName {
-    const KIND: &'static str = Self::KIND;
-
-    fn project(&self) -> Option<&Id> {
-        Some(&self.project)
-    }
-
-    fn namespace(&self) -> Option<String> {
-        Some(Self::namespace(self))
-    }
-
-    fn parse_within(text: &str) -> Result<Within<Self>, NameError> {
-        match text.split('/').collect::<Vec<_>>().as_slice() {
-            ["projects", WILDCARD, "clusters", WILDCARD] => Ok(Within::Everywhere),
-            ["projects", project, "clusters", WILDCARD] => {
-                let project: ProjectName = format!("projects/{project}").parse()?;
-                Ok(Within::Project(project.project))
-            }
-            _ => text.parse().map(Within::One),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::name::{ImageName, MachinePoolName};
+    use crate::name::{ClusterName, ImageName, MachinePoolName};
 
     #[test]
     fn wildcards_say_what_a_list_reads() -> Result<(), NameError> {
