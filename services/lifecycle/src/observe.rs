@@ -11,6 +11,7 @@ pub mod evacuation;
 pub mod list;
 pub mod load_balancer;
 pub mod machine;
+pub mod pool;
 pub mod usage;
 pub mod view;
 

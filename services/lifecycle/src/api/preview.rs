@@ -11,7 +11,7 @@ use steading_runtime::{
 };
 
 use super::pools::Pools;
-use crate::{error::Refusal, reconcile::pool::preview};
+use crate::{error::Refusal, observe::pool::preview::preview};
 
 impl Pools {
     /// What a rollout would do.

@@ -3,13 +3,8 @@
 //! The plan is made from the cache. If it wants to make or remove anything it is made again from a read of the API server (of the pool, and of
 //! its machines), so that a cache that is behind never makes a machine too many or removes one too many; names follow from that read.
 
-mod accept;
-mod desired;
 mod execute;
-mod observe;
-mod preview;
 mod quota;
-mod rendering;
 mod report;
 
 use std::time::Duration;
@@ -29,6 +24,13 @@ use crate::{
     context::Context,
     domain::{machine::ObservedMachine, pool::DesiredPool, rendering::Rendering},
     error::Error,
+    observe::pool::{
+        accept,
+        desired::desired_of,
+        machines::{cached, failures_of, ledger_of, pool_machines},
+        rendering,
+        trouble::Trouble,
+    },
     plan::{
         evacuation::MachineKey,
         pool::{PoolInput, PoolPlan, plan_pool},
@@ -36,12 +38,8 @@ use crate::{
     },
 };
 
-use desired::desired_of;
 use execute::{BATCH, Pass, fresh_machines};
-use observe::{cached, failures_of, ledger_of, pool_machines};
-use report::{Refusal, Report};
-
-pub use preview::{Preview, preview};
+use report::Report;
 
 /// How long to wait for what has no signal of its own: readiness over time, joins that never come.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -76,15 +74,15 @@ pub async fn reconcile(context: &Context, namespace: &str, name: &str) -> Result
         Err(refusal) => return report::store(context, &pool, &Report::refused(refusal)).await,
     };
     if cluster.spec.paused {
-        let refusal = Refusal::new("ClusterPaused", "the cluster is paused");
+        let refusal = Trouble::new("ClusterPaused", "the cluster is paused");
         return report::store(context, &pool, &Report::refused(refusal)).await;
     }
     let (rendering, trouble) = match accept::skew(&pool, &cluster) {
         Some(refusal) => (None, Some(refusal)),
         None => match rendering::rendering(context, &place, &pool, &cluster).await {
             Ok(rendering) => (Some(rendering), None),
-            Err(error) if error.is_refusal() => (None, Some(Refusal::new("TemplateRefused", error.to_string()))),
-            Err(error) => (None, Some(Refusal::new(report::UNAVAILABLE, error.to_string()))),
+            Err(error) if error.is_refusal() => (None, Some(Trouble::new("TemplateRefused", error.to_string()))),
+            Err(error) => (None, Some(Trouble::new(report::UNAVAILABLE, error.to_string()))),
         },
     };
     work(context, &place, &cluster, &pool, rendering.as_deref(), trouble).await
@@ -97,7 +95,7 @@ async fn work(
     cluster: &Cluster,
     pool: &MachinePool,
     rendering: Option<&Rendering>,
-    mut trouble: Option<Refusal>,
+    mut trouble: Option<Trouble>,
 ) -> Result<Outcome, Error> {
     let (namespace, name) = (place.cluster.namespace(), pool.name_any());
     let machines = cached(context, &namespace, &name);
@@ -133,7 +131,7 @@ async fn work(
     }
     let refused = failure
         .as_ref()
-        .map(|error| Refusal::new("MachineRefused", steading_runtime::tasks::Chain(error).to_string()));
+        .map(|error| Trouble::new("MachineRefused", steading_runtime::tasks::Chain(error).to_string()));
     let mut seen = Report::of(
         &desired,
         &plan,

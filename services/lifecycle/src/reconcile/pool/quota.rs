@@ -6,7 +6,6 @@ use kube::ResourceExt;
 use steading_infra::{crd::MachinePool, intent::wants_deletion, kubevirt::VirtualMachine, labels};
 use steading_model::quantity::Quantity;
 
-use super::report::Refusal;
 use crate::{
     apply::render::PoolPlace,
     context::Context,
@@ -14,6 +13,7 @@ use crate::{
         pool::{DesiredPool, desired_replicas},
         rendering::Rendering,
     },
+    observe::pool::trouble::Trouble,
     plan::quota::{Amounts, Claim, Quota, allowance},
 };
 
@@ -24,7 +24,7 @@ pub(super) fn hold(
     pool: &MachinePool,
     rendering: &Rendering,
     desired: &mut DesiredPool,
-) -> Option<Refusal> {
+) -> Option<Trouble> {
     let project = context.observed.projects.get("", &place.cluster.project)?;
     let quota = Quota::of(&project.spec.quota);
     if quota.is_empty() {
@@ -39,7 +39,7 @@ pub(super) fn hold(
         allowed.machines, desired.replicas, place.cluster.project
     );
     desired.replicas = allowed.machines;
-    Some(Refusal::new("QuotaExceeded", text))
+    Some(Trouble::new("QuotaExceeded", text))
 }
 
 fn order(pool: &MachinePool) -> (jiff::Timestamp, String, String) {

@@ -21,7 +21,7 @@ use crate::{
         rendering::Rendering,
     },
     error::Error,
-    observe::machine::patience_of,
+    observe::{machine::patience_of, pool::trouble::Trouble},
     plan::pool::{Failures, PoolPlan, WaitReason},
     reconcile::Outcome,
 };
@@ -29,34 +29,11 @@ use crate::{
 /// Reason of a pool that cannot be rendered because a peer does not answer.
 pub(super) const UNAVAILABLE: &str = "RenderingUnavailable";
 
-/// Why a pool is not worked on, or not wholly.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Refusal {
-    /// In CamelCase.
-    pub(super) reason: &'static str,
-    /// For people.
-    pub(super) message: String,
-}
-
-impl Refusal {
-    pub(super) fn new(reason: &'static str, message: impl Into<String>) -> Self {
-        Self {
-            reason,
-            message: message.into(),
-        }
-    }
-
-    /// Whether what is asked for can never be done as it is.
-    fn is_final(&self) -> bool {
-        matches!(self.reason, "TemplateRefused" | "VersionSkew")
-    }
-}
-
 /// What is said of a pool.
 #[derive(Debug, Default)]
 pub(super) struct Report {
-    pub(super) refusal: Option<Refusal>,
-    pub(super) trouble: Option<Refusal>,
+    pub(super) refusal: Option<Trouble>,
+    pub(super) trouble: Option<Trouble>,
     pub(super) rendering: Option<Rendering>,
     /// Machines that are wanted, whatever the quota says.
     pub(super) desired: usize,
@@ -70,13 +47,13 @@ pub(super) struct Report {
     halted: Option<String>,
     failures: Failures,
     /// The machine that stands in the way, with its own reason.
-    stuck: Option<Refusal>,
+    stuck: Option<Trouble>,
     rolling: bool,
     scaling: bool,
 }
 
 impl Report {
-    pub(super) fn refused(refusal: Refusal) -> Self {
+    pub(super) fn refused(refusal: Trouble) -> Self {
         Self {
             refusal: Some(refusal),
             ..Self::default()
@@ -100,7 +77,7 @@ impl Report {
         };
         let stuck = current.iter().find_map(|m| {
             let report = m.trouble_report(&patience, now)?;
-            Some(Refusal::new(report.reason, format!("{}: {}", m.name, report.message)))
+            Some(Trouble::new(report.reason, format!("{}: {}", m.name, report.message)))
         });
         Self {
             desired: desired.replicas,
@@ -174,7 +151,7 @@ fn status_of(before: &MachinePoolStatus, pool: &MachinePool, report: &Report, no
     let generation = pool.metadata.generation;
     let mut after = before.clone();
     after.observed_generation = generation;
-    if let Some(Refusal { reason, message }) = &report.refusal {
+    if let Some(Trouble { reason, message }) = &report.refusal {
         let accepted = ("Accepted", "False", *reason, message.as_str());
         set_condition(&mut after.conditions, generation, now, accepted);
         let ready = ("Ready", "False", "NotAccepted", message.as_str());
@@ -249,13 +226,13 @@ fn readiness(report: &Report, ready: bool) -> (&'static str, &'static str, Strin
     if ready {
         return ("True", "AllReady", String::new());
     }
-    if let Some(Refusal { reason, message }) = &report.trouble {
+    if let Some(Trouble { reason, message }) = &report.trouble {
         return ("False", reason, message.clone());
     }
     if let Some(message) = &report.halted {
         return ("False", WaitReason::TooManyFailures.as_str(), message.clone());
     }
-    if let Some(Refusal { reason, message }) = &report.stuck {
+    if let Some(Trouble { reason, message }) = &report.stuck {
         return ("False", reason, message.clone());
     }
     if report.unknown > 0 {
@@ -284,7 +261,7 @@ mod tests {
             ..Default::default()
         };
         let pool = MachinePool::new("w", spec);
-        let desired = super::super::desired::desired_of(&pool, machines, Some("r".into()));
+        let desired = crate::observe::pool::desired::desired_of(&pool, machines, Some("r".into()));
         let report = Report::of(&desired, &PoolPlan::default(), machines, &pool, at(10));
         (pool, report)
     }

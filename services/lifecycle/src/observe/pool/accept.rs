@@ -5,7 +5,7 @@ use std::sync::Arc;
 use kube::ResourceExt;
 use steading_infra::crd::{Cluster, MachinePool, cluster::BootstrapKind};
 
-use super::report::Refusal;
+use super::trouble::Trouble;
 use crate::{
     apply::render::PoolPlace,
     context::Context,
@@ -13,44 +13,44 @@ use crate::{
 };
 
 /// Checks what `kubectl` may have written.
-pub(super) fn accept(context: &Context, pool: &MachinePool) -> Result<(Arc<Cluster>, PoolPlace), Refusal> {
+pub fn accept(context: &Context, pool: &MachinePool) -> Result<(Arc<Cluster>, PoolPlace), Trouble> {
     let (namespace, name) = (pool.namespace().unwrap_or_default(), pool.name_any());
     let place = PoolPlace::of(&namespace, &name).ok_or_else(|| {
-        Refusal::new(
+        Trouble::new(
             "InvalidName",
             format!("{namespace}/{name} is not <project>--<cluster>/<pool id>"),
         )
     })?;
     let violations = validate(&pool.spec);
     if !violations.is_empty() {
-        return Err(Refusal::new("InvalidSpec", violations.to_string()));
+        return Err(Trouble::new("InvalidSpec", violations.to_string()));
     }
     if place.template(pool).is_none() {
-        return Err(Refusal::new("InvalidSpec", "machineTemplate is not an id"));
+        return Err(Trouble::new("InvalidSpec", "machineTemplate is not an id"));
     }
     let cluster = context.observed.clusters.get("", &namespace);
     let cluster =
-        cluster.ok_or_else(|| Refusal::new("ClusterNotFound", format!("cluster {} does not exist", place.cluster)))?;
+        cluster.ok_or_else(|| Trouble::new("ClusterNotFound", format!("cluster {} does not exist", place.cluster)))?;
     if cluster.metadata.deletion_timestamp.is_some() {
-        return Err(Refusal::new("ClusterTerminating", "the cluster is being deleted"));
+        return Err(Trouble::new("ClusterTerminating", "the cluster is being deleted"));
     }
     let bootstrap = &cluster.spec.bootstrap;
     if bootstrap.kind == BootstrapKind::Custom
         && let Err(fault) = check_custom(&bootstrap.user_data)
     {
         let text = format!("the cluster's bootstrap.userData: {fault}");
-        return Err(Refusal::new("InvalidBootstrap", text));
+        return Err(Trouble::new("InvalidBootstrap", text));
     }
     Ok((cluster, place))
 }
 
 /// Why no machines are made of the pool's Kubernetes version. Those that exist stay: a new version of the API server breaks no pool.
-pub(super) fn skew(pool: &MachinePool, cluster: &Cluster) -> Option<Refusal> {
+pub fn skew(pool: &MachinePool, cluster: &Cluster) -> Option<Trouble> {
     let server = cluster
         .status
         .as_ref()
         .and_then(|status| status.kubernetes_version.as_deref());
     let why = check_skew(&pool.spec.kubernetes_version, server).err()?;
     let text = format!("kubernetes version {} {why}", pool.spec.kubernetes_version);
-    Some(Refusal::new("VersionSkew", text))
+    Some(Trouble::new("VersionSkew", text))
 }

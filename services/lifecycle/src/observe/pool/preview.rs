@@ -5,7 +5,7 @@ use steading_infra::crd::MachinePool;
 use super::{
     accept::accept,
     desired::desired_of,
-    observe::{cached, pool_machines},
+    machines::{cached, pool_machines},
     rendering::render_now,
 };
 use crate::{
@@ -36,7 +36,7 @@ pub struct Preview {
 /// # Errors
 /// If it cannot be rendered.
 pub async fn preview(context: &Context, pool: &MachinePool) -> Result<Preview, Error> {
-    let (cluster, place) = accept(context, pool).map_err(|refusal| Error::Malformed(refusal.message))?;
+    let (cluster, place) = accept(context, pool).map_err(|trouble| Error::Malformed(trouble.message))?;
     let rendering = render_now(context, &place, pool, &cluster, String::new()).await?;
     let seen = cached(context, &place.cluster.namespace(), &place.name.id);
     let mut desired = desired_of(pool, &seen, Some(rendering.revision.clone()));

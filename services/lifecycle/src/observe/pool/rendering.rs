@@ -16,7 +16,7 @@ use crate::{
 const PLACEMENT_AGE: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
 
 /// The pool's rendering: from memory while its sources are as they were.
-pub(super) async fn rendering(
+pub async fn rendering(
     context: &Context,
     place: &PoolPlace,
     pool: &MachinePool,
@@ -53,7 +53,7 @@ pub(super) async fn rendering(
 }
 
 /// Renders a pool as it is wanted now.
-pub(super) async fn render_now(
+pub async fn render_now(
     context: &Context,
     place: &PoolPlace,
     pool: &MachinePool,

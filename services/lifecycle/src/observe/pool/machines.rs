@@ -27,7 +27,7 @@ use crate::{
 use super::desired::desired_of;
 
 /// The machines of a pool in the index.
-pub(super) fn cached(context: &Context, namespace: &str, pool: &str) -> Vec<ObservedMachine> {
+pub fn cached(context: &Context, namespace: &str, pool: &str) -> Vec<ObservedMachine> {
     let of_pool = |vm: &Arc<VirtualMachine>| vm.labels().get(labels::POOL).is_some_and(|label| label == pool);
     let now = context.clock.now();
     context
@@ -41,7 +41,7 @@ pub(super) fn cached(context: &Context, namespace: &str, pool: &str) -> Vec<Obse
 }
 
 /// Machines for the planner.
-pub(super) fn pool_machines(pool: &MachinePool, machines: &[ObservedMachine], now: Timestamp) -> Vec<PoolMachine> {
+pub fn pool_machines(pool: &MachinePool, machines: &[ObservedMachine], now: Timestamp) -> Vec<PoolMachine> {
     let patience = patience_of(Some(pool));
     let termination = |machine: &ObservedMachine| {
         let deletes = || machine.intents.iter().filter(|intent| intent.action.deletes());
@@ -78,7 +78,7 @@ pub(super) fn pool_machines(pool: &MachinePool, machines: &[ObservedMachine], no
 }
 
 /// Failures of new machines so far; those before the rollout was resumed no longer count.
-pub(super) fn failures_of(pool: &MachinePool) -> Failures {
+pub fn failures_of(pool: &MachinePool) -> Failures {
     let known = pool.status.as_ref().and_then(|status| status.failures.clone());
     let resumed: Option<Timestamp> = pool
         .annotations()
@@ -98,7 +98,7 @@ pub(super) fn failures_of(pool: &MachinePool) -> Failures {
 }
 
 /// The disruption ledger of a cluster, and most machines that may move in it at once: the most that any of its pools may.
-pub(super) fn ledger_of(context: &Context, namespace: &str, desired: &DesiredPool) -> (Ledger, usize) {
+pub fn ledger_of(context: &Context, namespace: &str, desired: &DesiredPool) -> (Ledger, usize) {
     let away = observe_away(context, Some(namespace));
     let pools = context.observed.pools.list(namespace);
     let others = pools.iter().map(|pool| moving_per_pool(&desired_of(pool, &[], None)));

@@ -8,7 +8,7 @@ use crate::domain::{
 };
 
 /// What a pool wants now.
-pub(super) fn desired_of(pool: &MachinePool, machines: &[ObservedMachine], revision: Option<String>) -> DesiredPool {
+pub fn desired_of(pool: &MachinePool, machines: &[ObservedMachine], revision: Option<String>) -> DesiredPool {
     let existing = machines.iter().filter(|m| !m.is_terminating()).count();
     let last = pool.status.as_ref().and_then(|status| status.desired_replicas);
     DesiredPool::of(&pool.spec, desired_replicas(&pool.spec, last, existing), revision)
