@@ -37,6 +37,10 @@ use steading_sim::{Sim, SimConfig};
 use tokio::{net::TcpListener, task::JoinSet};
 use tonic::transport::Channel;
 
+#[path = "machines/changes.rs"]
+mod changes;
+#[path = "machines/drains.rs"]
+mod drains;
 #[path = "machines/endings.rs"]
 mod endings;
 #[path = "machines/evacuations.rs"]

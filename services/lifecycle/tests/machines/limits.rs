@@ -76,6 +76,15 @@ async fn pools_that_nobody_checked_together_get_no_more_machines_than_the_quota(
     let why = world.condition(short, "Ready", "QuotaExceeded").await;
     assert!(why.contains("1 of 2") && why.contains("machines"), "{why}");
     assert_eq!(world.made(3).await.len(), 3);
+    let project = proto::GetProjectRequest {
+        name: "projects/acme".into(),
+    };
+    let project = ProjectServiceClient::new(world.channel.clone())
+        .get_project(project)
+        .await
+        .expect("the project");
+    let usage = project.into_inner().usage.expect("usage");
+    assert_eq!(usage.machines, 3, "what exists, not what is wished for");
 
     world.quota("4").await;
     world.made(4).await;

@@ -38,7 +38,10 @@ impl World {
     }
 
     /// Waits until the load balancers are as they should be.
-    async fn balancers_are(&self, right: impl Fn(&[proto::LoadBalancer]) -> bool) -> Vec<proto::LoadBalancer> {
+    pub(super) async fn balancers_are(
+        &self,
+        right: impl Fn(&[proto::LoadBalancer]) -> bool,
+    ) -> Vec<proto::LoadBalancer> {
         let deadline = tokio::time::Instant::now() + SOON;
         loop {
             let found = self.balancers().await;
