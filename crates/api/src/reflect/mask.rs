@@ -1,11 +1,13 @@
 //! Update masks (AIP-134, AIP-161).
 
 use prost::Message;
-use prost_reflect::{DynamicMessage, MapKey, ReflectMessage};
+use prost_reflect::{DynamicMessage, FieldDescriptor, MapKey, ReflectMessage, Value};
 
 use super::descriptor::{NOT_WRITABLE, dynamic, is};
 use crate::{error::RpcError, types::v1::ErrorReason};
 
+/// INPUT_ONLY.
+const INPUT_ONLY: i32 = 4;
 /// IMMUTABLE.
 const IMMUTABLE: i32 = 5;
 
@@ -55,7 +57,7 @@ pub fn update<M: Message + Default>(
     if let Some(changed) = before
         .descriptor()
         .fields()
-        .find(|f| is(f, &[IMMUTABLE]) && before.get_field(f).as_ref() != after.get_field(f).as_ref())
+        .find(|f| is(f, &[IMMUTABLE]) && stored(&before, f) != stored(&after, f))
     {
         let path = format!("{field}.{}", changed.name());
         return Err(
@@ -64,6 +66,18 @@ pub fn update<M: Message + Default>(
         );
     }
     after.transcode_to().map_err(|_| RpcError::internal())
+}
+
+/// The value of a field without what only clients send, such as a kubeconfig: that is never read back, so it always differs.
+fn stored(message: &DynamicMessage, field: &FieldDescriptor) -> Value {
+    let mut value = message.get_field(field).into_owned();
+    if let Some(inner) = value.as_message_mut() {
+        let sent: Vec<_> = inner.descriptor().fields().filter(|f| is(f, &[INPUT_ONLY])).collect();
+        for each in &sent {
+            inner.clear_field(each);
+        }
+    }
+    value
 }
 
 /// A segment of a mask's path.
@@ -172,6 +186,7 @@ mod tests {
     use std::collections::HashMap;
 
     use super::*;
+    use crate::lifecycle::v1::{Cluster, ExternalControlPlane, cluster::ControlPlane};
     use crate::templating::v1::{
         HttpSource, Image, RegistrySource,
         image::{Source, State},
@@ -326,6 +341,27 @@ mod tests {
         ] {
             let result = update(IMAGE, "image", &mk_image(), &mk_image(), Some(&mask(&[path])));
             assert_eq!(reason(result), ErrorReason::InvalidUpdateMask, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_only_clients_send_changes_no_immutable_field() {
+        let mk = |secret: &str, kubeconfig: &[u8]| Cluster {
+            control_plane: Some(ControlPlane::External(ExternalControlPlane {
+                kubeconfig_secret: secret.into(),
+                kubeconfig: kubeconfig.to_vec(),
+            })),
+            ..Cluster::default()
+        };
+        let change = |wanted: &Cluster, path: &str| {
+            let name = "steading.lifecycle.v1.Cluster";
+            update(name, "cluster", &mk("kubeconfig", b""), wanted, Some(&mask(&[path])))
+        };
+        let sent = mk("other", b"new");
+        assert_eq!(change(&sent, "external.kubeconfig").unwrap(), mk("kubeconfig", b"new"));
+        for path in ["external", "external.kubeconfig_secret"] {
+            let refused = change(&sent, path).unwrap_err();
+            assert_eq!(refused.reason(), ErrorReason::ImmutableField, "{path}");
         }
     }
 }

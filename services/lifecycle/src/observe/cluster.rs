@@ -7,7 +7,7 @@ use steading_infra::crd::Cluster;
 use super::{Observed, machine::observe_machine};
 use crate::plan::{
     ownership::whose,
-    report::{Acceptance, NamespaceState, ObservedCluster},
+    report::{Acceptance, NamespaceState, ObservedCluster, PoolTrouble},
 };
 use crate::tenant::Reach;
 
@@ -40,5 +40,11 @@ pub fn observe_cluster(
         machines: machines.len(),
         ready_machines: machines.iter().filter(|machine| machine.is_ready()).count(),
         volumes: observed.volumes.count(&name),
+        pool_trouble: observed
+            .pools
+            .list(&name)
+            .iter()
+            .filter_map(|pool| PoolTrouble::of(pool))
+            .min_by(|one, other| one.pool.cmp(&other.pool)),
     }
 }

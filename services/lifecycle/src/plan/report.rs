@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use k8s_openapi::{api::core::v1::Namespace, apimachinery::pkg::apis::meta::v1::Condition};
 use kube::ResourceExt;
 use steading_infra::{
-    crd::{Cluster, cluster::ClusterStatus},
+    crd::{Cluster, MachinePool, cluster::ClusterStatus},
     labels,
 };
 
@@ -18,6 +18,9 @@ use crate::{
         tenant::{KindHealth, Reach, TenantKind},
     },
 };
+
+/// Reason of a pool that is not ready yet, and not held up by anything.
+pub const PROGRESSING: &str = "Progressing";
 
 /// Whether a Cluster can be served as it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -106,6 +109,36 @@ pub struct ObservedCluster {
     pub ready_machines: usize,
     /// Volumes.
     pub volumes: usize,
+    /// The first pool that says why it is not ready, and what.
+    pub pool_trouble: Option<PoolTrouble>,
+}
+
+/// Why a pool is not ready, other than that it takes its time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolTrouble {
+    /// The pool's id.
+    pub pool: String,
+    /// The reason, in one word, as the pool has it.
+    pub reason: String,
+    /// The same for people.
+    pub message: String,
+}
+
+impl PoolTrouble {
+    /// What a pool says of itself; `None` if it is ready, on its way, or cannot say.
+    pub fn of(pool: &MachinePool) -> Option<Self> {
+        let ready = pool
+            .status
+            .as_ref()?
+            .conditions
+            .iter()
+            .find(|one| one.type_ == "Ready")?;
+        (ready.status == "False" && ready.reason != PROGRESSING).then(|| Self {
+            pool: pool.name_any(),
+            reason: ready.reason.clone(),
+            message: ready.message.clone(),
+        })
+    }
 }
 
 /// Status, reason and message of a condition.
@@ -152,12 +185,18 @@ pub fn status_of(cluster: &Cluster, observed: &ObservedCluster, now: Timestamp) 
     } else {
         not_accepted()
     };
+    let pools = if accepted {
+        pools(observed.pool_trouble.as_ref())
+    } else {
+        not_accepted()
+    };
     let (phase, ready) = phase(observed, &acceptance, &namespace, &reach);
-    let conditions: [(&str, Words); 5] = [
+    let conditions: [(&str, Words); 6] = [
         ("Accepted", acceptance),
         ("NamespaceReady", namespace),
         ("TenantReachable", reach),
         ("TenantWatched", watched),
+        ("PoolsHealthy", pools),
         ("Ready", ready),
     ];
     for (kind, (value, reason, message)) in conditions {
@@ -244,6 +283,14 @@ fn watched(kinds: &BTreeMap<TenantKind, KindHealth>) -> Words {
     (value, reason, told.join("; "))
 }
 
+/// A cluster passes on what its pools say, as those do for their machines: people look here first.
+fn pools(trouble: Option<&PoolTrouble>) -> Words {
+    let Some(PoolTrouble { pool, reason, message }) = trouble else {
+        return ("True", "NoTrouble", String::new());
+    };
+    ("False", "PoolInTrouble", format!("{pool}: {reason}: {message}"))
+}
+
 /// The short word for the state, and the Ready condition that goes with it.
 fn phase(observed: &ObservedCluster, acceptance: &Words, namespace: &Words, reach: &Words) -> (&'static str, Words) {
     let not_ready = |words: &Words| ("False", words.1, words.2.clone());
@@ -264,91 +311,4 @@ fn phase(observed: &ObservedCluster, acceptance: &Words, namespace: &Words, reac
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn mk_cluster() -> Cluster {
-        serde_json::from_value(json!({
-            "apiVersion": "steading.dev/v1alpha1", "kind": "Cluster",
-            "metadata": {"name": "acme--prod", "uid": "u-1"}, "spec": {"project": "acme", "cluster": "prod"},
-        }))
-        .unwrap()
-    }
-
-    fn mk_observed() -> ObservedCluster {
-        ObservedCluster {
-            acceptance: Acceptance::Accepted,
-            namespace: NamespaceState::Ready { uid: "n-1".into() },
-            reach: Reach::Reachable,
-            kinds: BTreeMap::from([
-                (TenantKind::Nodes, KindHealth::Live { beyond: 0 }),
-                (TenantKind::Services, KindHealth::Live { beyond: 0 }),
-            ]),
-            endpoint: Endpoint::default(),
-            tenant_uid: None,
-            machines: 0,
-            ready_machines: 0,
-            volumes: 0,
-        }
-    }
-
-    fn condition(observed: &ObservedCluster, kind: &str) -> (String, String, String) {
-        let status = status_of(&mk_cluster(), observed, Timestamp::default());
-        let found = status.conditions.into_iter().find(|one| one.type_ == kind).unwrap();
-        (found.status, found.reason, found.message)
-    }
-
-    #[test]
-    fn conditions_follow_what_is_seen_now() {
-        let mut observed = mk_observed();
-        assert_eq!(condition(&observed, "NamespaceReady").0, "True");
-        observed.namespace = NamespaceState::Absent;
-        let status = status_of(&mk_cluster(), &observed, Timestamp::default());
-        assert_eq!(
-            (status.phase.as_deref(), status.namespace_uid),
-            (Some("Provisioning"), None)
-        );
-        assert_eq!(condition(&observed, "NamespaceReady").0, "False");
-        let mut observed = mk_observed();
-        observed.reach = Reach::Unreachable("secret kubeconfig does not exist".into());
-        assert_eq!(condition(&observed, "TenantReachable").0, "Unknown");
-        assert_eq!(condition(&observed, "Ready").2, "secret kubeconfig does not exist");
-    }
-
-    #[test]
-    fn one_forbidden_kind_is_said_and_leaves_the_cluster_running() {
-        let mut observed = mk_observed();
-        let stale = KindHealth::Stale {
-            since: Timestamp::default(),
-            why: "403 Forbidden".into(),
-        };
-        observed.kinds.insert(TenantKind::Services, stale);
-        let (status, reason, message) = condition(&observed, "TenantWatched");
-        assert_eq!((status.as_str(), reason.as_str()), ("False", "Degraded"));
-        assert_eq!(message, "services: 403 Forbidden");
-        let status = status_of(&mk_cluster(), &observed, Timestamp::default());
-        assert_eq!(status.phase.as_deref(), Some("Running"));
-    }
-
-    #[test]
-    fn a_flood_is_said_with_its_number() {
-        let mut observed = mk_observed();
-        observed
-            .kinds
-            .insert(TenantKind::Services, KindHealth::Live { beyond: 98_000 });
-        assert!(condition(&observed, "TenantWatched").2.contains("98000"));
-    }
-
-    #[test]
-    fn a_foreign_namespace_makes_a_cluster_fail_with_a_way_out() {
-        let mut observed = mk_observed();
-        observed.namespace = NamespaceState::NotOurs {
-            ownership: NamespaceOwnership::Foreign,
-        };
-        let (status, reason, message) = condition(&observed, "NamespaceReady");
-        assert_eq!((status.as_str(), reason.as_str()), ("False", "NotOurs"));
-        assert!(message.contains(labels::PROJECT), "{message}");
-    }
-}
+mod tests;

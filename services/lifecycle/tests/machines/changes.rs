@@ -10,9 +10,33 @@ use steading_lifecycle::plan::load_balancer::Balanced;
 use super::{
     endings::{eventually, id_of},
     stale::AGENT,
-    tenants::mk_balancer,
+    tenants::{mk_balancer, mk_kubeconfig},
     *,
 };
+
+impl World {
+    async fn use_kubeconfig(&self, kubeconfig: Vec<u8>) {
+        let external = proto::ExternalControlPlane {
+            kubeconfig,
+            ..Default::default()
+        };
+        let update = proto::UpdateClusterRequest {
+            cluster: Some(proto::Cluster {
+                name: PARENT.into(),
+                control_plane: Some(proto::cluster::ControlPlane::External(external)),
+                ..Default::default()
+            }),
+            update_mask: Some(prost_types::FieldMask {
+                paths: vec!["external.kubeconfig".into()],
+            }),
+            ..Default::default()
+        };
+        ClusterServiceClient::new(self.channel.clone())
+            .update_cluster(update)
+            .await
+            .expect("updated");
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_label_of_a_pool_reaches_nodes_that_have_joined_at_once() {
@@ -58,6 +82,31 @@ async fn machines_that_run_cost_no_request() {
         (asked() == before).then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_kubeconfig_is_stored_and_used() {
+    let world = World::start().await;
+    world.project_and_cluster().await;
+    world.cluster_says("acme--prod", "Ready", "Reachable").await;
+    let secrets: Api<Secret> = Api::namespaced(world.sim.client(), "acme--prod");
+    let stored = async || {
+        let secret = secrets.get(labels::KUBECONFIG_SECRET).await.expect("a secret");
+        secret
+            .data
+            .expect("data")
+            .remove(labels::KUBECONFIG_KEY)
+            .expect("a kubeconfig")
+            .0
+    };
+    let before = stored().await;
+    let nobody = mk_kubeconfig("http://127.0.0.1:1", "abcdef");
+    world.use_kubeconfig(nobody.clone()).await;
+    assert_eq!(stored().await, nobody);
+    world.cluster_says("acme--prod", "TenantReachable", "Unreachable").await;
+    world.use_kubeconfig(before.clone()).await;
+    assert_eq!(stored().await, before);
+    world.cluster_says("acme--prod", "TenantReachable", "Reachable").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,7 +98,7 @@ impl World {
     }
 }
 
-fn mk_kubeconfig(server: &str, token: &str) -> Vec<u8> {
+pub(super) fn mk_kubeconfig(server: &str, token: &str) -> Vec<u8> {
     json!({
         "apiVersion": "v1", "kind": "Config", "current-context": "c",
         "clusters": [{"name": "k", "cluster": {"server": server}}],

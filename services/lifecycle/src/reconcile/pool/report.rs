@@ -22,7 +22,10 @@ use crate::{
     },
     error::Error,
     observe::{machine::patience_of, pool::trouble::Trouble},
-    plan::pool::{Failures, PoolPlan, WaitReason},
+    plan::{
+        pool::{Failures, PoolPlan, WaitReason},
+        report::PROGRESSING,
+    },
     reconcile::Outcome,
 };
 
@@ -135,7 +138,7 @@ async fn tell(context: &Context, pool: &MachinePool, before: &MachinePoolStatus,
         let state = after.phase.as_deref().unwrap_or_default();
         tracing::info!(namespace, pool = name, state, reason, "pool changed its state");
     }
-    if was == reason || reason == "Progressing" {
+    if was == reason || reason == PROGRESSING {
         return;
     }
     let tone = if reason == "AllReady" {
@@ -242,7 +245,7 @@ fn readiness(report: &Report, ready: bool) -> (&'static str, &'static str, Strin
         );
         return ("Unknown", WaitReason::TenantUnreachable.as_str(), text);
     }
-    ("False", "Progressing", counts)
+    ("False", PROGRESSING, counts)
 }
 
 #[cfg(test)]
