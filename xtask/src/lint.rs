@@ -5,7 +5,7 @@ use std::process::Command;
 use anyhow::Result;
 
 use crate::{
-    errors, layers,
+    errors, faults, layers,
     run::{Outcome, Steps, cargo, root, succeed},
     tools,
 };
@@ -18,6 +18,7 @@ pub(crate) fn run() -> Result<()> {
     });
     steps.step("layers", || passed(layers::run()));
     steps.step("documented errors", || passed(errors::check()));
+    steps.step("documented faults", || passed(faults::check()));
     steps.step("contracts", contracts);
     steps.step("clippy", || {
         let args = ["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"];

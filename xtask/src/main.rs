@@ -3,7 +3,7 @@
 //! | task | what it does |
 //! |---|---|
 //! | `check-layers` | holds crates to their dependencies, and modules to their roles and out of circles |
-//! | `lint` | formatting, clippy, contracts, layers, documented errors |
+//! | `lint` | formatting, clippy, contracts, layers, documented errors and faults |
 //! | `test` | all tests |
 //! | `fuzz` | fuzzes the transcoder's parsers |
 //! | `simulate` | seeded histories of all planners against their promises |
@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 mod errors;
+mod faults;
 mod fuzz;
 mod layers;
 mod lint;
