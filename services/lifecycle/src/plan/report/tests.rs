@@ -95,7 +95,7 @@ fn a_cluster_passes_on_why_a_pool_is_not_ready() {
         });
         serde_json::from_value(json!({
             "apiVersion": "steading.dev/v1alpha1", "kind": "MachinePool",
-            "metadata": {"name": "workers"}, "spec": {}, "status": {"conditions": [ready]},
+            "metadata": {"name": "workers"}, "spec": {"machineTemplate": "general"}, "status": {"conditions": [ready]},
         }))
         .unwrap()
     };
