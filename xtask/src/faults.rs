@@ -30,7 +30,9 @@ pub(crate) fn check() -> Result<()> {
 fn named(text: &str) -> BTreeSet<(&str, &str)> {
     let quoted = text.split('`').skip(1).step_by(2);
     let tests = quoted.filter_map(|quoted| quoted.rsplit_once("::"));
-    tests.filter(|(file, _)| file.ends_with(".rs")).collect()
+    tests
+        .filter(|(file, _)| Path::new(file).extension().is_some_and(|kind| kind == "rs"))
+        .collect()
 }
 
 fn exists(root: &Path, file: &str, test: &str) -> bool {
