@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use steading_infra::{
     crd::maintenance::MaintenanceDesire,
-    intent::{self, Action},
+    intent::{self, Action, Intent},
 };
 use steading_lifecycle::{
     domain::{
@@ -13,7 +13,7 @@ use steading_lifecycle::{
     },
     plan::{
         evacuation::MachineKey,
-        maintenance::{State, budget::PER_INFRA_NODE},
+        maintenance::{State, budget::{PER_INFRA_NODE, PER_TENANT_CLUSTER}},
     },
 };
 
@@ -64,7 +64,10 @@ pub fn before(world: &World, write: &Write) -> Result<(), String> {
                 _ => Ok(()),
             }
         }
-        Write::Annotate(key, changes) if world.calm => removal(world, key, changes),
+        Write::Annotate(key, changes) if world.calm => {
+            removal(world, key, changes)?;
+            leaving(world, key, changes)
+        }
         Write::CreateMigration(migration) if world.calm => {
             let from = world.objects.node_of(&migration.key);
             let leaving = world
@@ -156,6 +159,40 @@ fn uncordon(world: &World, at: usize) -> Result<(), String> {
         )),
         None => Ok(()),
     }
+}
+
+/// In fair weather a maintenance asks no machine that works to leave while as many of its cluster as the budget allows do not. Counted
+/// from the Nodes alone, so that it holds whatever else takes a place.
+fn leaving(world: &World, key: &MachineKey, changes: &[(String, Option<String>)]) -> Result<(), String> {
+    let asks = |(name, value): &(String, Option<String>)| {
+        let asked = Intent::parse(name, value.as_deref()?)?;
+        let id = asked.owner.strip_prefix(intent::MAINTENANCE_PREFIX)?.to_owned();
+        world.objects.maintenances.get(&id).map(|one| one.spec.budget.clone())
+    };
+    let Some(budget) = changes.iter().find_map(asks) else {
+        return Ok(());
+    };
+    let objects = &world.objects;
+    let is_moving = objects.vms.get(key).is_some_and(|vm| !vm.intents().is_empty())
+        || objects.instances.get(key).is_some_and(|one| one.migrating)
+        || objects
+            .migrations
+            .iter()
+            .any(|one| one.key == *key && one.state == MigrationState::Active);
+    let most = budget.max_concurrent_per_tenant_cluster.filter(|most| *most > 0);
+    let most = most.unwrap_or(PER_TENANT_CLUSTER);
+    let tenant = world.tenant_now(&key.namespace);
+    let works = |name: &String| tenant.nodes.get(name).is_some_and(|node| node.ready);
+    let idle = tenant.nodes.iter().filter(|(name, node)| {
+        let exists = world.objects.vms.keys().any(|other| other.namespace == key.namespace && other.machine == **name);
+        exists && !node.ready && **name != key.machine
+    });
+    let idle = i32::try_from(idle.count()).unwrap_or(i32::MAX);
+    let cordoned = tenant.nodes.get(&key.machine).is_some_and(|node| node.cordon != NodeCordon::None);
+    if works(&key.machine) && !cordoned && !is_moving && idle >= most {
+        return Err(format!("{key} is asked to leave although {idle} others of its cluster do not work"));
+    }
+    Ok(())
 }
 
 /// In fair weather a pool never takes an available machine below its floor.
