@@ -290,7 +290,7 @@ mod tests {
     /// - 1598: a machine on the move whose tenant did not answer took no place in the budget.
     /// - 2073: a finalizer was taken off while an instance ran that the index did not show.
     /// - 8954: a drain waited for pods that only a repair could take, which waited for the drain.
-    const FOUND: [u64; 5] = [1064, 1072, 1598, 2073, 8954];
+    const FOUND: [u64; 6] = [1064, 1072, 1598, 2073, 8954, 75169];
 
     #[test]
     fn seeds_that_found_a_fault_keep_every_promise_now() {

@@ -13,7 +13,10 @@ use steading_lifecycle::{
     },
     plan::{
         evacuation::MachineKey,
-        maintenance::{State, budget::{PER_INFRA_NODE, PER_TENANT_CLUSTER}},
+        maintenance::{
+            State,
+            budget::{PER_INFRA_NODE, PER_TENANT_CLUSTER},
+        },
     },
 };
 
@@ -184,13 +187,22 @@ fn leaving(world: &World, key: &MachineKey, changes: &[(String, Option<String>)]
     let tenant = world.tenant_now(&key.namespace);
     let works = |name: &String| tenant.nodes.get(name).is_some_and(|node| node.ready);
     let idle = tenant.nodes.iter().filter(|(name, node)| {
-        let exists = world.objects.vms.keys().any(|other| other.namespace == key.namespace && other.machine == **name);
+        let exists = world
+            .objects
+            .vms
+            .keys()
+            .any(|other| other.namespace == key.namespace && other.machine == **name);
         exists && !node.ready && **name != key.machine
     });
     let idle = i32::try_from(idle.count()).unwrap_or(i32::MAX);
-    let cordoned = tenant.nodes.get(&key.machine).is_some_and(|node| node.cordon != NodeCordon::None);
+    let cordoned = tenant
+        .nodes
+        .get(&key.machine)
+        .is_some_and(|node| node.cordon != NodeCordon::None);
     if works(&key.machine) && !cordoned && !is_moving && idle >= most {
-        return Err(format!("{key} is asked to leave although {idle} others of its cluster do not work"));
+        return Err(format!(
+            "{key} is asked to leave although {idle} others of its cluster do not work"
+        ));
     }
     Ok(())
 }

@@ -114,8 +114,17 @@ fn run(seen: &ObservedMaintenance, input: &PassInput, ledger: &mut Ledger, outco
         });
     }
     let cordoned = seen.node.as_ref().is_some_and(|node| node.cordoned);
+    let by = seen.node.as_ref().and_then(|node| node.cordoned_by.as_ref());
     match (cordoned, status.cordon_time.is_some()) {
         (true, true) => {}
+        // Another's cordon may be taken back by a leader that has not heard of this maintenance: what is relied on is its own, or a
+        // person's.
+        (true, false) if by.is_some_and(|by| *by != seen.name) => {
+            let (node, maintenance) = (seen.spec.infra_node.clone(), seen.name.clone());
+            outcome.actions.push(Action::Cordon { node, maintenance });
+            progress::track(seen, input, outcome, now);
+            return;
+        }
         (true, false) => {
             status.cordon_time = Some(Time(now));
             progress::condition(

@@ -322,6 +322,37 @@ fn completing_one_maintenance_leaves_the_node_to_another() {
 }
 
 #[test]
+fn a_maintenance_relies_on_its_own_cordon_and_not_on_anothers() {
+    let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), Vec::new());
+    let anothers = ObservedNode {
+        cordoned: true,
+        cordoned_by: Some("ended-unseen".into()),
+    };
+    world.set_node(&anothers);
+    let actions = world.pass(usize::MAX);
+    assert!(
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::Cordon { maintenance, .. } if maintenance == "repair"))
+    );
+    assert_eq!(
+        world.seen().status.cordon_time,
+        None,
+        "it may be taken back by whoever wrote it"
+    );
+    world.pass(usize::MAX);
+    assert!(world.seen().status.cordon_time.is_some());
+    // A person's is theirs, and stays.
+    let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), Vec::new());
+    world.set_node(&ObservedNode {
+        cordoned: true,
+        cordoned_by: None,
+    });
+    world.pass(usize::MAX);
+    assert!(world.seen().status.cordon_time.is_some());
+}
+
+#[test]
 fn two_maintenances_of_one_node_ask_each_machine_once() {
     let mut world = World::new(mk_maintenance(MaintenanceDesire::InMaintenance), mixed(5));
     mk_second(&mut world);
